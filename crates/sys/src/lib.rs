@@ -1,0 +1,15 @@
+//! The kernel, made safe.
+//!
+//! One file per kernel interface, each with safe signatures over owned and
+//! borrowed descriptors. This is the only crate of the project that may hold
+//! `unsafe` code; every block says why it is sound.
+//!
+//! Not here: any idea of a container, an image or a network. A function that
+//! would need such a word belongs to a higher crate.
+//!
+//! Start reading at [`error`], which every crate uses, then at the interface
+//! you need.
+
+pub mod error;
+
+pub use error::{Context, Error, ErrorKind, Errors, Result};
