@@ -1,1 +1,43 @@
-//! state
+//! What two wharf processes must agree on: where things are, how they are
+//! written and locked, what a container is, and what is said over sockets.
+//!
+//! The command line, the API server, the monitor and the runtime share
+//! nothing but the files and messages described here. Not here: any decision
+//! about containers, and anything that only one process needs.
+//!
+//! Start reading at [`layout`] (every path), then [`container`] (what is
+//! stored), then [`message`] (what is said).
+
+#![forbid(unsafe_code)]
+
+pub mod channel;
+pub mod container;
+pub mod id;
+pub mod layout;
+pub mod lock;
+pub mod message;
+pub mod names;
+pub mod ports;
+pub mod process;
+pub mod record;
+pub mod time;
+
+pub use channel::{Channel, Frame, Listener};
+pub use container::{
+    Confinement, ContainerConfig, DeviceRequest, ExitRecord, ExitStatus, Facts, HealthConfig,
+    ImageUse, LogConfig, LogDriver, MountKind, MountRequest, NetworkMode, NetworkRecord,
+    ProcessConfig, ResourceLimits, RestartPolicy, SandboxRecord, SeccompProfile, Status, StdinMode,
+    StopConfig, Ulimit, VolumeMount,
+};
+pub use id::{ContainerId, ContainerName};
+pub use layout::Layout;
+pub use lock::FileLock;
+pub use message::{
+    ExecSpec, FdRole, FromMonitor, LogTarget, MonitorJob, OverlayRoot, RootFs, StartSpec,
+    ToMonitor, Work,
+};
+pub use names::Names;
+pub use ports::{PortMapping, PortRange, PortRequest, Protocol};
+pub use process::{BootId, ProcessRef};
+pub use record::{Durability, Record};
+pub use time::Timestamp;

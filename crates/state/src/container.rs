@@ -1,0 +1,416 @@
+//! What a container is: its configuration, which never changes after create,
+//! and the facts that are found out about it. Status is derived, never stored.
+//!
+//! ```text
+//!            create                start                      exit
+//!  (none) ───────────► Created ───────────► Running ─────────────────► Exited ── remove ──► (none)
+//!                         │                 │   ▲                         │
+//!                         │           pause │   │ resume            start │
+//!                         └─ remove         ▼   │                         ▼
+//!                                          Paused                      Running
+//! ```
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use spec::{ChainId, Digest};
+
+use crate::{
+    BootId, ContainerId, ContainerName, PortMapping, PortRange, PortRequest, ProcessRef, Protocol,
+    Timestamp,
+};
+
+/// The form of [`ContainerConfig`] on disk.
+pub const CONFIG_VERSION: u32 = 1;
+
+/// Everything that was decided when the container was created.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ContainerConfig {
+    pub version: u32,
+    pub id: ContainerId,
+    pub name: ContainerName,
+    pub created: Timestamp,
+    pub image: ImageUse,
+    pub process: ProcessConfig,
+    pub hostname: String,
+    #[serde(default)]
+    pub domainname: String,
+    #[serde(default)]
+    pub mounts: Vec<MountRequest>,
+    #[serde(default)]
+    pub devices: Vec<DeviceRequest>,
+    pub network: NetworkMode,
+    #[serde(default)]
+    pub ports: Vec<PortRequest>,
+    /// Ports of `EXPOSE` and `--expose`, published by `-P`.
+    #[serde(default)]
+    pub exposed: Vec<(PortRange, Protocol)>,
+    #[serde(default)]
+    pub publish_all: bool,
+    #[serde(default)]
+    pub extra_hosts: Vec<(String, IpAddr)>,
+    #[serde(default)]
+    pub resources: ResourceLimits,
+    pub confinement: Confinement,
+    pub stop: StopConfig,
+    pub restart: RestartPolicy,
+    #[serde(default)]
+    pub health: Option<HealthConfig>,
+    pub log: LogConfig,
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
+    /// `--rm`.
+    pub auto_remove: bool,
+}
+
+/// Which image a container was made from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageUse {
+    /// As the user wrote it.
+    pub name: String,
+    /// Digest of the image's config.
+    pub id: Digest,
+    pub manifest: Digest,
+    /// Snapshots, lowest first.
+    pub chain: Vec<ChainId>,
+}
+
+/// The program, after image and request were put together.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessConfig {
+    pub entrypoint: Vec<String>,
+    pub command: Vec<String>,
+    /// `NAME=value`.
+    pub env: Vec<String>,
+    pub workdir: String,
+    /// `user[:group]`, by name or number; empty for root.
+    pub user: String,
+    #[serde(default)]
+    pub groups: Vec<String>,
+    pub tty: bool,
+    pub stdin: StdinMode,
+    /// `--init`: a small pid 1 that reaps and forwards signals.
+    pub init: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StdinMode {
+    /// `/dev/null`.
+    #[default]
+    Closed,
+    /// Open until the first client that sent input goes away (`-i`).
+    Once,
+    /// Open for client after client (`-i -d`).
+    Open,
+}
+
+/// One `-v`, `--mount` or `--tmpfs`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MountRequest {
+    pub target: PathBuf,
+    pub kind: MountKind,
+    pub read_only: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MountKind {
+    Bind {
+        source: PathBuf,
+        /// `rprivate` if empty; else one of (r)private, (r)shared, (r)slave.
+        #[serde(default)]
+        propagation: String,
+        /// `-v` makes a missing source directory, `--mount` does not.
+        #[serde(default)]
+        create_source: bool,
+        /// Bind the directory without what is mounted below it.
+        #[serde(default)]
+        non_recursive: bool,
+    },
+    Volume(VolumeMount),
+    Tmpfs {
+        /// Bytes.
+        #[serde(default)]
+        size: Option<u64>,
+        #[serde(default)]
+        mode: Option<u32>,
+        /// Other mount options, as given: `noexec`, `uid=1000`.
+        #[serde(default)]
+        options: Vec<String>,
+    },
+}
+
+/// A named or anonymous volume.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeMount {
+    pub name: String,
+    /// Made for this container, goes with it on `rm -v` and `--rm`.
+    pub anonymous: bool,
+    /// Do not copy the image's content into a new volume.
+    #[serde(default)]
+    pub no_copy: bool,
+}
+
+/// `--device host[:container[:rwm]]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceRequest {
+    pub host: PathBuf,
+    pub container: PathBuf,
+    /// Of `r`, `w` and `m`.
+    pub access: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NetworkMode {
+    /// The default bridge.
+    #[default]
+    Bridge,
+    None,
+    Host,
+    /// The namespace of another container.
+    Container(ContainerId),
+}
+
+/// What the container may use; absent means unlimited.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ResourceLimits {
+    /// Bytes.
+    pub memory: Option<u64>,
+    /// Bytes.
+    pub memory_reservation: Option<u64>,
+    /// Bytes of memory and swap together, -1 unlimited.
+    pub memory_swap: Option<i64>,
+    /// Thousand-millionths of a processor.
+    pub nano_cpus: Option<u64>,
+    pub cpu_shares: Option<u64>,
+    /// Microseconds.
+    pub cpu_period: Option<u64>,
+    /// Microseconds.
+    pub cpu_quota: Option<i64>,
+    pub cpuset_cpus: Option<String>,
+    pub cpuset_mems: Option<String>,
+    pub pids: Option<i64>,
+    pub oom_score_adj: Option<i32>,
+    pub ulimits: Vec<Ulimit>,
+    /// Bytes of /dev/shm.
+    pub shm_size: Option<u64>,
+    pub sysctls: BTreeMap<String, String>,
+}
+
+/// `--ulimit name=soft[:hard]`; `u64::MAX` is unlimited.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ulimit {
+    /// As `nofile`.
+    pub name: String,
+    pub soft: u64,
+    pub hard: u64,
+}
+
+/// What the container may do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Confinement {
+    pub privileged: bool,
+    /// As given: `NET_ADMIN`, `CAP_NET_ADMIN`, `ALL`.
+    pub cap_add: Vec<String>,
+    pub cap_drop: Vec<String>,
+    pub no_new_privileges: bool,
+    pub seccomp: SeccompProfile,
+    pub read_only_root: bool,
+}
+
+/// Which system calls are filtered.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SeccompProfile {
+    /// The built-in profile, which fits the capabilities.
+    #[default]
+    Builtin,
+    Unconfined,
+    /// The user's own.
+    Custom(Box<spec::runtime::Seccomp>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopConfig {
+    /// Number of the signal.
+    pub signal: i32,
+    pub timeout: Duration,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RestartPolicy {
+    #[default]
+    No,
+    OnFailure {
+        at_most: Option<u32>,
+    },
+    Always,
+    UnlessStopped,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthConfig {
+    /// `["CMD", …]` or `["CMD-SHELL", line]`.
+    pub test: Vec<String>,
+    pub interval: Duration,
+    pub timeout: Duration,
+    pub start_period: Duration,
+    pub start_interval: Duration,
+    pub retries: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogDriver {
+    /// Docker's json-file form, rotated.
+    JsonFile,
+    None,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogConfig {
+    pub driver: LogDriver,
+    /// Bytes after which a new file begins.
+    pub max_size: u64,
+    /// Files kept, the current one included.
+    pub max_files: u32,
+}
+
+impl Default for LogConfig {
+    /// 3 × 10 MB, so that logs never fill a disk.
+    fn default() -> Self {
+        Self {
+            driver: LogDriver::JsonFile,
+            max_size: 10_000_000,
+            max_files: 3,
+        }
+    }
+}
+
+/// What is known of a container of this boot (`facts.json`, in the run root).
+/// Written by the monitor once the container is started; the exit is a record
+/// of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    pub boot: BootId,
+    pub monitor: ProcessRef,
+    pub sandbox: Option<SandboxRecord>,
+    pub started: Option<Timestamp>,
+    /// How often the restart policy has started it again.
+    #[serde(default)]
+    pub restarts: u32,
+    /// Set before a stop is tried, so that no policy restarts it.
+    #[serde(default)]
+    pub stop_requested: bool,
+}
+
+/// What the runtime knows of a sandbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SandboxRecord {
+    pub bundle: PathBuf,
+    pub init: ProcessRef,
+    /// Below the root of each hierarchy: `/wharf/<id>`.
+    pub cgroup: String,
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
+    pub created: Timestamp,
+}
+
+/// How the container is on the network, kept while it runs
+/// (`network.json`, in the run root, written by the engine).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkRecord {
+    pub network: String,
+    /// Of the host's end.
+    pub link: String,
+    pub mac: String,
+    pub ipv4: Option<IpAddr>,
+    pub ipv4_prefix: u8,
+    pub ipv4_gateway: Option<IpAddr>,
+    pub ipv6: Option<IpAddr>,
+    pub ipv6_prefix: u8,
+    pub ipv6_gateway: Option<IpAddr>,
+    pub ports: Vec<PortMapping>,
+}
+
+/// How and when it ended (`exit.json`, durable).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExitRecord {
+    pub status: ExitStatus,
+    /// Whether the kernel killed a process of it for lack of memory.
+    pub out_of_memory: bool,
+    pub started: Option<Timestamp>,
+    pub finished: Timestamp,
+    /// Why it could not be started, if it could not.
+    #[serde(default)]
+    pub error: Option<sys::Error>,
+    #[serde(default)]
+    pub restarts: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExitStatus {
+    Code(u8),
+    /// Number of the signal.
+    Signal(i32),
+    /// Nobody saw it end: the host or the monitor went away first.
+    Unknown,
+}
+
+impl ExitStatus {
+    /// As a shell reports it: 128 + the signal's number. Unknown is 255, as
+    /// Docker reports it after a crash of the host.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Code(code) => code,
+            Self::Signal(signal) => u8::try_from(128 + (signal & 0x7f)).unwrap_or(255),
+            Self::Unknown => 255,
+        }
+    }
+}
+
+/// Derived from facts; see [`Facts::status`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Status {
+    Created,
+    Running { since: Timestamp },
+    Paused { since: Timestamp },
+    Exited(ExitRecord),
+}
+
+impl Facts {
+    /// Status from what was written down and what is true right now. `exit`
+    /// is the durable record, if there is one.
+    pub fn status(facts: Option<&Self>, exit: Option<&ExitRecord>) -> Status {
+        let started = facts.and_then(|facts| {
+            let sandbox = facts.sandbox.as_ref()?;
+            let since = facts.started?;
+            sandbox.init.is_alive().then_some(since)
+        });
+        match (started, facts, exit) {
+            (Some(since), _, _) => Status::Running { since },
+            (None, _, Some(exit)) => Status::Exited(exit.clone()),
+            // It was started and nobody wrote down its end.
+            (None, Some(facts), None) if facts.started.is_some() => Status::Exited(ExitRecord {
+                status: ExitStatus::Unknown,
+                out_of_memory: false,
+                started: facts.started,
+                finished: facts.started.unwrap_or_else(Timestamp::now),
+                error: None,
+                restarts: facts.restarts,
+            }),
+            (None, _, None) => Status::Created,
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Every path that wharf uses, in one place.
+//!
+//! ```text
+//! <root>  (default /var/lib/wharf)              durable
+//!   containers/<id>/{config.json,exit.json,lock,log}
+//!   names/<name>                                holds the id
+//!   content/{oci-layout,index.json,blobs/…,ingest/…}
+//!   snapshots/<chain-id>/fs    snapshots/active/<id>/{upper,work}
+//!   volumes/<name>/_data       networks/<name>.json    leases/<network>/<address>
+//! <runroot>  (default /run/wharf)               gone at reboot
+//!   containers/<id>/{facts.json,control.sock,hosts,hostname,resolv.conf}
+//!   rootfs                                      where each container's root is put, in its own mount namespace
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use crate::{ContainerId, ContainerName};
+
+/// Where things are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    root: PathBuf,
+    run_root: PathBuf,
+}
+
+impl Layout {
+    pub const DEFAULT_ROOT: &str = "/var/lib/wharf";
+    pub const DEFAULT_RUN_ROOT: &str = "/run/wharf";
+
+    /// Both absolute.
+    pub fn new(root: impl Into<PathBuf>, run_root: impl Into<PathBuf>) -> Self {
+        Self {
+            root: root.into(),
+            run_root: run_root.into(),
+        }
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub fn run_root(&self) -> &Path {
+        &self.run_root
+    }
+
+    /// True if neither path was changed: then names on the host (bridge,
+    /// table) are the plain ones.
+    pub fn is_default(&self) -> bool {
+        self.root == Path::new(Self::DEFAULT_ROOT)
+            && self.run_root == Path::new(Self::DEFAULT_RUN_ROOT)
+    }
+
+    // Containers.
+
+    pub fn containers(&self) -> PathBuf {
+        self.root.join("containers")
+    }
+
+    pub fn container(&self, id: &ContainerId) -> PathBuf {
+        self.containers().join(id.to_string())
+    }
+
+    pub fn container_config(&self, id: &ContainerId) -> PathBuf {
+        self.container(id).join("config.json")
+    }
+
+    pub fn container_exit(&self, id: &ContainerId) -> PathBuf {
+        self.container(id).join("exit.json")
+    }
+
+    pub fn container_log(&self, id: &ContainerId) -> PathBuf {
+        self.container(id).join("log")
+    }
+
+    pub fn names(&self) -> PathBuf {
+        self.root.join("names")
+    }
+
+    pub fn name(&self, name: &ContainerName) -> PathBuf {
+        self.names().join(name.as_str())
+    }
+
+    // Images.
+
+    pub fn content(&self) -> PathBuf {
+        self.root.join("content")
+    }
+
+    pub fn snapshots(&self) -> PathBuf {
+        self.root.join("snapshots")
+    }
+
+    pub fn active_snapshot(&self, id: &ContainerId) -> PathBuf {
+        self.snapshots().join("active").join(id.to_string())
+    }
+
+    // Volumes and networks.
+
+    pub fn volumes(&self) -> PathBuf {
+        self.root.join("volumes")
+    }
+
+    pub fn networks(&self) -> PathBuf {
+        self.root.join("networks")
+    }
+
+    pub fn leases(&self, network: &str) -> PathBuf {
+        self.root.join("leases").join(network)
+    }
+
+    // Gone at reboot.
+
+    pub fn run_containers(&self) -> PathBuf {
+        self.run_root.join("containers")
+    }
+
+    pub fn run_container(&self, id: &ContainerId) -> PathBuf {
+        self.run_containers().join(id.to_string())
+    }
+
+    pub fn facts(&self, id: &ContainerId) -> PathBuf {
+        self.run_container(id).join("facts.json")
+    }
+
+    pub fn control_socket(&self, id: &ContainerId) -> PathBuf {
+        self.run_container(id).join("control.sock")
+    }
+
+    /// One empty directory where every container's root is mounted, each in
+    /// its own mount namespace.
+    pub fn rootfs_mountpoint(&self) -> PathBuf {
+        self.run_root.join("rootfs")
+    }
+}

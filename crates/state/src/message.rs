@@ -1,0 +1,175 @@
+//! What processes say to each other: one enum per direction.
+//!
+//! The engine starts a monitor with a [`MonitorJob`] on a sealed memfd and a
+//! [`crate::Channel`], and gets answers; later clients reach the same monitor
+//! through the container's control socket.
+//!
+//! ```text
+//!  engine                                    monitor
+//!    │  spawn, job on fd 3, channel on fd 4     │
+//!    │ ───────────────────────────────────────► │ runtime::create
+//!    │ ◄──────────────────────────── Ready ──── │ (with the network namespace, if it is new)
+//!    │  (network is applied meanwhile)          │
+//!    │ ── Go ─────────────────────────────────► │ start
+//!    │ ◄───────────── Started | Failed ──────── │
+//!    │ ── Attach, Stdin…, Resize, Detach ─────► │
+//!    │ ◄──────────── Stdout, Stderr frames ──── │
+//!    │ ◄──────────────────────────── Exited ─── │ exit record written
+//!    │  clean-up lease: while this channel is   │
+//!    │  open the engine cleans up; if it drops  │ runs `on_exit`
+//! ```
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use spec::runtime::{ConsoleSize, Process, Spec};
+use sys::Error;
+
+use crate::{
+    ContainerId, ExitRecord, HealthConfig, ProcessRef, RestartPolicy, SeccompProfile, StdinMode,
+};
+
+/// Where the monitor finds its job (a sealed memfd holding JSON).
+pub const JOB_FD: i32 = 3;
+/// Where the monitor finds its end of the launching engine's channel.
+pub const CONTROL_FD: i32 = 4;
+/// Where the descriptors begin that [`MonitorJob::fds`] lists.
+pub const FIRST_EXTRA_FD: i32 = 5;
+
+/// Everything a monitor needs to know.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MonitorJob {
+    pub id: ContainerId,
+    pub work: Work,
+    /// Holds facts.json and control.sock; made by the engine. For an exec
+    /// session: where its own control.sock goes.
+    pub run_dir: PathBuf,
+    /// Where the exit record goes; none for an exec session.
+    pub exit_record: Option<PathBuf>,
+    pub log: LogTarget,
+    pub stdin: StdinMode,
+    pub restart: RestartPolicy,
+    pub health: Option<HealthConfig>,
+    /// Run (with its arguments) when the container is gone for good and no
+    /// engine holds the clean-up lease.
+    pub on_exit: Vec<String>,
+    /// What each descriptor from [`FIRST_EXTRA_FD`] on is for.
+    pub fds: Vec<FdRole>,
+}
+
+/// Meaning of an extra descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FdRole {
+    /// The network namespace to join, kept for restarts.
+    NetworkNamespace,
+    /// Holds a published port on the host; only kept open.
+    Port,
+}
+
+/// The hinge: everything before and after it is shared.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Work {
+    Start(Box<StartSpec>),
+    Exec(Box<ExecSpec>),
+}
+
+/// A container to start.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StartSpec {
+    pub spec: Spec,
+    pub rootfs: RootFs,
+    pub seccomp: SeccompProfile,
+    /// `user[:group]` still to be looked up in the container's /etc/passwd
+    /// and /etc/group by the runtime (which has the root open safely);
+    /// overrides `spec.process.user`. Empty if the spec says it all.
+    pub user: String,
+    pub groups: Vec<String>,
+    /// `--init`.
+    pub init: bool,
+    /// An empty directory to mount the root on, inside the new namespace.
+    pub mountpoint: PathBuf,
+}
+
+/// A process to add to a running container.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExecSpec {
+    /// The container's init.
+    pub target: ProcessRef,
+    /// Below the root of each hierarchy.
+    pub cgroup: String,
+    pub process: Process,
+    pub seccomp: SeccompProfile,
+    /// As in [`StartSpec`].
+    pub user: String,
+    pub groups: Vec<String>,
+}
+
+/// Where the root file system comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RootFs {
+    /// `root.path` of the spec, relative to the bundle.
+    Directory(PathBuf),
+    Overlay(OverlayRoot),
+}
+
+/// Directories for one overlay mount.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverlayRoot {
+    /// Topmost first.
+    pub lower: Vec<PathBuf>,
+    pub upper: PathBuf,
+    pub work: PathBuf,
+}
+
+/// Where output is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogTarget {
+    None,
+    /// `path`, rotated to `path.1` … when `max_size` bytes are reached;
+    /// `max_files` counts them all.
+    JsonFile {
+        path: PathBuf,
+        max_size: u64,
+        max_files: u32,
+    },
+}
+
+/// From engines and clients to a monitor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ToMonitor {
+    /// Start what was created. Only from the launching engine.
+    Go,
+    /// Send me output from now on; `stdin` if I shall send input.
+    Attach { stdin: bool },
+    /// No more output to me; the container goes on.
+    Detach,
+    /// New size of the terminal.
+    Resize(ConsoleSize),
+    /// Tell me when it exits.
+    Wait,
+    /// A stop begins: do not restart it.
+    StopRequested,
+    /// Signal to the container's init (or the exec's process).
+    Signal(i32),
+}
+
+/// From a monitor to engines and clients.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FromMonitor {
+    /// Created. The descriptor of a new network namespace comes with it, if
+    /// the runtime made one.
+    Ready,
+    Started {
+        init: ProcessRef,
+    },
+    /// It could not be started; the words of whoever failed.
+    Failed(Error),
+    /// It is over and written down; no output comes after this.
+    Exited(ExitRecord),
+}
