@@ -70,11 +70,16 @@ impl Reference {
     /// Registry and repository without tag and digest, as people write it:
     /// `alpine`, `localhost:5000/db`.
     pub fn familiar_name(&self) -> String {
-        if self.registry == DEFAULT_REGISTRY {
-            let short = self.repository.strip_prefix("library/");
-            short.unwrap_or(&self.repository).to_owned()
-        } else {
-            format!("{}/{}", self.registry, self.repository)
+        if self.registry != DEFAULT_REGISTRY {
+            return format!("{}/{}", self.registry, self.repository);
+        }
+        match self.repository.split_once('/') {
+            Some(("library", name)) if !name.contains('/') => name.to_owned(),
+            // Without its registry it would read as another one's.
+            Some((first, _)) if names_a_registry(first) => {
+                format!("{}/{}", self.registry, self.repository)
+            }
+            _ => self.repository.clone(),
         }
     }
 
@@ -272,7 +277,13 @@ mod tests {
 
     #[test]
     fn shortens_for_people() {
-        for text in ["alpine:latest", "bitnami/redis:7", "localhost:5000/db:v2"] {
+        for text in [
+            "alpine:latest",
+            "bitnami/redis:7",
+            "localhost:5000/db:v2",
+            "library/a/b:1",
+            "docker.io/x.y/z:1",
+        ] {
             let reference: Reference = text.parse().unwrap();
             assert_eq!(reference.familiar(), text);
         }
