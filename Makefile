@@ -1,3 +1,43 @@
-.PHONY: build
-build:
-	cargo build --release --package wharf --package wharf-runtime
+# Each target installs what it needs first (Debian packages, see scripts/setup.sh); a second run finds it there.
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+CARGO_TARGET := $(or $(CARGO_TARGET_DIR),target)
+# rustup puts cargo where a non-login shell does not look
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+
+.PHONY: build install test lint fuzz demo bench clean help
+
+build: ## two static binaries, build/wharf and build/wharf-runtime
+	@scripts/setup.sh build
+	@scripts/build.sh release build
+
+install: build ## into $(PREFIX)/bin, with completions and manual pages
+	@scripts/install.sh "$(DESTDIR)$(PREFIX)"
+
+test: ## every check that the project has (needs root for the black-box tests)
+	@scripts/setup.sh build test
+	@scripts/test.sh
+
+lint: ## rustfmt and clippy, warnings denied
+	@scripts/setup.sh build
+	@scripts/lint.sh
+
+fuzz: ## each fuzz target for SECONDS_EACH (60) seconds
+	@scripts/setup.sh build
+	@scripts/fuzz.sh $(or $(SECONDS_EACH),60)
+
+demo: build ## the main road, shown step by step with a real PostgreSQL and a real registry
+	@scripts/setup.sh demo
+	@demo/demo.sh
+
+bench: build ## beside docker, podman, runc and crun, interleaved (QUICK=1: a few minutes)
+	@scripts/setup.sh bench
+	@scripts/bench.sh $(if $(QUICK),--quick)
+
+clean:
+	cargo clean
+	rm -rf build
+
+help:
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16

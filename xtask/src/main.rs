@@ -1,1 +1,28 @@
-fn main() {}
+//! Chores of the project that are programs: `cargo xtask layers`, `cargo xtask bench`.
+//!
+//! Not for installing packages or making images, which are scripts (`scripts/`). Nothing here links the product.
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program for people"
+)]
+
+mod layers;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let result = match arguments.first().map(String::as_str) {
+        Some("layers") => layers::check(),
+        _ => Err("usage: cargo xtask layers".to_owned()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("xtask: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}

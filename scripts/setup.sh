@@ -1,0 +1,110 @@
+#!/bin/bash
+# Installs what a make target needs on a Debian 12 machine.
+#
+#   scripts/setup.sh build test demo bench fuzz
+#
+# Each word is a group of packages below. What is there already is left alone, so that a second run costs
+# milliseconds and needs neither root nor a network.
+set -euo pipefail
+
+# command or file that proves a package is there : package
+build=(cc:gcc make:make git:git curl:curl /etc/ssl/certs/ca-certificates.crt:ca-certificates)
+test=(/var/lib/dpkg/info/busybox-static.list:busybox-static docker-registry:docker-registry htpasswd:apache2-utils openssl:openssl nft:nftables)
+demo=(debootstrap:debootstrap umoci:umoci psql:postgresql-client docker-registry:docker-registry)
+# docker.io goes by itself: in one command with others apt's resolver has been seen to give up.
+bench=(skopeo:skopeo crun:crun runc:runc)
+bench_podman=(podman:podman)
+bench_docker=(dockerd:docker.io)
+fuzz=(c++:g++ clang:clang)
+
+say() { printf 'setup: %s\n' "$*"; }
+die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
+
+present() { # present PROOF
+    case $1 in
+        /*) [ -e "$1" ] ;;
+        *) PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null 2>&1 ;;
+    esac
+}
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"
+    elif command -v sudo >/dev/null; then sudo --preserve-env=DEBIAN_FRONTEND,RUNLEVEL "$@"
+    else die "installing packages needs root (or sudo)"
+    fi
+}
+
+# Packages bring services along (docker, docker-registry, podman): none of them may be started by being installed.
+without_services() {
+    local policy=/usr/sbin/policy-rc.d status=0
+    if [ -e $policy ]; then as_root "$@"; return; fi
+    printf '#!/bin/sh\nexit 101\n' | as_root tee $policy >/dev/null
+    as_root chmod 755 $policy
+    as_root "$@" || status=$?
+    as_root rm -f $policy
+    return $status
+}
+
+updated=no
+apt_install() { # apt_install PACKAGE...
+    export DEBIAN_FRONTEND=noninteractive
+    command -v apt-get >/dev/null || die "$* missing, and this is no Debian: install them by hand"
+    if [ $updated = no ]; then
+        # One broken source among several must not stop us: what counts is whether the install works.
+        as_root apt-get update -q -o Acquire::Retries=3 >/dev/null 2>&1 || say "apt-get update had errors; going on"
+        updated=yes
+    fi
+    local attempt
+    for attempt in 1 2 3; do
+        say "installing $*"
+        if without_services apt-get install -q -y --no-install-recommends -o Acquire::Retries=3 \
+            -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 "$@" >"$log" 2>&1; then return 0; fi
+        sleep $((attempt * 3))
+        as_root apt-get update -q -o Acquire::Retries=3 >/dev/null 2>&1 || true
+    done
+    tail -n 30 "$log" >&2
+    die "could not install $*"
+}
+
+group() { # group NAME
+    local -n pairs=$1
+    local pair missing=()
+    for pair in "${pairs[@]}"; do
+        present "${pair%%:*}" || missing+=("${pair##*:}")
+    done
+    [ ${#missing[@]} -eq 0 ] || apt_install "${missing[@]}"
+}
+
+rust() {
+    export PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
+    if ! command -v cargo >/dev/null; then
+        command -v rustup >/dev/null || [ "${WHARF_INSTALL_RUST:-yes}" = yes ] || die "no Rust toolchain"
+        say "no cargo found: installing a Rust toolchain with rustup for $(id -un)"
+        curl --proto '=https' --tlsv1.2 -sSf --retry 3 https://sh.rustup.rs -o "$log.rustup" 2>"$log" &&
+            sh "$log.rustup" -y -q --profile minimal -c rustfmt -c clippy >"$log" 2>&1 || {
+            rm -f "$log.rustup"
+            die "no Rust toolchain and rustup cannot be fetched; install Rust $rust_wanted or newer (https://rustup.rs) and try again"
+        }
+        rm -f "$log.rustup"
+    fi
+    local have
+    have=$(cargo --version | awk '{print $2}')
+    [ "$(printf '%s\n%s\n' "$rust_wanted" "$have" | sort -V | head -n 1)" = "$rust_wanted" ] ||
+        die "cargo $have is too old: Wharf is built with Rust $rust_wanted or newer (rustup update)"
+}
+
+here=$(cd "$(dirname "$0")/.." && pwd)
+rust_wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$here/Cargo.toml")
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+
+for name in "$@"; do
+    case $name in
+        build) group build; rust ;;
+        test) group test ;;
+        demo) group demo ;;
+        bench) group demo; group bench; group bench_podman; group bench_docker ;;
+        fuzz) group fuzz ;;
+        *) die "no such group: $name (build, test, demo, bench, fuzz)" ;;
+    esac
+done

@@ -1,0 +1,32 @@
+#!/bin/bash
+# Every check of the project, cheapest first. The profile `quick` serves the product and the tests alike, so that
+# each dependency is compiled once.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# A backtrace through the test harness says less than the message.
+export RUST_BACKTRACE=0
+step() { printf '\n== %s (%d s)\n' "$1" "$SECONDS"; }
+
+[ "$(id -u)" = 0 ] || { echo "make test needs root: the black-box tests start containers" >&2; exit 1; }
+
+step "lint"
+scripts/lint.sh
+
+step "build"
+scripts/build.sh quick
+
+# Unit and property tests, the layering, then the black-box tests on the binaries just built.
+step "test"
+if cargo nextest --version >/dev/null 2>&1; then
+    cargo nextest run --locked --workspace --cargo-profile quick --no-fail-fast "$@"
+else
+    cargo test --locked --workspace --profile quick --no-fail-fast -- "$@"
+fi
+
+step "fuzz targets, a few seconds each"
+scripts/fuzz.sh 3
+
+# A bed removes itself; one that is still there is a leak of the tests themselves.
+left=$(ls -d /var/tmp/wharf-bed-* /sys/fs/cgroup/*/bed-* /sys/fs/cgroup/bed-* 2>/dev/null || true)
+[ -z "$left" ] || { printf 'left behind by the tests:\n%s\n' "$left" >&2; exit 1; }
+step "all checks passed"
