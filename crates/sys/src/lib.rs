@@ -11,5 +11,7 @@
 //! you need.
 
 pub mod error;
+pub mod netlink;
+pub mod netns;
 
 pub use error::{Context, Error, ErrorKind, Errors, Result};
