@@ -32,10 +32,7 @@ pub fn create(prepare: impl FnOnce() -> Result<()> + Send) -> Result<OwnedFd> {
 
 /// Runs `act` inside of the namespace `netns`. Sockets opened there stay in
 /// that namespace when they are handed out.
-pub fn within<T: Send>(
-    netns: BorrowedFd<'_>,
-    act: impl FnOnce() -> Result<T> + Send,
-) -> Result<T> {
+pub fn within<T: Send>(netns: BorrowedFd<'_>, act: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     on_thread(|| {
         move_into_link_name_space(netns, Some(LinkNameSpaceType::Network))
             .context(|| "enter network namespace")?;

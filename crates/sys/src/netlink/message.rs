@@ -298,7 +298,7 @@ mod tests {
     fn an_attribute_too_long_is_refused_when_sent() {
         let mut message = Message::new(1, 0, &[]);
         message.nest(1, |inner| {
-            inner.put(1, &[0; 40_000]).put(2, &[0; 40_000]);
+            inner.put(1, &vec![0; 40_000]).put(2, &vec![0; 40_000]);
         });
         assert!(message.finish(1, 0).is_err());
     }

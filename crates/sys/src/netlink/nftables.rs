@@ -19,9 +19,9 @@ const NEW_CHAIN: u16 = SUBSYSTEM | 3;
 const GET_CHAIN: u16 = SUBSYSTEM | 4;
 const NEW_RULE: u16 = SUBSYSTEM | 6;
 const NEW_SET: u16 = SUBSYSTEM | 9;
-const NEW_ELEMENT: u16 = SUBSYSTEM | 12;
-const GET_ELEMENT: u16 = SUBSYSTEM | 13;
-const DELETE_ELEMENT: u16 = SUBSYSTEM | 14;
+const NEW_ELEMENT: u16 = SUBSYSTEM | 0xc;
+const GET_ELEMENT: u16 = SUBSYSTEM | 0xd;
+const DELETE_ELEMENT: u16 = SUBSYSTEM | 0xe;
 /// `struct nfgenmsg`: family `NFPROTO_INET` (both IP versions), version 0.
 const INET: [u8; 4] = [1, 0, 0, 0];
 const GENERIC_FIXED: usize = 4;
@@ -412,7 +412,9 @@ fn put_expression(list: &mut Message, expression: &Expression) {
         }),
         Expression::DestinationType(into) => named(list, "fib", &|data| {
             // Result `NFT_FIB_RESULT_ADDRTYPE`, flag `NFTA_FIB_F_DADDR`.
-            data.put_be32(1, number(*into)).put_be32(2, 3).put_be32(3, 2);
+            data.put_be32(1, number(*into))
+                .put_be32(2, 3)
+                .put_be32(3, 2);
         }),
         Expression::Connection(key, into) => named(list, "ct", &|data| {
             data.put_be32(1, number(*into)).put_be32(2, *key as u32);
@@ -523,7 +525,10 @@ fn type_number(parts: &[DataType]) -> u32 {
 
 /// Length of a concatenation: each part takes whole registers.
 fn type_length(parts: &[DataType]) -> u32 {
-    parts.iter().map(|part| part.length().next_multiple_of(4)).sum()
+    parts
+        .iter()
+        .map(|part| part.length().next_multiple_of(4))
+        .sum()
 }
 
 /// Remarks are type 0, length, text, zero byte (as libnftnl writes them).
@@ -601,7 +606,7 @@ mod tests {
     fn registers_and_types_are_numbered_as_nft_does() {
         assert_eq!([0, 1, 2, 4, 5].map(number), [1, 9, 10, 2, 13]);
         let key = [DataType::Ipv4, DataType::Protocol, DataType::Port];
-        assert_eq!(type_number(&key), (7 << 12) | (12 << 6) | 13);
+        assert_eq!(type_number(&key), 0x730d);
         assert_eq!(type_length(&key), 12);
         assert_eq!(type_length(&[DataType::Ipv6, DataType::Port]), 20);
     }

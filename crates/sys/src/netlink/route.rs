@@ -25,6 +25,12 @@ const ADDR_GEN_NONE: u8 = 1;
 const EXT_MASK: u16 = 29;
 const SKIP_STATS: u32 = 8;
 
+/// `AF_INET` and `AF_INET6` in the one byte messages have for it.
+const INET: u8 = 2;
+const INET6: u8 = 10;
+/// `IFA_F_NODAD`.
+const NO_DUPLICATE_DETECTION: u8 = 2;
+
 /// A hardware address.
 pub type Mac = [u8; 6];
 
@@ -122,7 +128,7 @@ pub fn set_up(link: LinkName<'_>) -> Message {
 pub fn set_no_generated_address(link: LinkName<'_>) -> Message {
     let mut message = change(link, 0, 0);
     message.nest(libc::IFLA_AF_SPEC, |families| {
-        families.nest(libc::AF_INET6 as u16, |inet6| {
+        families.nest(u16::from(INET6), |inet6| {
             inet6.put_u8(ADDR_GEN_MODE, ADDR_GEN_NONE);
         });
     });
@@ -176,9 +182,7 @@ impl Link {
         let info = attributes.nested(libc::IFLA_LINKINFO)?;
         Ok(Self {
             index: read_u32(&reply.payload, 4)?,
-            name: attributes
-                .text(libc::IFLA_IFNAME)
-                .ok_or_else(malformed)?,
+            name: attributes.text(libc::IFLA_IFNAME).ok_or_else(malformed)?,
             master: attributes.u32(libc::IFLA_MASTER)?,
             kind: info.text(INFO_KIND).unwrap_or_default(),
             is_up: read_u32(&reply.payload, 8)? & libc::IFF_UP.cast_unsigned() != 0,
@@ -194,7 +198,7 @@ pub fn add_address(link: u32, address: IpAddr, prefix: u8) -> Message {
     fixed[1] = prefix;
     fixed[4..8].copy_from_slice(&link.to_ne_bytes());
     if address.is_ipv6() {
-        fixed[2] = libc::IFA_F_NODAD as u8;
+        fixed[2] = NO_DUPLICATE_DETECTION;
     }
     let mut message = Message::new(libc::RTM_NEWADDR, CREATE | EXCLUSIVE, &fixed);
     let bytes = octets(address);
@@ -225,7 +229,7 @@ pub fn add_default_route(link: u32, gateway: IpAddr) -> Message {
 /// Asks for all IPv4 routes; [`parse_route`] reads one of the answers.
 pub fn list_ipv4_routes() -> Message {
     let mut fixed = [0; 12];
-    fixed[0] = libc::AF_INET as u8;
+    fixed[0] = INET;
     Message::new(libc::RTM_GETROUTE, 0, &fixed)
 }
 
@@ -245,11 +249,7 @@ fn change(link: LinkName<'_>, flags: u32, mask: u32) -> Message {
         LinkName::Index(index) => index,
         LinkName::Name(_) => 0,
     };
-    let mut message = Message::new(
-        libc::RTM_SETLINK,
-        0,
-        &link_header(index, flags, mask),
-    );
+    let mut message = Message::new(libc::RTM_SETLINK, 0, &link_header(index, flags, mask));
     if let LinkName::Name(name) = link {
         message.put_text(libc::IFLA_IFNAME, name);
     }
@@ -287,8 +287,8 @@ fn put_mtu(message: &mut Message, mtu: Option<u32>) {
 
 fn family(address: IpAddr) -> u8 {
     match address {
-        IpAddr::V4(_) => libc::AF_INET as u8,
-        IpAddr::V6(_) => libc::AF_INET6 as u8,
+        IpAddr::V4(_) => INET,
+        IpAddr::V6(_) => INET6,
     }
 }
 

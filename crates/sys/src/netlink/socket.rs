@@ -254,7 +254,9 @@ fn acknowledgement(reply: &Reply) -> Result<Result<()>> {
     if number == 0 {
         return Ok(Ok(()));
     }
-    let errno = number.checked_neg().filter(|errno| (1..4096).contains(errno));
+    let errno = number
+        .checked_neg()
+        .filter(|errno| (1..4096).contains(errno));
     let mut error = Error::from_errno(errno.ok_or_else(malformed)?);
     if let Some(reason) = reason(reply)? {
         error = error.wrap(reason);
@@ -280,6 +282,7 @@ fn reason(reply: &Reply) -> Result<Option<String>> {
 
 fn enable(fd: &OwnedFd, option: i32) {
     let on: libc::c_int = 1;
+    let length: libc::socklen_t = 4;
     // SAFETY: `on` lives across the call and its size is the one given; the
     // kernel only reads it. The result is deliberately unused (see caller).
     unsafe {
@@ -288,7 +291,7 @@ fn enable(fd: &OwnedFd, option: i32) {
             libc::SOL_NETLINK,
             option,
             (&raw const on).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
+            length,
         );
     }
 }
