@@ -113,7 +113,12 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 impl From<io::Error> for Error {
+    /// One of our own errors that travelled through a reader comes out whole.
     fn from(source: io::Error) -> Self {
+        let source = match source.downcast::<Self>() {
+            Ok(own) => return own,
+            Err(source) => source,
+        };
         match source.raw_os_error() {
             Some(errno) => Self::from_errno(errno),
             None => Self::new(kind_of(&source), source.to_string()),
@@ -244,6 +249,12 @@ mod tests {
         let error = errors.into_result().unwrap_err();
         assert_eq!(error.to_string(), "busy; and broken");
         assert_eq!(error.kind(), ErrorKind::Unavailable);
+    }
+
+    #[test]
+    fn passes_through_a_reader_whole() {
+        let error = Error::new(ErrorKind::Corrupt, "blob is short").wrap("pull x");
+        assert_eq!(Error::from(io::Error::other(error.clone())), error);
     }
 
     #[test]

@@ -1,0 +1,139 @@
+//! Credential helpers: programs `docker-credential-<name>` that keep secrets
+//! (github.com/docker/docker-credential-helpers, "Development").
+
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
+
+use serde::{Deserialize, Serialize};
+use sys::{Context, Error, ErrorKind, Result};
+
+use super::Credentials;
+
+const LARGEST_ANSWER: u64 = 1024 * 1024;
+/// A user name that says that the secret is an identity token.
+const TOKEN_USER: &str = "<token>";
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Secret {
+    #[serde(rename = "ServerURL", default)]
+    server_url: String,
+    #[serde(default)]
+    username: String,
+    #[serde(default)]
+    secret: String,
+}
+
+/// What the helper knows for a server.
+pub(super) fn get(name: &str, server: &str) -> Result<Option<Credentials>> {
+    let (succeeded, answer) = ask(name, "get", server)?;
+    if !succeeded {
+        let text = String::from_utf8_lossy(&answer);
+        // The protocol has words for this and no code.
+        if text.to_ascii_lowercase().contains("not found") {
+            return Ok(None);
+        }
+        return Err(failure(name, &answer));
+    }
+    let secret: Secret = serde_json::from_slice(&answer).map_err(|_| {
+        Error::new(
+            ErrorKind::Corrupt,
+            format!("docker-credential-{name} answers with no JSON"),
+        )
+    })?;
+    if secret.username.is_empty() && secret.secret.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(if secret.username == TOKEN_USER {
+        Credentials::Identity {
+            user: String::new(),
+            token: secret.secret,
+        }
+    } else {
+        Credentials::Password {
+            user: secret.username,
+            password: secret.secret,
+        }
+    }))
+}
+
+pub(super) fn store(name: &str, server: &str, credentials: &Credentials) -> Result<()> {
+    let (username, secret) = match credentials {
+        Credentials::Password { user, password } => (user.clone(), password.clone()),
+        Credentials::Identity { token, .. } | Credentials::Token { token } => {
+            (TOKEN_USER.to_owned(), token.clone())
+        }
+    };
+    let secret = Secret {
+        server_url: server.to_owned(),
+        username,
+        secret,
+    };
+    let text = serde_json::to_string(&secret)
+        .map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
+    done(name, ask(name, "store", &text)?)
+}
+
+pub(super) fn erase(name: &str, server: &str) -> Result<()> {
+    done(name, ask(name, "erase", server)?)
+}
+
+fn done(name: &str, (succeeded, answer): (bool, Vec<u8>)) -> Result<()> {
+    if succeeded {
+        Ok(())
+    } else {
+        Err(failure(name, &answer))
+    }
+}
+
+fn failure(name: &str, answer: &[u8]) -> Error {
+    let text = String::from_utf8_lossy(answer);
+    let mut words: String = text.trim().chars().take(200).collect();
+    words.retain(|letter| !letter.is_control());
+    Error::new(
+        ErrorKind::Unavailable,
+        format!("docker-credential-{name}: {words}"),
+    )
+}
+
+/// Runs the helper; whether it succeeded, and what it said.
+fn ask(name: &str, act: &str, input: &str) -> Result<(bool, Vec<u8>)> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    if name.is_empty() || !name.bytes().all(plain) {
+        let words = format!("{name:?} is not the name of a credential helper");
+        return Err(Error::new(ErrorKind::InvalidInput, words));
+    }
+    let program = format!("docker-credential-{name}");
+    let what = || format!("run {program}");
+    let mut child = Command::new(&program)
+        .arg(act)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .context(what)?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A helper that reads nothing says in its status what is wrong.
+        let _ = stdin.write_all(input.as_bytes());
+    }
+    let mut answer = Vec::new();
+    let read = match child.stdout.take() {
+        Some(stdout) => stdout.take(LARGEST_ANSWER).read_to_end(&mut answer),
+        None => Ok(0),
+    };
+    let status = child.wait().context(what)?;
+    read.context(what)?;
+    Ok((status.success(), answer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_helper_is_a_name_and_no_path() {
+        for name in ["", "../x", "a/b", "a b", "a;b"] {
+            assert!(get(name, "x").is_err(), "{name}");
+        }
+    }
+}
