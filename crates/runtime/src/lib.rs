@@ -1,1 +1,27 @@
-//! runtime
+//! A bundle becomes a process: the OCI runtime.
+//!
+//! [`create`] makes the namespaces, the cgroup and the mounts and leaves the
+//! container's init waiting at a gate; [`Created::start`] lets it run the
+//! program; [`exec`] adds a process to a running container. The parent waits
+//! on [`Running`].
+//!
+//! Not here: restart policies, logs, clients (the monitor), and anything that
+//! knows of images or networks (the engine). What a container gets is in the
+//! specification it was created from; this crate honours it or refuses it.
+//!
+//! Start reading at [`mod@create`], the parent's side, then at `init`, the
+//! ordered list of steps up to execve. `docs/security.md` says why the order
+//! is what it is.
+
+#![forbid(unsafe_code)]
+
+pub mod cgroup;
+pub mod create;
+pub mod exec;
+mod handshake;
+pub mod lifecycle;
+
+pub use cgroup::{Cgroup, CgroupPath};
+pub use create::{CreateRequest, Gate, InitProcess, ProcessStdio, create};
+pub use exec::{ExecRequest, exec};
+pub use lifecycle::{Created, Running};

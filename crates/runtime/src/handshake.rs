@@ -1,0 +1,1 @@
+//! What a container's init and its parent say to each other.
