@@ -11,7 +11,13 @@
 //! you need.
 
 pub mod error;
+pub mod exe;
+pub mod heap;
+pub mod inherited;
 pub mod netlink;
 pub mod netns;
+pub mod pidfd;
+pub mod pty;
+pub mod signalfd;
 
 pub use error::{Context, Error, ErrorKind, Errors, Result};

@@ -1,0 +1,131 @@
+//! Running our own program from a mount that nobody can write to.
+//!
+//! A process inside a container can reach the file that a program of ours was
+//! started from through /proc/PID/exe, and with the rights of root overwrite
+//! it for the next start on the host (CVE-2019-5736). Started from a
+//! read-only mount of its own the same link leads to a file that cannot be
+//! opened for writing. The mount is a detached copy of one file: it is in no
+//! namespace, costs no memory, and its pages are those of the file.
+
+use std::convert::Infallible;
+use std::ffi::{CString, OsString};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags, StatVfsMountFlags};
+use rustix::io::FdFlags;
+use rustix::mount::OpenTreeFlags;
+
+use crate::{Context as _, Error, ErrorKind, Result};
+
+/// Where the kernel shows the program that runs.
+pub const SELF: &str = "/proc/self/exe";
+
+/// True if the file that this process runs lies on a read-only mount.
+pub fn is_protected() -> Result<bool> {
+    let check = || -> Result<bool> {
+        let exe = rustix::fs::open(SELF, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+        let mount = rustix::fs::fstatvfs(&exe)?;
+        Ok(mount.f_flag.contains(StatVfsMountFlags::RDONLY))
+    };
+    check().context(|| "look at our own program")
+}
+
+/// A descriptor of the program at `path` on a read-only mount of its own, for
+/// [`execute`] or for a spawn of `/proc/self/fd/N`. Whoever runs it should
+/// keep it open: the last close takes the mount apart and waits for a grace
+/// period of the kernel.
+pub fn protect(path: &Path) -> Result<OwnedFd> {
+    let protect = || -> Result<OwnedFd> {
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        let tree = rustix::mount::open_tree(rustix::fs::CWD, path, flags)?;
+        make_read_only(&tree)?;
+        Ok(tree)
+    };
+    protect().context(|| format!("protect {}", path.display()))
+}
+
+unsafe extern "C" {
+    static environ: *mut *const libc::c_char;
+}
+
+/// Replaces this program by the one behind `program`, which stays
+/// open, with the environment that we have.
+pub fn execute(program: &OwnedFd, arguments: Vec<OsString>) -> Result<Infallible> {
+    rustix::io::fcntl_setfd(program, FdFlags::empty())?;
+    let arguments = arguments
+        .into_iter()
+        .map(|one| {
+            CString::new(one.into_vec())
+                .map_err(|_| Error::new(ErrorKind::InvalidInput, "argument holds a zero byte"))
+        })
+        .collect::<Result<Vec<CString>>>()?;
+    let argv: Vec<*const libc::c_char> = arguments
+        .iter()
+        .map(|one| one.as_ptr())
+        .chain([std::ptr::null()])
+        .collect();
+    // SAFETY: argv points to live, terminated strings and ends with null, as
+    // does the environment, which is the one that we were started with; the
+    // call returns only if it failed.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            program.as_raw_fd(),
+            c"".as_ptr(),
+            argv.as_ptr(),
+            environ.cast_const(),
+            libc::AT_EMPTY_PATH,
+        );
+    }
+    Err(std::io::Error::last_os_error()).context(|| "run our own program from its protected place")
+}
+
+fn make_read_only(tree: impl AsFd) -> Result<()> {
+    let attributes = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    // SAFETY: the descriptor is borrowed, the path is an empty string, and
+    // the structure is initialised and of the size that is told.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if result == 0 {
+        return Ok(());
+    }
+    Err(std::io::Error::last_os_error().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Needs root.
+    #[test]
+    fn a_protected_program_cannot_be_opened_for_writing() {
+        let directory = std::env::temp_dir().join(format!("exe-test-{}", std::process::id()));
+        std::fs::create_dir(&directory).unwrap();
+        let program = directory.join("program");
+        std::fs::write(&program, "content").unwrap();
+        let protected = protect(&program).unwrap();
+        std::fs::remove_dir_all(&directory).unwrap();
+        let link = format!("/proc/self/fd/{}", protected.as_raw_fd());
+        let error = std::fs::OpenOptions::new()
+            .write(true)
+            .open(&link)
+            .unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EROFS));
+        assert_eq!(std::fs::read(&link).unwrap(), b"content");
+    }
+}
