@@ -1,0 +1,9 @@
+//! Layers: tars on the wire, directories in overlayfs' form on disk.
+//!
+//! Not here: which layers make an image ([`crate::unpack`]), where they are
+//! kept ([`crate::snapshot`]). Start reading at [`apply`], then [`diff`].
+
+pub mod apply;
+mod directories;
+pub mod tar;
+pub mod whiteout;
