@@ -70,6 +70,11 @@ impl BootId {
         let text = fs::read_to_string(path).context(|| format!("read {path}"))?;
         Ok(Self(text.trim().to_owned()))
     }
+
+    /// As the kernel writes it: hex digits and dashes.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 #[cfg(test)]

@@ -111,7 +111,9 @@ impl Applier {
             EntryKind::Symlink(target) => self.place_other(parent, name, entry, |dir, name| {
                 rustix::fs::symlinkat(&**target, dir, name)
             }),
-            EntryKind::Fifo => self.place_node(parent, name, entry, (FileType::Fifo, Device::default())),
+            EntryKind::Fifo => {
+                self.place_node(parent, name, entry, (FileType::Fifo, Device::default()))
+            }
             EntryKind::CharDevice(device) => {
                 self.place_node(parent, name, entry, (FileType::CharacterDevice, *device))
             }
@@ -213,7 +215,8 @@ impl Applier {
         }
         set_owner_and_mode(directory.as_fd(), entry, need)?;
         set_xattrs(directory.as_fd(), entry)?;
-        self.directories.enter_described(name, entry.mtime, directory)
+        self.directories
+            .enter_described(name, entry.mtime, directory)
     }
 
     fn place_hard_link(&mut self, parent: &[&[u8]], name: &[u8], target: &[u8]) -> Result<()> {
@@ -223,7 +226,9 @@ impl Applier {
         };
         let missing = || {
             let target = display_name(target);
-            invalid(format!("the hard link's target {target} is not in this layer"))
+            invalid(format!(
+                "the hard link's target {target} is not in this layer"
+            ))
         };
         let from = match self.directories.open(target_parent) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(missing()),

@@ -107,7 +107,12 @@ impl Directories {
 
     /// Goes on into a directory of the current one that an entry described,
     /// which will be left with the entry's time.
-    pub(super) fn enter_described(&mut self, name: &[u8], time: Timestamp, fd: OwnedFd) -> Result<()> {
+    pub(super) fn enter_described(
+        &mut self,
+        name: &[u8],
+        time: Timestamp,
+        fd: OwnedFd,
+    ) -> Result<()> {
         let real = join(&self.frames[self.frames.len() - 1].real, name);
         self.implied.remove(&real);
         let mut frame = Frame::new(name.to_vec(), real, fd)?;
@@ -135,7 +140,9 @@ impl Directories {
             if self.frames[last].touched {
                 self.reopen(last)?;
             }
-            let Some(frame) = self.frames.pop() else { break };
+            let Some(frame) = self.frames.pop() else {
+                break;
+            };
             if let (true, Some(fd)) = (frame.touched, &frame.fd) {
                 rustix::fs::futimens(fd, &times(frame.time)).context(|| "set time of directory")?;
             }
@@ -153,7 +160,12 @@ impl Directories {
 
     fn push(&mut self, frame: Frame) {
         self.frames.push(frame);
-        if let Some(index) = self.frames.len().checked_sub(MAX_OPEN).filter(|index| *index > 0) {
+        if let Some(index) = self
+            .frames
+            .len()
+            .checked_sub(MAX_OPEN)
+            .filter(|index| *index > 0)
+        {
             self.frames[index].fd = None;
         }
     }
@@ -222,7 +234,10 @@ impl Directories {
                 continue;
             }
             if real.len() >= 512 {
-                return Err(Error::new(ErrorKind::InvalidInput, "directories are nested too deeply"));
+                return Err(Error::new(
+                    ErrorKind::InvalidInput,
+                    "directories are nested too deeply",
+                ));
             }
             let parent = real.last().map_or(root, |(_, fd)| fd.as_fd());
             match open_child(parent, &name) {
@@ -283,7 +298,7 @@ fn make_implied(parent: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
 }
 
 /// Both times of a file.
-pub(super) fn times(time: Timestamp) -> Timestamps {
+pub(crate) fn times(time: Timestamp) -> Timestamps {
     let time = Timespec {
         tv_sec: time.seconds,
         tv_nsec: time.nanoseconds.into(),

@@ -4,6 +4,9 @@
 //! kept ([`crate::snapshot`]). Start reading at [`apply`], then [`diff`].
 
 pub mod apply;
+pub mod compression;
 mod directories;
 pub mod tar;
 pub mod whiteout;
+
+pub(crate) use directories::times as file_times;

@@ -109,7 +109,11 @@ fn check_sum(block: &[u8; BLOCK]) -> Result<()> {
     let claimed = signed(&block[148..156], "checksum")?;
     let (mut unsigned_sum, mut signed_sum) = (0_i64, 0_i64);
     for (at, byte) in block.iter().enumerate() {
-        let byte = if (148..156).contains(&at) { b' ' } else { *byte };
+        let byte = if (148..156).contains(&at) {
+            b' '
+        } else {
+            *byte
+        };
         unsigned_sum += i64::from(byte);
         signed_sum += i64::from(byte.cast_signed());
     }

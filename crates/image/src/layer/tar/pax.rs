@@ -165,7 +165,10 @@ fn timestamp(text: &[u8]) -> Result<Timestamp> {
     }
     let seconds = i64::try_from(decimal(whole)?).map_err(|_| wrong())?;
     let nanoseconds = (0..9).fold(0, |sum, place| {
-        sum * 10 + fraction.get(place).map_or(0, |digit| u32::from(digit - b'0'))
+        sum * 10
+            + fraction
+                .get(place)
+                .map_or(0, |digit| u32::from(digit - b'0'))
     });
     Ok(match (negative, nanoseconds) {
         (false, _) => Timestamp {
@@ -191,7 +194,9 @@ mod tests {
     fn reads_records() {
         let mut overrides = Overrides::default();
         overrides
-            .read(b"12 path=abc\n20 mtime=-1.5000001\n13 uid=70000\n24 SCHILY.xattr.user.a=\n\n\0\0")
+            .read(
+                b"12 path=abc\n20 mtime=-1.5000001\n13 uid=70000\n24 SCHILY.xattr.user.a=\n\n\0\0",
+            )
             .unwrap();
         assert_eq!(overrides.path.as_deref(), Some(&b"abc"[..]));
         assert_eq!(overrides.uid, Some(70000));

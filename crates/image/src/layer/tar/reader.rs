@@ -75,7 +75,11 @@ impl<R: BufRead> Reader<R> {
                 // Global headers (git writes its commit there) and volume
                 // labels make nothing.
                 b'g' | b'V' => self.skip(header.size)?,
-                _ => return self.entry(header, overrides, long_name, long_link).map(Some),
+                _ => {
+                    return self
+                        .entry(header, overrides, long_name, long_link)
+                        .map(Some);
+                }
             }
         }
         Ok(None)
@@ -160,8 +164,10 @@ impl<R: BufRead> Reader<R> {
         let link = overrides.link.or(long_link).unwrap_or(header.link);
         let stored = overrides.size.unwrap_or(header.size);
         let device = Device {
-            major: narrow(overrides.major.unwrap_or(header.major), "device number").map_err(named)?,
-            minor: narrow(overrides.minor.unwrap_or(header.minor), "device number").map_err(named)?,
+            major: narrow(overrides.major.unwrap_or(header.major), "device number")
+                .map_err(named)?,
+            minor: narrow(overrides.minor.unwrap_or(header.minor), "device number")
+                .map_err(named)?,
         };
         if path.len() > NAME_MAX || link.len() > NAME_MAX {
             return Err(corrupt("a name is longer than 4096 bytes")).map_err(named);

@@ -246,7 +246,15 @@ impl Block {
         bytes[156] = flag;
         bytes[257..265].copy_from_slice(b"ustar\x0000");
         let mut block = Self { bytes };
-        for (at, width) in [(100, 8), (108, 8), (116, 8), (124, 12), (136, 12), (329, 8), (337, 8)] {
+        for (at, width) in [
+            (100, 8),
+            (108, 8),
+            (116, 8),
+            (124, 12),
+            (136, 12),
+            (329, 8),
+            (337, 8),
+        ] {
             block.number(at, width, 0);
         }
         block

@@ -1,0 +1,253 @@
+//! What a container changed, as `docker diff` shows it.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+
+use rustix::fs::{AtFlags, Dir, FileType, Stat};
+use rustix::io::Errno;
+use spec::ChainId;
+use state::ContainerId;
+use sys::{Context, Error, ErrorKind, Result};
+
+use super::overlay::OverlaySnapshots;
+use crate::layer::whiteout;
+use crate::tree;
+
+/// Directories open at once in the container's layer.
+const MAX_DEPTH: usize = 512;
+
+/// One path that differs from the image.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Change {
+    /// Absolute in the container.
+    pub path: PathBuf,
+    pub kind: ChangeKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ChangeKind {
+    Added,
+    Modified,
+    Deleted,
+}
+
+impl OverlaySnapshots {
+    /// The differences between a container and its image, sorted by path.
+    /// A directory counts as modified if it differs itself or a member does.
+    pub fn changes(&self, id: &ContainerId, chain: &[ChainId]) -> Result<Vec<Change>> {
+        let upper = self.upper(id);
+        let lower = chain
+            .iter()
+            .rev()
+            .map(|chain_id| self.fs(chain_id))
+            .collect();
+        let mut found = Vec::new();
+        let root = tree::open_directory(&upper)?;
+        let below = Below { directories: lower };
+        visit(root, below, &mut found).context(|| format!("compare {}", upper.display()))?;
+        found.sort();
+        Ok(found)
+    }
+}
+
+/// The directories of one path in the layers below, topmost first. They do
+/// not change, so paths will do.
+struct Below {
+    directories: Vec<PathBuf>,
+}
+
+/// What the layers below have under a name.
+enum Lower {
+    Nothing,
+    Other,
+    Directory(Below, Box<Stat>),
+}
+
+struct Level {
+    entries: Dir,
+    directory: OwnedFd,
+    below: Below,
+    path: Vec<u8>,
+}
+
+fn visit(root: OwnedFd, below: Below, found: &mut Vec<Change>) -> Result<()> {
+    let mut levels = vec![Level {
+        entries: Dir::read_from(&root)?,
+        directory: root,
+        below,
+        path: b"/".to_vec(),
+    }];
+    while let Some(level) = levels.last_mut() {
+        let Some(entry) = level.entries.next() else {
+            levels.pop();
+            continue;
+        };
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if matches!(name, b"." | b"..") {
+            continue;
+        }
+        // The container may be running: what vanished is no difference.
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        let Ok(stat) = rustix::fs::statat(&level.directory, name, flags) else {
+            continue;
+        };
+        let mut path = level.path.clone();
+        path.extend_from_slice(name);
+        let lower = level.below.look_up(name)?;
+        if whiteout::is_whiteout(&stat) {
+            if !matches!(lower, Lower::Nothing) {
+                note(found, &path, ChangeKind::Deleted);
+            }
+            continue;
+        }
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+            let kind = match lower {
+                Lower::Nothing => ChangeKind::Added,
+                _ => ChangeKind::Modified,
+            };
+            note(found, &path, kind);
+            continue;
+        }
+        let Ok(directory) = tree::open_child(level.directory.as_fd(), name) else {
+            continue;
+        };
+        let below = match lower {
+            Lower::Nothing => {
+                note(found, &path, ChangeKind::Added);
+                Below::nothing()
+            }
+            Lower::Other => {
+                note(found, &path, ChangeKind::Modified);
+                Below::nothing()
+            }
+            Lower::Directory(below, old) => {
+                if !same(&stat, &old) {
+                    note(found, &path, ChangeKind::Modified);
+                }
+                if whiteout::is_opaque(directory.as_fd())? {
+                    note_missing(found, &directory, (&below, &path))?;
+                }
+                below
+            }
+        };
+        if levels.len() >= MAX_DEPTH {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                "directories are nested too deeply",
+            ));
+        }
+        path.push(b'/');
+        levels.push(Level {
+            entries: Dir::read_from(&directory)?,
+            directory,
+            below,
+            path,
+        });
+    }
+    mark_parents(found);
+    Ok(())
+}
+
+/// Everything below that an opaque directory does not have was deleted.
+fn note_missing(
+    found: &mut Vec<Change>,
+    directory: &OwnedFd,
+    (below, path): (&Below, &[u8]),
+) -> Result<()> {
+    for name in below.names()? {
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        let here = rustix::fs::statat(directory, &*name, flags);
+        if matches!(here, Err(Errno::NOENT)) && !matches!(below.look_up(&name)?, Lower::Nothing) {
+            let path = [path, b"/", &name].concat();
+            note(found, &path, ChangeKind::Deleted);
+        }
+    }
+    Ok(())
+}
+
+/// The directories that changes lie in count as modified.
+fn mark_parents(found: &mut Vec<Change>) {
+    let known: std::collections::HashSet<PathBuf> =
+        found.iter().map(|change| change.path.clone()).collect();
+    let mut parents = std::collections::BTreeSet::new();
+    for change in &*found {
+        let ancestors = change.path.ancestors().skip(1);
+        for parent in ancestors.take_while(|parent| parent.parent().is_some()) {
+            if known.contains(parent) || !parents.insert(parent.to_owned()) {
+                break;
+            }
+        }
+    }
+    found.extend(parents.into_iter().map(|path| Change {
+        path,
+        kind: ChangeKind::Modified,
+    }));
+}
+
+fn note(found: &mut Vec<Change>, path: &[u8], kind: ChangeKind) {
+    use std::os::unix::ffi::OsStrExt;
+    let path = PathBuf::from(std::ffi::OsStr::from_bytes(path));
+    found.push(Change { path, kind });
+}
+
+fn same(a: &Stat, b: &Stat) -> bool {
+    (a.st_mode, a.st_uid, a.st_gid, a.st_mtime, a.st_mtime_nsec)
+        == (b.st_mode, b.st_uid, b.st_gid, b.st_mtime, b.st_mtime_nsec)
+}
+
+impl Below {
+    fn nothing() -> Self {
+        Self {
+            directories: Vec::new(),
+        }
+    }
+
+    fn look_up(&self, name: &[u8]) -> Result<Lower> {
+        use std::os::unix::ffi::OsStrExt;
+        let name = std::ffi::OsStr::from_bytes(name);
+        let mut directories = Vec::new();
+        let mut topmost = None;
+        for directory in &self.directories {
+            let path = directory.join(name);
+            let stat = match rustix::fs::lstat(&path) {
+                Ok(stat) => stat,
+                Err(Errno::NOENT) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+                if directories.is_empty() {
+                    return Ok(if whiteout::is_whiteout(&stat) {
+                        Lower::Nothing
+                    } else {
+                        Lower::Other
+                    });
+                }
+                break;
+            }
+            let opened = tree::open_directory(&path)?;
+            directories.push(path);
+            topmost.get_or_insert(stat);
+            if whiteout::is_opaque(opened.as_fd())? {
+                break;
+            }
+        }
+        Ok(match topmost {
+            Some(stat) => Lower::Directory(Below { directories }, Box::new(stat)),
+            None => Lower::Nothing,
+        })
+    }
+
+    fn names(&self) -> Result<std::collections::BTreeSet<Vec<u8>>> {
+        let mut names = std::collections::BTreeSet::new();
+        for directory in &self.directories {
+            for entry in Dir::read_from(tree::open_directory(directory)?)? {
+                let name = entry?.file_name().to_bytes().to_vec();
+                if name != b"." && name != b".." {
+                    names.insert(name);
+                }
+            }
+        }
+        Ok(names)
+    }
+}
