@@ -1,0 +1,162 @@
+//! Applies the rules of a network to the kernel's packet filter.
+
+use std::collections::BTreeSet;
+
+use rustix::io::Errno;
+use sys::netlink::nftables::{self, Element, Table, TableState};
+use sys::netlink::{Protocol, Socket};
+use sys::{Context as _, Error, ErrorKind, Result};
+
+use super::rules::MAPS;
+
+/// The packet filter of the namespace it was opened in.
+#[derive(Debug)]
+pub(crate) struct Firewall {
+    socket: Socket,
+    table: Table,
+}
+
+/// What changing elements came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// They are as wanted.
+    Done,
+    /// The table is not what the leases say: an element is missing, or one
+    /// of a dead container is in the way. Nothing was changed.
+    OutOfStep,
+}
+
+impl Firewall {
+    pub(crate) fn open(table: Table) -> Result<Self> {
+        Ok(Self {
+            socket: Socket::open(Protocol::Netfilter)?,
+            table,
+        })
+    }
+
+    /// Whether the table is there and of this version.
+    pub(crate) fn is_current(&mut self) -> Result<bool> {
+        Ok(self
+            .state()?
+            .is_some_and(|state| state.comment == self.table.comment))
+    }
+
+    /// Whether nobody has taken rules out of the table or put some in.
+    pub(crate) fn is_whole(&mut self) -> Result<bool> {
+        if !self.is_current()? {
+            return Ok(false);
+        }
+        for chain in &self.table.chains {
+            let request = nftables::get_chain(&self.table.name, chain.name);
+            let count = match self.socket.request(request) {
+                Ok(replies) => replies
+                    .first()
+                    .map(nftables::parse_rule_count)
+                    .transpose()?,
+                Err(error) if is(&error, Errno::NOENT) => None,
+                Err(error) => return Err(error.wrap("look at the firewall")),
+            };
+            if count != Some(chain.rules.len()) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Makes the table anew with these elements, in one transaction: no
+    /// packet meets a table that is half made.
+    pub(crate) fn rebuild(&mut self, elements: &[Element]) -> Result<()> {
+        let mut messages = Vec::new();
+        if self.state()?.is_some() {
+            messages.push(nftables::delete_table(&self.table.name));
+        }
+        messages.extend(self.table.create());
+        messages.extend(nftables::add_elements(&self.table.name, elements));
+        self.socket
+            .transaction(messages)
+            .map_err(|(_, error)| refused(error))
+            .context(|| format!("make firewall table {}", self.table.name))
+    }
+
+    /// Adds elements to the table, all or none.
+    pub(crate) fn add(&mut self, elements: &[Element]) -> Result<Change> {
+        let messages = nftables::add_elements(&self.table.name, elements);
+        self.change(messages)
+            .context(|| "publish ports in the firewall")
+    }
+
+    /// Deletes elements from the table, all or none.
+    pub(crate) fn remove(&mut self, elements: &[Element]) -> Result<Change> {
+        let messages = nftables::delete_elements(&self.table.name, elements);
+        self.change(messages)
+            .context(|| "take ports out of the firewall")
+    }
+
+    /// Deletes the table, if it is there.
+    pub(crate) fn delete(&mut self) -> Result<()> {
+        let messages = vec![nftables::delete_table(&self.table.name)];
+        match self.socket.transaction(messages) {
+            Err((_, error)) if !is(&error, Errno::NOENT) => {
+                Err(refused(error).wrap(format!("delete firewall table {}", self.table.name)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// All elements of the table.
+    pub(crate) fn elements(&mut self) -> Result<BTreeSet<Element>> {
+        let mut elements = BTreeSet::new();
+        for map in MAPS {
+            let request = nftables::list_elements(&self.table.name, map);
+            let replies = match self.socket.dump(&request) {
+                Ok(replies) => replies,
+                Err(error) if is(&error, Errno::NOENT) => continue,
+                Err(error) => return Err(error.wrap("list published ports")),
+            };
+            for reply in &replies {
+                elements.extend(nftables::parse_elements(reply, map)?);
+            }
+        }
+        Ok(elements)
+    }
+
+    fn change(&mut self, messages: Vec<sys::netlink::Message>) -> Result<Change> {
+        if messages.is_empty() {
+            return Ok(Change::Done);
+        }
+        match self.socket.transaction(messages) {
+            Ok(()) => Ok(Change::Done),
+            Err((_, error))
+                if [Errno::NOENT, Errno::BUSY, Errno::EXIST]
+                    .iter()
+                    .any(|errno| is(&error, *errno)) =>
+            {
+                Ok(Change::OutOfStep)
+            }
+            Err((_, error)) => Err(refused(error)),
+        }
+    }
+
+    fn state(&mut self) -> Result<Option<TableState>> {
+        let request = nftables::get_table(&self.table.name);
+        match self.socket.request(request) {
+            Ok(replies) => replies.first().map(TableState::parse).transpose(),
+            Err(error) if is(&error, Errno::NOENT) => Ok(None),
+            Err(error) => Err(refused(error).wrap("look at the firewall")),
+        }
+    }
+}
+
+/// A kernel without nftables answers that there is nothing of the kind.
+fn refused(error: Error) -> Error {
+    if is(&error, Errno::OPNOTSUPP) || is(&error, Errno::PROTONOSUPPORT) {
+        return error.with_kind(ErrorKind::Unsupported).wrap(
+            "the kernel has no nftables (nf_tables, nft_nat, nft_masq, nft_fib_inet, nft_ct)",
+        );
+    }
+    error
+}
+
+fn is(error: &Error, errno: Errno) -> bool {
+    error.errno() == Some(errno.raw_os_error())
+}
