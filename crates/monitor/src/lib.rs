@@ -1,1 +1,5 @@
-//! monitor
+//! The loop beside each container.
+#![forbid(unsafe_code)]
+
+pub mod log;
+pub mod transition;
