@@ -10,14 +10,23 @@
 //! Start reading at [`error`], which every crate uses, then at the interface
 //! you need.
 
+pub mod caps;
+pub mod clone;
 pub mod error;
 pub mod exe;
 pub mod heap;
 pub mod inherited;
+pub mod memfd;
+pub mod mount;
+pub mod namespace;
 pub mod netlink;
 pub mod netns;
 pub mod pidfd;
+pub mod process;
 pub mod pty;
+pub mod rlimit;
+pub mod seccomp;
 pub mod signalfd;
+pub mod spawn;
 
 pub use error::{Context, Error, ErrorKind, Errors, Result};

@@ -1,0 +1,34 @@
+//! Joining and leaving namespaces.
+
+use std::os::fd::{AsRawFd as _, BorrowedFd};
+
+use crate::{Error, Result};
+
+/// setns(2) with `fd` a namespace or a pidfd (Linux 5.8) and `CLONE_NEW*`
+/// flags, all of them in one call.
+pub fn join(fd: BorrowedFd<'_>, namespaces: i32) -> Result<()> {
+    // SAFETY: setns takes no pointers.
+    check(unsafe { libc::setns(fd.as_raw_fd(), namespaces) })
+}
+
+/// unshare(2) with `CLONE_NEW*` flags (and `CLONE_NEWTIME`); sharing of
+/// memory and descriptors cannot be changed with this.
+pub fn unshare(namespaces: i32) -> Result<()> {
+    let allowed = libc::CLONE_NEWNS
+        | libc::CLONE_NEWUTS
+        | libc::CLONE_NEWIPC
+        | libc::CLONE_NEWUSER
+        | libc::CLONE_NEWPID
+        | libc::CLONE_NEWNET
+        | libc::CLONE_NEWCGROUP
+        | libc::CLONE_NEWTIME;
+    // SAFETY: of the flags let through none touches memory or descriptors.
+    check(unsafe { libc::unshare(namespaces & allowed) })
+}
+
+fn check(result: libc::c_int) -> Result<()> {
+    match result {
+        0 => Ok(()),
+        _ => Err(Error::from(std::io::Error::last_os_error())),
+    }
+}
