@@ -1,4 +1,12 @@
-//! `wharf run` and its options, as Docker documents them.
+//! `wharf run`, `create`, `start`, `stop`, `kill` and `rm` with their options, as Docker documents them.
 #![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod exit;
+mod files;
+mod input;
+mod lifecycle;
+mod limits;
+mod privileges;
+mod process;
+mod terminal;

@@ -193,6 +193,20 @@ impl Bed {
         invocation.run()
     }
 
+    /// A shell script in a container of its own, removed afterwards; without a network unless `options` name one.
+    pub fn shell(&self, options: &[&str], script: &str) -> Outcome {
+        let mut arguments = vec!["run", "--rm"];
+        if !options
+            .iter()
+            .any(|option| option.starts_with("--net") || *option == "-p")
+        {
+            arguments.extend(["--network", "none"]);
+        }
+        arguments.extend(options);
+        arguments.extend([BUSYBOX, "sh", "-c", script]);
+        self.run(&arguments)
+    }
+
     /// A container that runs in the background until it is stopped; gives its id.
     pub fn start(&self, options: &[&str]) -> String {
         let mut arguments = vec!["run", "-d"];

@@ -283,6 +283,14 @@ impl Outcome {
         said
     }
 
+    /// Asserts that it was refused before or at its start, whichever of 125 to 127 that is, with one clear sentence.
+    #[track_caller]
+    pub fn refused(&self, parts: &[&str]) -> String {
+        let code = self.status.code().unwrap_or(-1);
+        assert!((125..=127).contains(&code), "{}", self.story());
+        self.fails(code, parts)
+    }
+
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.stdout).into_owned()
     }

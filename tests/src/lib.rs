@@ -25,7 +25,7 @@ mod terminal;
 
 pub use bed::{BUSYBOX, Bed, binary, in_bed};
 pub use command::{Invocation, Outcome, Started};
-pub use hostile::{Answer, HostileRegistry, Request};
+pub use hostile::{Answer, HostileRegistry, Request, plain_answers};
 pub use image::{ImageBuilder, Layer, busybox_image, gzip, sha256};
 pub use registry::{Access, Registry};
 pub use tar::{Member, Tar};

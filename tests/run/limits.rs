@@ -1,0 +1,128 @@
+//! Limits: memory, processes, CPU, rlimits. Read where the kernel enforces them.
+
+use black_box_tests::{BUSYBOX, Bed, bed};
+
+/// The value of a controller's file for a running container, seen from the host.
+fn cgroup_file(bed: &Bed, id: &str, legacy: &str, unified: &str) -> String {
+    let candidates = [
+        format!("/sys/fs/cgroup/{legacy}"),
+        format!("/sys/fs/cgroup/{unified}"),
+    ];
+    let found = candidates
+        .iter()
+        .map(|path| path.replace("{}", &format!("wharf/{id}")))
+        .find_map(|path| std::fs::read_to_string(path).ok());
+    found
+        .unwrap_or_else(|| {
+            panic!(
+                "none of {candidates:?} for {id}: {}",
+                bed.inspect(id, "{{.State.Status}}")
+            )
+        })
+        .trim()
+        .to_owned()
+}
+
+#[test]
+fn memory() {
+    bed!(|bed| {
+        let id = bed.start(&["-m", "64m"]);
+        assert_eq!(
+            cgroup_file(bed, &id, "memory/{}/memory.limit_in_bytes", "{}/memory.max"),
+            (64 << 20).to_string()
+        );
+        assert_eq!(
+            bed.inspect(&id, "{{.HostConfig.Memory}}"),
+            (64 << 20).to_string()
+        );
+    });
+}
+
+#[test]
+fn out_of_memory_is_told() {
+    bed!(|bed| {
+        let eat = "head -c 200m /dev/zero | tail > /dev/null; echo survived";
+        bed.run(&[
+            "run",
+            "--name",
+            "fat",
+            "-m",
+            "32m",
+            BUSYBOX,
+            "sh",
+            "-c",
+            "exec tail /dev/zero",
+        ])
+        .code(137);
+        assert_eq!(
+            bed.inspect("fat", "{{.State.OOMKilled}} {{.State.ExitCode}}"),
+            "true 137"
+        );
+        bed.run(&[
+            "run", "--name", "slim", "-m", "512m", BUSYBOX, "sh", "-c", eat,
+        ])
+        .ok();
+        assert_eq!(bed.inspect("slim", "{{.State.OOMKilled}}"), "false");
+    });
+}
+
+#[test]
+fn a_memory_limit_too_small_to_start() {
+    bed!(|bed| {
+        bed.run(&["run", "--rm", "-m", "1m", BUSYBOX, "true"])
+            .fails(125, &["memory"]);
+        bed.run(&["run", "--rm", "-m", "lots", BUSYBOX, "true"])
+            .fails(125, &["lots"]);
+    });
+}
+
+#[test]
+fn number_of_processes() {
+    bed!(|bed| {
+        let outcome = bed.shell(
+            &["--pids-limit", "5"],
+            "for i in 1 2 3 4 5 6 7 8; do sleep 0.3 & done; wait",
+        );
+        assert!(
+            outcome.error().contains("can't fork"),
+            "{}",
+            outcome.story()
+        );
+        let id = bed.start(&["--pids-limit", "17"]);
+        assert_eq!(
+            cgroup_file(bed, &id, "pids/{}/pids.max", "{}/pids.max"),
+            "17"
+        );
+    });
+}
+
+#[test]
+fn cpu() {
+    bed!(|bed| {
+        let id = bed.start(&["--cpus", "0.5"]);
+        let quota = cgroup_file(bed, &id, "cpu/{}/cpu.cfs_quota_us", "{}/cpu.max");
+        assert!(quota == "50000" || quota == "50000 100000", "{quota}");
+        bed.run(&["run", "--rm", "--cpus", "-1", BUSYBOX, "true"])
+            .fails(125, &["cpus"]);
+        bed.run(&["run", "--rm", "--cpus", "1000000", BUSYBOX, "true"])
+            .fails(125, &["cpus"]);
+    });
+}
+
+#[test]
+fn rlimits() {
+    bed!(|bed| {
+        let options = ["--ulimit", "nofile=100:200", "--ulimit", "core=0"];
+        assert_eq!(
+            bed.shell(&options, "ulimit -n; ulimit -Hn; ulimit -c").ok(),
+            "100\n200\n0"
+        );
+        bed.run(&["run", "--rm", "--ulimit", "nofile=200:100", BUSYBOX, "true"])
+            .fails(125, &["nofile"]);
+        bed.run(&["run", "--rm", "--ulimit", "nonsense=1", BUSYBOX, "true"])
+            .fails(125, &["nonsense"]);
+        // More than the caller may give is clamped, and said, but never a failed start.
+        bed.shell(&["--ulimit", "nofile=1000000000:1000000000"], "true")
+            .ok();
+    });
+}
