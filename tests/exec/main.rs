@@ -10,9 +10,24 @@ fn output_input_and_exit_code() {
         let outcome = bed.run(&["exec", "box", "sh", "-c", "echo out; echo err >&2; exit 3"]);
         assert_eq!(outcome.code(3), "out");
         assert_eq!(outcome.error(), "err\n");
-        assert_eq!(bed.command(&["exec", "-i", &id, "cat"]).input("through\n").run().ok(), "through");
-        assert_eq!(bed.command(&["exec", &id, "cat"]).input("lost").run().ok(), "");
-        assert_eq!(bed.run(&["exec", "box", "seq", "1", "300000"]).ok().lines().count(), 300_000);
+        assert_eq!(
+            bed.command(&["exec", "-i", &id, "cat"])
+                .input("through\n")
+                .run()
+                .ok(),
+            "through"
+        );
+        assert_eq!(
+            bed.command(&["exec", &id, "cat"]).input("lost").run().ok(),
+            ""
+        );
+        assert_eq!(
+            bed.run(&["exec", "box", "seq", "1", "300000"])
+                .ok()
+                .lines()
+                .count(),
+            300_000
+        );
     });
 }
 
@@ -20,13 +35,31 @@ fn output_input_and_exit_code() {
 fn it_is_in_the_container() {
     bed!(|bed| {
         let id = bed.start(&["-e", "OF=container", "-w", "/usr", "--hostname", "inside"]);
-        assert_eq!(bed.run(&["exec", &id, "sh", "-c", "hostname; pwd; echo $OF; tr '\\0' ' ' < /proc/1/cmdline"]).ok(), "inside\n/usr\ncontainer\nsleep 1000 ");
+        assert_eq!(
+            bed.run(&[
+                "exec",
+                &id,
+                "sh",
+                "-c",
+                "hostname; pwd; echo $OF; tr '\\0' ' ' < /proc/1/cmdline"
+            ])
+            .ok(),
+            "inside\n/usr\ncontainer\nsleep 1000 "
+        );
         for kind in ["mnt", "pid", "net", "ipc", "uts", "cgroup"] {
-            let script = format!("test $(readlink /proc/1/ns/{kind}) = $(readlink /proc/self/ns/{kind})");
+            let script =
+                format!("test $(readlink /proc/1/ns/{kind}) = $(readlink /proc/self/ns/{kind})");
             bed.run(&["exec", &id, "sh", "-c", &script]).ok();
         }
         // In the container's cgroups too: what it eats is counted and dies with it.
-        bed.run(&["exec", &id, "sh", "-c", "cmp /proc/1/cgroup /proc/self/cgroup"]).ok();
+        bed.run(&[
+            "exec",
+            &id,
+            "sh",
+            "-c",
+            "cmp /proc/1/cgroup /proc/self/cgroup",
+        ])
+        .ok();
     });
 }
 
@@ -34,11 +67,39 @@ fn it_is_in_the_container() {
 fn user_directory_and_environment() {
     bed!(|bed| {
         let id = bed.start(&["-e", "A=old"]);
-        assert_eq!(bed.run(&["exec", "-u", "app", &id, "sh", "-c", "id -u; id -G; echo $HOME"]).ok(), "1000\n1000 2000\n/home");
+        assert_eq!(
+            bed.run(&[
+                "exec",
+                "-u",
+                "app",
+                &id,
+                "sh",
+                "-c",
+                "id -u; id -G; echo $HOME"
+            ])
+            .ok(),
+            "1000\n1000 2000\n/home"
+        );
         assert_eq!(bed.run(&["exec", "-w", "/etc", &id, "pwd"]).ok(), "/etc");
-        assert_eq!(bed.run(&["exec", "-e", "A=new", "--env", "B=2", &id, "sh", "-c", "echo $A $B"]).ok(), "new 2");
-        bed.run(&["exec", "-u", "nobody-here", &id, "true"]).refused(&["nobody-here"]);
-        bed.run(&["exec", "-w", "/no/such/dir", &id, "pwd"]).refused(&["/no/such/dir"]);
+        assert_eq!(
+            bed.run(&[
+                "exec",
+                "-e",
+                "A=new",
+                "--env",
+                "B=2",
+                &id,
+                "sh",
+                "-c",
+                "echo $A $B"
+            ])
+            .ok(),
+            "new 2"
+        );
+        bed.run(&["exec", "-u", "nobody-here", &id, "true"])
+            .refused(&["nobody-here"]);
+        bed.run(&["exec", "-w", "/no/such/dir", &id, "pwd"])
+            .refused(&["/no/such/dir"]);
     });
 }
 
@@ -55,7 +116,16 @@ fn the_confinement_is_the_containers() {
         }
         assert_eq!(read("Seccomp:"), "2");
         assert_eq!(read("NoNewPrivs"), "1");
-        let privileged = bed.run(&["exec", "--privileged", &id, "sh", "-c", "grep CapEff /proc/self/status | cut -f2"]).ok();
+        let privileged = bed
+            .run(&[
+                "exec",
+                "--privileged",
+                &id,
+                "sh",
+                "-c",
+                "grep CapEff /proc/self/status | cut -f2",
+            ])
+            .ok();
         assert_ne!(privileged, "0000000000000000");
     });
 }
@@ -64,9 +134,12 @@ fn the_confinement_is_the_containers() {
 fn errors() {
     bed!(|bed| {
         let id = bed.start(&["--name", "box"]);
-        bed.run(&["exec", &id, "no-such-program"]).fails(127, &["no-such-program", "not found"]);
-        bed.run(&["exec", &id, "/etc/passwd"]).fails(126, &["/etc/passwd", "permission denied"]);
-        bed.run(&["exec", "nobody", "true"]).fails(1, &["no such container", "nobody"]);
+        bed.run(&["exec", &id, "no-such-program"])
+            .fails(127, &["no-such-program", "not found"]);
+        bed.run(&["exec", &id, "/etc/passwd"])
+            .fails(126, &["/etc/passwd", "permission denied"]);
+        bed.run(&["exec", "nobody", "true"])
+            .fails(1, &["no such container", "nobody"]);
         bed.run(&["stop", "-t", "0", "box"]).ok();
         bed.run(&["exec", "box", "true"]).fails(1, &["not running"]);
         bed.nothing_runs();
@@ -77,9 +150,22 @@ fn errors() {
 fn detached() {
     bed!(|bed| {
         let id = bed.start(&[]);
-        assert_eq!(bed.run(&["exec", "-d", &id, "sh", "-c", "echo here > /proof; sleep 0.3; echo gone > /proof"]).ok(), "");
+        assert_eq!(
+            bed.run(&[
+                "exec",
+                "-d",
+                &id,
+                "sh",
+                "-c",
+                "echo here > /proof; sleep 0.3; echo gone > /proof"
+            ])
+            .ok(),
+            ""
+        );
         for word in ["here", "gone"] {
-            eventually(10, word, || (bed.run(&["exec", &id, "cat", "/proof"]).text().trim() == word).then_some(()));
+            eventually(10, word, || {
+                (bed.run(&["exec", &id, "cat", "/proof"]).text().trim() == word).then_some(())
+            });
         }
     });
 }
@@ -108,7 +194,9 @@ fn on_a_terminal() {
 fn it_dies_with_the_container() {
     bed!(|bed| {
         let id = bed.start(&["--name", "box"]);
-        let mut running = bed.command(&["exec", &id, "sh", "-c", "echo ready; sleep 1000"]).start();
+        let mut running = bed
+            .command(&["exec", &id, "sh", "-c", "echo ready; sleep 1000"])
+            .start();
         running.wait_for("ready");
         assert!(running.is_running());
         bed.run(&["kill", "box"]).ok();
@@ -137,7 +225,10 @@ fn many_at_once() {
             })
             .collect();
         for (number, running) in started.into_iter().enumerate() {
-            assert_eq!(running.finish().code(i32::try_from(number).unwrap()), number.to_string());
+            assert_eq!(
+                running.finish().code(i32::try_from(number).unwrap()),
+                number.to_string()
+            );
         }
     });
 }
@@ -149,7 +240,13 @@ fn nothing_of_ours_is_left_in_the_container() {
         for _ in 0..5 {
             bed.run(&["exec", &id, "true"]).ok();
         }
-        let processes = bed.run(&["exec", &id, "sh", "-c", "echo /proc/[0-9]*"]).ok();
-        assert_eq!(processes.split_whitespace().count(), 2, "the sleeper and this shell: {processes}");
+        let processes = bed
+            .run(&["exec", &id, "sh", "-c", "echo /proc/[0-9]*"])
+            .ok();
+        assert_eq!(
+            processes.split_whitespace().count(),
+            2,
+            "the sleeper and this shell: {processes}"
+        );
     });
 }

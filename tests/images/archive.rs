@@ -5,11 +5,25 @@ use black_box_tests::{BUSYBOX, ImageBuilder, Layer, Tar, bed};
 #[test]
 fn load_from_file_and_from_input() {
     bed!(|bed| {
-        let one = ImageBuilder::busybox().tar(Tar::new().file("one", 0o644, "1")).docker_archive("one:v1");
-        let two = ImageBuilder::busybox().tar(Tar::new().file("two", 0o644, "2")).oci_archive("two:v2");
+        let one = ImageBuilder::busybox()
+            .tar(Tar::new().file("one", 0o644, "1"))
+            .docker_archive("one:v1");
+        let two = ImageBuilder::busybox()
+            .tar(Tar::new().file("two", 0o644, "2"))
+            .oci_archive("two:v2");
         let file = bed.file("one.tar", one);
-        assert!(bed.run(&["load", "-i", &file]).ok().contains("Loaded image: one:v1"));
-        assert!(bed.command(&["load"]).input(two).run().ok().contains("two:v2"));
+        assert!(
+            bed.run(&["load", "-i", &file])
+                .ok()
+                .contains("Loaded image: one:v1")
+        );
+        assert!(
+            bed.command(&["load"])
+                .input(two)
+                .run()
+                .ok()
+                .contains("two:v2")
+        );
         assert_eq!(bed.run(&["run", "--rm", "one:v1", "cat", "/one"]).ok(), "1");
         assert_eq!(bed.run(&["run", "--rm", "two:v2", "cat", "/two"]).ok(), "2");
     });
@@ -22,11 +36,22 @@ fn load_of_compressed_archives_and_layers() {
             .layer(Layer::zstd(&Tar::new().file("zstd", 0o644, "z").finish()))
             .layer(Layer::plain(&Tar::new().file("plain", 0o644, "p").finish()));
         let oci = image.oci_archive("mixed:1");
-        bed.command(&["load"]).input(black_box_tests::gzip(&oci)).run().ok();
-        assert_eq!(bed.run(&["run", "--rm", "mixed:1", "cat", "/zstd", "/plain"]).ok(), "zp");
+        bed.command(&["load"])
+            .input(black_box_tests::gzip(&oci))
+            .run()
+            .ok();
+        assert_eq!(
+            bed.run(&["run", "--rm", "mixed:1", "cat", "/zstd", "/plain"])
+                .ok(),
+            "zp"
+        );
         bed.run(&["rmi", "mixed:1"]).ok();
         bed.command(&["load"]).input(zstd_of(&oci)).run().ok();
-        assert_eq!(bed.run(&["run", "--rm", "mixed:1", "cat", "/zstd", "/plain"]).ok(), "zp");
+        assert_eq!(
+            bed.run(&["run", "--rm", "mixed:1", "cat", "/zstd", "/plain"])
+                .ok(),
+            "zp"
+        );
     });
 }
 
@@ -54,7 +79,8 @@ fn save_then_load() {
         for member in ["manifest.json", "index.json", "oci-layout", "blobs/sha256/"] {
             assert!(names.contains(member), "{member} is missing: {names}");
         }
-        bed.run(&["save", "no-such-image"]).fails(1, &["no-such-image"]);
+        bed.run(&["save", "no-such-image"])
+            .fails(1, &["no-such-image"]);
     });
 }
 
@@ -67,24 +93,56 @@ fn list(bed: &black_box_tests::Bed, archive: &[u8]) -> String {
 fn import_of_a_root_file_system() {
     bed!(|bed| {
         let busybox = std::fs::read("/bin/busybox").unwrap();
-        let tar = Tar::new().directory("bin", 0o755).file("bin/busybox", 0o755, busybox).symlink("bin/sh", "busybox").finish();
+        let tar = Tar::new()
+            .directory("bin", 0o755)
+            .file("bin/busybox", 0o755, busybox)
+            .symlink("bin/sh", "busybox")
+            .finish();
         let file = bed.file("rootfs.tar", &tar);
-        let arguments = ["import", "--change", r#"CMD ["/bin/busybox", "echo", "hello"]"#, "--change", "ENV A=b c", "-m", "by hand", &file, "imported:1"];
+        let arguments = [
+            "import",
+            "--change",
+            r#"CMD ["/bin/busybox", "echo", "hello"]"#,
+            "--change",
+            "ENV A=b c",
+            "-m",
+            "by hand",
+            &file,
+            "imported:1",
+        ];
         let id = bed.run(&arguments).ok();
         assert!(id.starts_with("sha256:"), "{id}");
         assert_eq!(bed.run(&["run", "--rm", "imported:1"]).ok(), "hello");
-        assert_eq!(bed.run(&["run", "--rm", "imported:1", "sh", "-c", "echo $A"]).ok(), "b c");
-        let again = bed.command(&["import", "-", "imported:2"]).input(black_box_tests::gzip(&tar)).run().ok();
+        assert_eq!(
+            bed.run(&["run", "--rm", "imported:1", "sh", "-c", "echo $A"])
+                .ok(),
+            "b c"
+        );
+        let again = bed
+            .command(&["import", "-", "imported:2"])
+            .input(black_box_tests::gzip(&tar))
+            .run()
+            .ok();
         assert!(again.starts_with("sha256:"));
-        bed.run(&["import", "/no/such.tar", "x"]).fails(1, &["/no/such.tar"]);
+        bed.run(&["import", "/no/such.tar", "x"])
+            .fails(1, &["/no/such.tar"]);
     });
 }
 
 #[test]
 fn plain_lines_where_there_is_no_terminal() {
     bed!(|bed| {
-        let file = bed.file("one.tar", ImageBuilder::busybox().tar(Tar::new().file("a", 0o644, "1")).docker_archive("one:v1"));
+        let file = bed.file(
+            "one.tar",
+            ImageBuilder::busybox()
+                .tar(Tar::new().file("a", 0o644, "1"))
+                .docker_archive("one:v1"),
+        );
         let outcome = bed.run(&["load", "-i", &file]);
-        assert!(!outcome.error().contains('\x1b') && !outcome.text().contains('\x1b'), "{}", outcome.story());
+        assert!(
+            !outcome.error().contains('\x1b') && !outcome.text().contains('\x1b'),
+            "{}",
+            outcome.story()
+        );
     });
 }

@@ -1,19 +1,46 @@
 //! `commit` and `diff`: only the difference, and all of it.
 
-use black_box_tests::{BUSYBOX, Access, Registry, bed};
+use black_box_tests::{Access, BUSYBOX, Registry, bed};
 
 #[test]
 fn diff_names_what_changed() {
     bed!(|bed| {
         let script = "echo x > /new; echo y >> /etc/passwd; rm /etc/group; mkdir -p /deep/er; rm -r /home; mkdir /home; echo z > /home/in; chmod 600 /etc/shadow";
-        bed.run(&["run", "--name", "changed", BUSYBOX, "sh", "-c", script]).ok();
-        let mut lines: Vec<_> = bed.run(&["diff", "changed"]).ok().lines().map(ToOwned::to_owned).collect();
+        bed.run(&["run", "--name", "changed", BUSYBOX, "sh", "-c", script])
+            .ok();
+        let mut lines: Vec<_> = bed
+            .run(&["diff", "changed"])
+            .ok()
+            .lines()
+            .map(ToOwned::to_owned)
+            .collect();
         lines.sort();
-        for line in ["A /new", "C /etc", "C /etc/passwd", "D /etc/group", "A /deep", "A /deep/er", "A /home/in"] {
-            assert!(lines.iter().any(|found| found == line), "{line} is missing in {lines:?}");
+        for line in [
+            "A /new",
+            "C /etc",
+            "C /etc/passwd",
+            "D /etc/group",
+            "A /deep",
+            "A /deep/er",
+            "A /home/in",
+        ] {
+            assert!(
+                lines.iter().any(|found| found == line),
+                "{line} is missing in {lines:?}"
+            );
         }
-        assert!(!lines.iter().any(|line| line.contains("/bin") || line.contains("/proc") || line.contains("/dev")), "{lines:?}");
-        assert!(!lines.iter().any(|line| line.contains("resolv.conf") || line.contains("hostname")), "what we put in is no change: {lines:?}");
+        assert!(
+            !lines.iter().any(|line| line.contains("/bin")
+                || line.contains("/proc")
+                || line.contains("/dev")),
+            "{lines:?}"
+        );
+        assert!(
+            !lines
+                .iter()
+                .any(|line| line.contains("resolv.conf") || line.contains("hostname")),
+            "what we put in is no change: {lines:?}"
+        );
     });
 }
 
@@ -21,13 +48,33 @@ fn diff_names_what_changed() {
 fn commit_keeps_changes_and_configuration() {
     bed!(|bed| {
         let script = "echo x > /new; rm /etc/group; rm -r /home; mkdir /home; ln /new /linked; chown 33 /new; mkfifo /pipe; mkdir -m 1777 /shared";
-        bed.run(&["run", "--name", "changed", "-e", "A=1", "-w", "/usr", BUSYBOX, "sh", "-c", script]).ok();
-        let id = bed.run(&["commit", "-m", "a message", "-a", "somebody", "-c", "ENV B=2", "--change", r#"CMD ["cat", "/new"]"#, "changed", "made:v2"]).ok();
+        bed.run(&[
+            "run", "--name", "changed", "-e", "A=1", "-w", "/usr", BUSYBOX, "sh", "-c", script,
+        ])
+        .ok();
+        let id = bed
+            .run(&[
+                "commit",
+                "-m",
+                "a message",
+                "-a",
+                "somebody",
+                "-c",
+                "ENV B=2",
+                "--change",
+                r#"CMD ["cat", "/new"]"#,
+                "changed",
+                "made:v2",
+            ])
+            .ok();
         assert!(id.starts_with("sha256:"), "{id}");
         bed.run(&["rm", "changed"]).ok();
         assert_eq!(bed.run(&["run", "--rm", "made:v2"]).ok(), "x");
         let check = "pwd; echo $A $B; ls /etc/group 2>/dev/null; ls /home | wc -l; stat -c '%h %u' /linked; test -p /pipe && stat -c %a /shared";
-        assert_eq!(bed.run(&["run", "--rm", "made:v2", "sh", "-c", check]).ok(), "/usr\n1 2\n0\n2 33\n1777");
+        assert_eq!(
+            bed.run(&["run", "--rm", "made:v2", "sh", "-c", check]).ok(),
+            "/usr\n1 2\n0\n2 33\n1777"
+        );
         let image = bed.run(&["inspect", "made:v2"]).json();
         assert_eq!(image[0]["Author"], "somebody");
         assert_eq!(image[0]["Comment"], "a message");
@@ -40,12 +87,17 @@ fn commit_of_a_running_container_and_again() {
     bed!(|bed| {
         let id = bed.start(&[]);
         for round in 1..=3 {
-            bed.run(&["exec", &id, "sh", "-c", &format!("echo {round} > /round")]).ok();
+            bed.run(&["exec", &id, "sh", "-c", &format!("echo {round} > /round")])
+                .ok();
             bed.run(&["commit", &id, &format!("snap:{round}")]).ok();
             assert_eq!(bed.inspect(&id, "{{.State.Running}}"), "true");
         }
         for round in 1..=3 {
-            assert_eq!(bed.run(&["run", "--rm", &format!("snap:{round}"), "cat", "/round"]).ok(), round.to_string());
+            assert_eq!(
+                bed.run(&["run", "--rm", &format!("snap:{round}"), "cat", "/round"])
+                    .ok(),
+                round.to_string()
+            );
         }
     });
 }
@@ -58,26 +110,44 @@ fn only_the_difference_is_stored_and_pushed() {
         bed.run(&["tag", BUSYBOX, &base]).ok();
         bed.run(&["push", &base]).ok();
         let before = registry.stored_bytes();
-        bed.run(&["run", "--name", "changed", &base, "sh", "-c", "head -c 100000 /dev/urandom > /data"]).ok();
+        bed.run(&[
+            "run",
+            "--name",
+            "changed",
+            &base,
+            "sh",
+            "-c",
+            "head -c 100000 /dev/urandom > /data",
+        ])
+        .ok();
         let next = registry.name("app:2");
         bed.run(&["commit", "changed", &next]).ok();
         bed.run(&["push", &next]).ok();
         let grown = registry.stored_bytes() - before;
-        assert!((100_000..120_000).contains(&grown), "{grown} bytes were added");
+        assert!(
+            (100_000..120_000).contains(&grown),
+            "{grown} bytes were added"
+        );
         let sum = bed.run(&["run", "--rm", &next, "md5sum", "/data"]).ok();
         bed.run(&["rm", "changed"]).ok();
         bed.run(&["rmi", &base, &next, BUSYBOX]).ok();
         bed.run(&["pull", &next]).ok();
-        assert_eq!(bed.run(&["run", "--rm", &next, "md5sum", "/data"]).ok(), sum);
+        assert_eq!(
+            bed.run(&["run", "--rm", &next, "md5sum", "/data"]).ok(),
+            sum
+        );
     });
 }
 
 #[test]
 fn commit_errors() {
     bed!(|bed| {
-        bed.run(&["commit", "nobody", "x"]).fails(1, &["no such container", "nobody"]);
+        bed.run(&["commit", "nobody", "x"])
+            .fails(1, &["no such container", "nobody"]);
         bed.run(&["create", "--name", "idle", BUSYBOX]).ok();
-        bed.run(&["commit", "idle", "Not/A/Name"]).fails(1, &["not/a/name"]);
-        bed.run(&["commit", "-c", "FLY away", "idle", "x"]).fails(1, &["fly"]);
+        bed.run(&["commit", "idle", "Not/A/Name"])
+            .fails(1, &["not/a/name"]);
+        bed.run(&["commit", "-c", "FLY away", "idle", "x"])
+            .fails(1, &["fly"]);
     });
 }

@@ -6,17 +6,50 @@ use black_box_tests::{BUSYBOX, ImageBuilder, Tar, bed};
 fn listing() {
     bed!(|bed| {
         let table = bed.run(&["images"]).ok();
-        assert_eq!(table.lines().next().unwrap().split_whitespace().collect::<Vec<_>>().join(" "), "REPOSITORY TAG IMAGE ID CREATED SIZE");
-        assert!(table.lines().nth(1).unwrap().starts_with("busybox "), "{table}");
+        assert_eq!(
+            table
+                .lines()
+                .next()
+                .unwrap()
+                .split_whitespace()
+                .collect::<Vec<_>>()
+                .join(" "),
+            "REPOSITORY TAG IMAGE ID CREATED SIZE"
+        );
+        assert!(
+            table.lines().nth(1).unwrap().starts_with("busybox "),
+            "{table}"
+        );
         let id = bed.inspect(BUSYBOX, "{{.Id}}");
         assert_eq!(bed.run(&["images", "-q", "--no-trunc"]).ok(), id);
         assert_eq!(bed.run(&["images", "-q"]).ok(), id[7..19]);
-        assert_eq!(bed.run(&["images", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}"]).ok(), format!("busybox:latest {}", &id[7..19]));
-        bed.run(&["tag", BUSYBOX, "127.0.0.1:5000/team/app:1.0"]).ok();
+        assert_eq!(
+            bed.run(&["images", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}"])
+                .ok(),
+            format!("busybox:latest {}", &id[7..19])
+        );
+        bed.run(&["tag", BUSYBOX, "127.0.0.1:5000/team/app:1.0"])
+            .ok();
         assert_eq!(bed.run(&["images"]).ok().lines().count(), 3);
-        assert_eq!(bed.run(&["images", "127.0.0.1:5000/team/app", "--format", "{{.Tag}}"]).ok(), "1.0");
-        assert_eq!(bed.run(&["images", "--filter", "reference=busy*", "-q"]).ok().lines().count(), 1);
-        assert_eq!(bed.run(&["images", "--format", "json"]).ok().lines().count(), 2);
+        assert_eq!(
+            bed.run(&["images", "127.0.0.1:5000/team/app", "--format", "{{.Tag}}"])
+                .ok(),
+            "1.0"
+        );
+        assert_eq!(
+            bed.run(&["images", "--filter", "reference=busy*", "-q"])
+                .ok()
+                .lines()
+                .count(),
+            1
+        );
+        assert_eq!(
+            bed.run(&["images", "--format", "json"])
+                .ok()
+                .lines()
+                .count(),
+            2
+        );
     });
 }
 
@@ -29,12 +62,21 @@ fn tag_and_remove() {
         assert_eq!(said, "Untagged: copy:two");
         bed.run(&["rmi", "copy"]).ok();
         let said = bed.run(&["rmi", BUSYBOX]).ok();
-        assert!(said.contains("Untagged: busybox:latest") && said.contains("Deleted: sha256:"), "{said}");
+        assert!(
+            said.contains("Untagged: busybox:latest") && said.contains("Deleted: sha256:"),
+            "{said}"
+        );
         assert_eq!(bed.run(&["images", "-aq"]).ok(), "");
-        bed.run(&["rmi", BUSYBOX]).fails(1, &["no such image", "busybox"]);
-        bed.run(&["tag", "nothing", "x"]).fails(1, &["no such image", "nothing"]);
+        bed.run(&["rmi", BUSYBOX])
+            .fails(1, &["no such image", "busybox"]);
+        bed.run(&["tag", "nothing", "x"])
+            .fails(1, &["no such image", "nothing"]);
         for kind in ["content/blobs/sha256", "snapshots"] {
-            let left: Vec<_> = std::fs::read_dir(bed.root().join(kind)).unwrap().flatten().map(|entry| entry.file_name()).collect();
+            let left: Vec<_> = std::fs::read_dir(bed.root().join(kind))
+                .unwrap()
+                .flatten()
+                .map(|entry| entry.file_name())
+                .collect();
             assert!(left.iter().all(|name| name == "active"), "{kind}: {left:?}");
         }
     });
@@ -66,9 +108,24 @@ fn an_id_with_several_names_needs_force() {
 #[test]
 fn a_name_that_moves_leaves_a_nameless_image() {
     bed!(|bed| {
-        let other = bed.file("other.tar", ImageBuilder::busybox().tar(Tar::new().file("other", 0o644, "")).docker_archive("busybox:latest"));
+        let other = bed.file(
+            "other.tar",
+            ImageBuilder::busybox()
+                .tar(Tar::new().file("other", 0o644, ""))
+                .docker_archive("busybox:latest"),
+        );
         bed.run(&["load", "-i", &other]).ok();
-        assert_eq!(bed.run(&["images", "--filter", "dangling=true", "--format", "{{.Repository}}:{{.Tag}}"]).ok(), "<none>:<none>");
+        assert_eq!(
+            bed.run(&[
+                "images",
+                "--filter",
+                "dangling=true",
+                "--format",
+                "{{.Repository}}:{{.Tag}}"
+            ])
+            .ok(),
+            "<none>:<none>"
+        );
         let dangling = bed.run(&["images", "-q", "--filter", "dangling=true"]).ok();
         bed.run(&["rmi", &dangling]).ok();
         bed.run(&["run", "--rm", BUSYBOX, "ls", "/other"]).ok();

@@ -1,13 +1,18 @@
 //! `pull`, `push`, `login`: against a real registry, open, with a password, with tokens.
 
-use black_box_tests::{Access, BUSYBOX, HostileRegistry, ImageBuilder, Layer, Registry, Tar, bed, plain_answers, sha256};
+use black_box_tests::{
+    Access, BUSYBOX, HostileRegistry, ImageBuilder, Layer, Registry, Tar, bed, plain_answers,
+    sha256,
+};
 
 #[test]
 fn push_and_pull() {
     bed!(|bed| {
         let registry = Registry::start(bed, Access::Open);
         let name = registry.name("team/app:1");
-        let image = ImageBuilder::busybox().tar(Tar::new().file("a", 0o644, "a")).layer(Layer::zstd(&Tar::new().file("b", 0o644, "b").finish()));
+        let image = ImageBuilder::busybox()
+            .tar(Tar::new().file("a", 0o644, "a"))
+            .layer(Layer::zstd(&Tar::new().file("b", 0o644, "b").finish()));
         let file = bed.file("app.tar", image.oci_archive(&name));
         bed.run(&["load", "-i", &file]).ok();
         let id = bed.inspect(&name, "{{.Id}}");
@@ -15,14 +20,23 @@ fn push_and_pull() {
         assert!(pushed.contains("digest: sha256:"), "{pushed}");
         bed.run(&["rmi", &name]).ok();
         let pulled = bed.run(&["pull", &name]).ok();
-        assert!(pulled.contains("Digest: sha256:") && pulled.contains("Downloaded newer image"), "{pulled}");
+        assert!(
+            pulled.contains("Digest: sha256:") && pulled.contains("Downloaded newer image"),
+            "{pulled}"
+        );
         assert_eq!(bed.inspect(&name, "{{.Id}}"), id);
-        assert_eq!(bed.run(&["run", "--rm", &name, "cat", "/a", "/b"]).ok(), "ab");
+        assert_eq!(
+            bed.run(&["run", "--rm", &name, "cat", "/a", "/b"]).ok(),
+            "ab"
+        );
         assert!(bed.run(&["pull", &name]).ok().contains("up to date"));
         assert_eq!(bed.run(&["pull", "-q", &name]).ok(), name);
         // By digest.
         let digest = bed.inspect(&name, "{{index .RepoDigests 0}}");
-        assert!(digest.starts_with(&registry.name("team/app@sha256:")), "{digest}");
+        assert!(
+            digest.starts_with(&registry.name("team/app@sha256:")),
+            "{digest}"
+        );
         bed.run(&["rmi", "-f", &id]).ok();
         bed.run(&["pull", &digest]).ok();
         assert_eq!(bed.run(&["run", "--rm", &digest, "cat", "/a"]).ok(), "a");
@@ -39,8 +53,13 @@ fn run_pulls_what_is_missing() {
         bed.run(&["rmi", &name, BUSYBOX]).ok();
         let outcome = bed.run(&["run", "--rm", &name, "echo", "pulled"]);
         assert_eq!(outcome.ok(), "pulled", "progress goes to standard error");
-        assert!(outcome.error().contains("Unable to find image"), "{}", outcome.story());
-        bed.run(&["run", "--rm", "--pull", "always", &name, "true"]).ok();
+        assert!(
+            outcome.error().contains("Unable to find image"),
+            "{}",
+            outcome.story()
+        );
+        bed.run(&["run", "--rm", "--pull", "always", &name, "true"])
+            .ok();
     });
 }
 
@@ -54,7 +73,11 @@ fn a_layer_that_is_there_is_not_sent_again() {
         }
         bed.run(&["push", &one]).ok();
         let before = registry.stored_bytes();
-        assert!(bed.run(&["push", &one]).ok().contains("Layer already exists"));
+        assert!(
+            bed.run(&["push", &one])
+                .ok()
+                .contains("Layer already exists")
+        );
         bed.run(&["push", &two]).ok();
         assert!(registry.stored_bytes() - before < 2000);
     });
@@ -67,8 +90,26 @@ fn a_registry_with_a_password() {
         let name = registry.name("app");
         bed.run(&["tag", BUSYBOX, &name]).ok();
         bed.run(&["push", &name]).fails(1, &[&registry.address]);
-        bed.command(&["login", "-u", "wharf", "--password-stdin", &registry.address]).input("wrong").run().fails(1, &["credentials"]);
-        let login = bed.command(&["login", "-u", "wharf", "--password-stdin", &registry.address]).input("secret\n").run();
+        bed.command(&[
+            "login",
+            "-u",
+            "wharf",
+            "--password-stdin",
+            &registry.address,
+        ])
+        .input("wrong")
+        .run()
+        .fails(1, &["credentials"]);
+        let login = bed
+            .command(&[
+                "login",
+                "-u",
+                "wharf",
+                "--password-stdin",
+                &registry.address,
+            ])
+            .input("secret\n")
+            .run();
         assert!(login.ok().contains("Login Succeeded"));
         assert!(!login.story().contains("secret"));
         bed.run(&["push", &name]).ok();
@@ -87,7 +128,13 @@ fn credentials_of_docker_are_used() {
         bed.run(&["tag", BUSYBOX, &name]).ok();
         std::fs::create_dir(bed.dir().join(".docker")).unwrap();
         // wharf:secret
-        bed.file(".docker/config.json", format!(r#"{{"auths":{{"{}":{{"auth":"d2hhcmY6c2VjcmV0"}}}}}}"#, registry.address));
+        bed.file(
+            ".docker/config.json",
+            format!(
+                r#"{{"auths":{{"{}":{{"auth":"d2hhcmY6c2VjcmV0"}}}}}}"#,
+                registry.address
+            ),
+        );
         bed.run(&["push", &name]).ok();
     });
 }
@@ -99,12 +146,22 @@ fn credential_helpers_are_asked() {
         let name = registry.name("app");
         bed.run(&["tag", BUSYBOX, &name]).ok();
         std::fs::create_dir(bed.dir().join(".docker")).unwrap();
-        bed.file(".docker/config.json", format!(r#"{{"credHelpers":{{"{}":"test"}}}}"#, registry.address));
+        bed.file(
+            ".docker/config.json",
+            format!(r#"{{"credHelpers":{{"{}":"test"}}}}"#, registry.address),
+        );
         let helper = bed.file("docker-credential-test", "#!/bin/sh\ntest $1 = get && cat > $(dirname $0)/asked && echo '{\"Username\":\"wharf\",\"Secret\":\"secret\"}'\n");
         bed.host("chmod", &["755", &helper]).ok();
         let path = format!("{}:{}", bed.dir().display(), std::env::var("PATH").unwrap());
-        bed.command(&["push", &name]).variable("PATH", &path).run().ok();
-        assert!(std::fs::read_to_string(bed.dir().join("asked")).unwrap().contains(&registry.address));
+        bed.command(&["push", &name])
+            .variable("PATH", &path)
+            .run()
+            .ok();
+        assert!(
+            std::fs::read_to_string(bed.dir().join("asked"))
+                .unwrap()
+                .contains(&registry.address)
+        );
     });
 }
 
@@ -115,8 +172,26 @@ fn a_registry_with_tokens() {
         let name = registry.name("library/app:1");
         bed.run(&["tag", BUSYBOX, &name]).ok();
         bed.run(&["push", &name]).fails(1, &[&registry.address]);
-        bed.command(&["login", "-u", "wharf", "--password-stdin", &registry.address]).input("wrong").run().fails(1, &[]);
-        bed.command(&["login", "-u", "wharf", "--password-stdin", &registry.address]).input("secret").run().ok();
+        bed.command(&[
+            "login",
+            "-u",
+            "wharf",
+            "--password-stdin",
+            &registry.address,
+        ])
+        .input("wrong")
+        .run()
+        .fails(1, &[]);
+        bed.command(&[
+            "login",
+            "-u",
+            "wharf",
+            "--password-stdin",
+            &registry.address,
+        ])
+        .input("secret")
+        .run()
+        .ok();
         bed.run(&["push", &name]).ok();
         bed.run(&["logout", &registry.address]).ok();
         bed.run(&["rmi", &name, BUSYBOX]).ok();
@@ -131,7 +206,11 @@ fn an_index_gives_the_image_of_this_machine() {
     bed!(|bed| {
         let image = ImageBuilder::busybox();
         let manifest = image.manifest();
-        let (own, other) = if image.architecture == "amd64" { ("amd64", "arm64") } else { ("arm64", "amd64") };
+        let (own, other) = if image.architecture == "amd64" {
+            ("amd64", "arm64")
+        } else {
+            ("arm64", "amd64")
+        };
         let index = serde_json::to_vec(&serde_json::json!({
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.index.v1+json",
@@ -143,14 +222,16 @@ fn an_index_gives_the_image_of_this_machine() {
         .unwrap();
         let served = HostileRegistry::serving(&image, move |request, answer| {
             if request.path.ends_with("/manifests/multi") {
-                return black_box_tests::Answer::new(200).body("application/vnd.oci.image.index.v1+json", index.clone());
+                return black_box_tests::Answer::new(200)
+                    .body("application/vnd.oci.image.index.v1+json", index.clone());
             }
             answer
         });
         let name = format!("{}/app:multi", served.address);
         bed.run(&["pull", &name]).ok();
         bed.run(&["run", "--rm", &name, "true"]).ok();
-        bed.run(&["pull", "--platform", "linux/s390x", &name]).fails(1, &["linux/s390x", own]);
+        bed.run(&["pull", "--platform", "linux/s390x", &name])
+            .fails(1, &["linux/s390x", own]);
     });
 }
 
@@ -158,12 +239,17 @@ fn an_index_gives_the_image_of_this_machine() {
 fn an_interrupted_pull_goes_on_where_it_was() {
     bed!(|bed| {
         let big = noise(6 << 20);
-        let image = ImageBuilder::busybox().layer(Layer::plain(&Tar::new().file("big", 0o644, &big).finish()));
+        let image = ImageBuilder::busybox()
+            .layer(Layer::plain(&Tar::new().file("big", 0o644, &big).finish()));
         let digest = image.layers[1].digest();
         let cut = digest.clone();
         let dead = HostileRegistry::serving(&image, move |request, answer| {
             // It hangs up after 4 MB, whatever is asked.
-            if request.path.ends_with(&cut) { answer.cut_after(4 << 20) } else { answer }
+            if request.path.ends_with(&cut) {
+                answer.cut_after(4 << 20)
+            } else {
+                answer
+            }
         });
         let address = dead.address.clone();
         let name = format!("{address}/app:1");
@@ -174,9 +260,21 @@ fn an_interrupted_pull_goes_on_where_it_was() {
         }
         let whole = HostileRegistry::start(&address, plain_answers(&image));
         bed.run(&["pull", &name]).ok();
-        let blob_requests: Vec<_> = whole.requests().into_iter().filter(|request| request.path.ends_with(&digest)).collect();
-        assert!(blob_requests.iter().all(|request| request.header("range").is_some()), "it started anew: {blob_requests:?}");
-        assert_eq!(bed.run(&["run", "--rm", &name, "wc", "-c", "/big"]).ok(), format!("{} /big", 6 << 20));
+        let blob_requests: Vec<_> = whole
+            .requests()
+            .into_iter()
+            .filter(|request| request.path.ends_with(&digest))
+            .collect();
+        assert!(
+            blob_requests
+                .iter()
+                .all(|request| request.header("range").is_some()),
+            "it started anew: {blob_requests:?}"
+        );
+        assert_eq!(
+            bed.run(&["run", "--rm", &name, "wc", "-c", "/big"]).ok(),
+            format!("{} /big", 6 << 20)
+        );
     });
 }
 
@@ -204,7 +302,8 @@ fn a_busy_registry_is_asked_again() {
             }
             answer
         });
-        bed.run(&["pull", &format!("{}/app:1", served.address)]).ok();
+        bed.run(&["pull", &format!("{}/app:1", served.address)])
+            .ok();
     });
 }
 
@@ -215,8 +314,17 @@ fn a_mirror_is_asked_first() {
         let name = registry.name("library/thing:1");
         bed.run(&["tag", BUSYBOX, &name]).ok();
         bed.run(&["push", &name]).ok();
-        let config = bed.file("registries.toml", format!("[registry.\"docker.io\"]\nmirrors = [\"http://{}\"]\n", registry.address));
-        bed.command(&["pull", "thing:1"]).variable("WHARF_REGISTRIES", &config).run().ok();
+        let config = bed.file(
+            "registries.toml",
+            format!(
+                "[registry.\"docker.io\"]\nmirrors = [\"http://{}\"]\n",
+                registry.address
+            ),
+        );
+        bed.command(&["pull", "thing:1"])
+            .variable("WHARF_REGISTRIES", &config)
+            .run()
+            .ok();
         bed.run(&["run", "--rm", "thing:1", "true"]).ok();
     });
 }

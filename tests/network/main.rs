@@ -1,2 +1,7 @@
-//! To be filled.
+//! Networks: the bridge, published ports, the other modes, the files about names.
 #![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+mod bridge;
+mod modes;
+mod ports;

@@ -18,8 +18,15 @@ fn the_commands_own_code() {
 fn a_signal_counts_from_128() {
     bed!(|bed| {
         // Pid 1 is deaf to signals of its own namespace: let a child die and pass it on, then be killed from outside.
-        bed.run(&["run", "--rm", BUSYBOX, "sh", "-c", "sh -c 'kill -TERM $$'"])
-            .code(143);
+        bed.run(&[
+            "run",
+            "--rm",
+            BUSYBOX,
+            "sh",
+            "-c",
+            "sh -c 'kill -TERM $$'; exit $?",
+        ])
+        .code(143);
         let id = bed.start(&["--name", "victim"]);
         bed.run(&["kill", "victim"]).ok();
         assert_eq!(bed.run(&["wait", &id]).ok(), "137");

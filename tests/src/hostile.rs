@@ -131,7 +131,9 @@ impl HostileRegistry {
         change: impl Fn(&Request, Answer) -> Answer + Send + Sync + 'static,
     ) -> Self {
         let plain = plain_answers(image);
-        Self::start("127.0.0.1:0", move |request| change(request, plain(request)))
+        Self::start("127.0.0.1:0", move |request| {
+            change(request, plain(request))
+        })
     }
 
     /// All requests up to now.
@@ -152,8 +154,11 @@ impl Drop for HostileRegistry {
 /// What an honest registry answers that has this image under every name and tag.
 pub fn plain_answers(image: &ImageBuilder) -> impl Fn(&Request) -> Answer + Send + Sync + 'static {
     let manifest = image.manifest();
-    let mut blobs: BTreeMap<String, Vec<u8>> =
-        image.layers.iter().map(|layer| (layer.digest(), layer.blob.clone())).collect();
+    let mut blobs: BTreeMap<String, Vec<u8>> = image
+        .layers
+        .iter()
+        .map(|layer| (layer.digest(), layer.blob.clone()))
+        .collect();
     let configuration = image.configuration();
     blobs.insert(sha256(&configuration), configuration);
     move |request| {
@@ -162,11 +167,21 @@ pub fn plain_answers(image: &ImageBuilder) -> impl Fn(&Request) -> Answer + Send
         } else if request.path.contains("/manifests/") {
             Answer::new(200)
                 .header("Docker-Content-Digest", &sha256(&manifest))
-                .body("application/vnd.oci.image.manifest.v1+json", manifest.clone())
-        } else if let Some(blob) = request.path.rsplit('/').next().and_then(|digest| blobs.get(digest)) {
+                .body(
+                    "application/vnd.oci.image.manifest.v1+json",
+                    manifest.clone(),
+                )
+        } else if let Some(blob) = request
+            .path
+            .rsplit('/')
+            .next()
+            .and_then(|digest| blobs.get(digest))
+        {
             blob_answer(request, blob)
         } else {
-            Answer::new(404).json(&serde_json::json!({ "errors": [{ "code": "NOT_FOUND", "message": "not found" }] }))
+            Answer::new(404).json(
+                &serde_json::json!({ "errors": [{ "code": "NOT_FOUND", "message": "not found" }] }),
+            )
         }
     }
 }

@@ -7,10 +7,30 @@ use black_box_tests::{BUSYBOX, bed};
 #[test]
 fn twenty_want_one_name() {
     bed!(|bed| {
-        let started: Vec<_> =
-            (0..20).map(|_| bed.command(&["run", "-d", "--name", "only", "--network", "none", BUSYBOX, "sleep", "1000"]).start()).collect();
-        let outcomes: Vec<_> = started.into_iter().map(black_box_tests::Started::finish).collect();
-        let winners: Vec<_> = outcomes.iter().filter(|outcome| outcome.status.success()).collect();
+        let started: Vec<_> = (0..20)
+            .map(|_| {
+                bed.command(&[
+                    "run",
+                    "-d",
+                    "--name",
+                    "only",
+                    "--network",
+                    "none",
+                    BUSYBOX,
+                    "sleep",
+                    "1000",
+                ])
+                .start()
+            })
+            .collect();
+        let outcomes: Vec<_> = started
+            .into_iter()
+            .map(black_box_tests::Started::finish)
+            .collect();
+        let winners: Vec<_> = outcomes
+            .iter()
+            .filter(|outcome| outcome.status.success())
+            .collect();
         assert_eq!(winners.len(), 1);
         for loser in outcomes.iter().filter(|outcome| !outcome.status.success()) {
             loser.fails(125, &["only", "in use"]);
@@ -24,8 +44,10 @@ fn twenty_runs_at_once() {
     bed!(|bed| {
         let started: Vec<_> = (0..20)
             .map(|number| {
-                let script = format!("echo {number}; ip -4 addr show eth0 | grep -o 'inet [0-9.]*'");
-                bed.command(&["run", "--rm", BUSYBOX, "sh", "-c", &script]).start()
+                let script =
+                    format!("echo {number}; ip -4 addr show eth0 | grep -o 'inet [0-9.]*'");
+                bed.command(&["run", "--rm", BUSYBOX, "sh", "-c", &script])
+                    .start()
             })
             .collect();
         for (number, running) in started.into_iter().enumerate() {
@@ -40,7 +62,12 @@ fn twenty_runs_at_once() {
 #[test]
 fn addresses_are_never_given_twice() {
     bed!(|bed| {
-        let started: Vec<_> = (0..16).map(|_| bed.command(&["run", "-d", BUSYBOX, "sleep", "1000"]).start()).collect();
+        let started: Vec<_> = (0..16)
+            .map(|_| {
+                bed.command(&["run", "-d", BUSYBOX, "sleep", "1000"])
+                    .start()
+            })
+            .collect();
         let addresses: BTreeSet<_> = started
             .into_iter()
             .map(|running| bed.inspect(&running.finish().ok(), "{{.NetworkSettings.IPAddress}}"))
@@ -54,7 +81,8 @@ fn everything_with_one_container_at_once() {
     bed!(|bed| {
         // Start, stop, remove, look, all together, a few rounds: each ends, in one of the ways it may.
         for _ in 0..3 {
-            bed.run(&["create", "--name", "torn", BUSYBOX, "sleep", "1000"]).ok();
+            bed.run(&["create", "--name", "torn", BUSYBOX, "sleep", "1000"])
+                .ok();
             let verbs: &[&[&str]] = &[
                 &["start", "torn"],
                 &["stop", "-t", "0", "torn"],
@@ -67,7 +95,10 @@ fn everything_with_one_container_at_once() {
                 &["start", "torn"],
                 &["rm", "-f", "torn"],
             ];
-            let started: Vec<_> = verbs.iter().map(|words| bed.command(words).start()).collect();
+            let started: Vec<_> = verbs
+                .iter()
+                .map(|words| bed.command(words).start())
+                .collect();
             for running in started {
                 let outcome = running.finish();
                 assert!(outcome.status.code().is_some(), "{}", outcome.story());
@@ -83,10 +114,31 @@ fn everything_with_one_container_at_once() {
 #[test]
 fn a_port_has_one_owner() {
     bed!(|bed| {
-        let started: Vec<_> =
-            (0..8).map(|_| bed.command(&["run", "-d", "-p", "127.0.0.1:7000:80", BUSYBOX, "sleep", "1000"]).start()).collect();
-        let outcomes: Vec<_> = started.into_iter().map(black_box_tests::Started::finish).collect();
-        assert_eq!(outcomes.iter().filter(|outcome| outcome.status.success()).count(), 1);
+        let started: Vec<_> = (0..8)
+            .map(|_| {
+                bed.command(&[
+                    "run",
+                    "-d",
+                    "-p",
+                    "127.0.0.1:7000:80",
+                    BUSYBOX,
+                    "sleep",
+                    "1000",
+                ])
+                .start()
+            })
+            .collect();
+        let outcomes: Vec<_> = started
+            .into_iter()
+            .map(black_box_tests::Started::finish)
+            .collect();
+        assert_eq!(
+            outcomes
+                .iter()
+                .filter(|outcome| outcome.status.success())
+                .count(),
+            1
+        );
         for loser in outcomes.iter().filter(|outcome| !outcome.status.success()) {
             loser.fails(125, &["7000", "in use"]);
         }
@@ -104,7 +156,18 @@ fn loading_and_removing_an_image_at_once() {
         for number in 0..12 {
             started.push(match number % 3 {
                 0 => bed.command(&["load", "-q", "-i", archive]).start(),
-                1 => bed.command(&["run", "--rm", "--network", "none", "--pull", "never", BUSYBOX, "true"]).start(),
+                1 => bed
+                    .command(&[
+                        "run",
+                        "--rm",
+                        "--network",
+                        "none",
+                        "--pull",
+                        "never",
+                        BUSYBOX,
+                        "true",
+                    ])
+                    .start(),
                 _ => bed.command(&["rmi", "busybox"]).start(),
             });
         }

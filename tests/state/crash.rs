@@ -13,7 +13,17 @@ const CHANGES: &str = "mkdir,mkdirat,rename,renameat,renameat2,link,linkat,symli
 #[test]
 fn the_command_line_dies_the_container_lives() {
     bed!(|bed| {
-        let running = bed.command(&["run", "--name", "orphan", BUSYBOX, "sh", "-c", "echo ready; sleep 1000"]).start();
+        let running = bed
+            .command(&[
+                "run",
+                "--name",
+                "orphan",
+                BUSYBOX,
+                "sh",
+                "-c",
+                "echo ready; sleep 1000",
+            ])
+            .start();
         running.wait_for("ready");
         running.signal(Signal::KILL);
         running.finish();
@@ -27,11 +37,26 @@ fn the_command_line_dies_the_container_lives() {
 #[test]
 fn the_command_line_dies_and_rm_still_removes() {
     bed!(|bed| {
-        let running = bed.command(&["run", "--rm", "--name", "orphan", "-p", "127.0.0.1:7001:1", BUSYBOX, "sh", "-c", "echo ready; sleep 1"]).start();
+        let running = bed
+            .command(&[
+                "run",
+                "--rm",
+                "--name",
+                "orphan",
+                "-p",
+                "127.0.0.1:7001:1",
+                BUSYBOX,
+                "sh",
+                "-c",
+                "echo ready; sleep 1",
+            ])
+            .start();
         running.wait_for("ready");
         running.signal(Signal::KILL);
         running.finish();
-        eventually(15, "the container to be removed by its monitor", || bed.run(&["ps", "-aq"]).ok().is_empty().then_some(()));
+        eventually(15, "the container to be removed by its monitor", || {
+            bed.run(&["ps", "-aq"]).ok().is_empty().then_some(())
+        });
         bed.nothing_runs();
     });
 }
@@ -43,7 +68,9 @@ fn the_monitor_dies() {
         let init: i32 = bed.inspect(&id, "{{.State.Pid}}").parse().unwrap();
         kill_process(Pid::from_raw(parent_of(init)).unwrap(), Signal::KILL).unwrap();
         // The container goes with its monitor; the next command tells the truth and cleans up.
-        eventually(15, "the truth", || (bed.inspect("lost", "{{.State.Running}}") == "false").then_some(()));
+        eventually(15, "the truth", || {
+            (bed.inspect("lost", "{{.State.Running}}") == "false").then_some(())
+        });
         bed.nothing_runs();
         bed.run(&["start", "lost"]).ok();
         assert_eq!(bed.run(&["exec", "lost", "echo", "again"]).ok(), "again");
@@ -65,30 +92,59 @@ fn the_container_is_killed_from_outside() {
 fn a_reboot_leaves_stopped_containers() {
     bed!(|bed| {
         bed.start(&["--name", "server", "-p", "127.0.0.1:7003:1"]);
-        bed.run(&["exec", "server", "sh", "-c", "echo kept > /kept"]).ok();
-        bed.run(&["run", "--name", "job", BUSYBOX, "sh", "-c", "exit 4"]).code(4);
+        bed.run(&["exec", "server", "sh", "-c", "echo kept > /kept"])
+            .ok();
+        bed.run(&["run", "--name", "job", BUSYBOX, "sh", "-c", "exit 4"])
+            .code(4);
         power_cut(bed);
         assert_eq!(bed.inspect("server", "{{.State.Status}}"), "exited");
-        assert_eq!(bed.inspect("job", "{{.State.Status}} {{.State.ExitCode}}"), "exited 4");
+        assert_eq!(
+            bed.inspect("job", "{{.State.Status}} {{.State.ExitCode}}"),
+            "exited 4"
+        );
         bed.nothing_runs();
         bed.run(&["start", "server"]).ok();
         assert_eq!(bed.run(&["exec", "server", "cat", "/kept"]).ok(), "kept");
         bed.run(&["rm", "-f", "server", "job"]).ok();
-        bed.host("umount", &["/proc/sys/kernel/random/boot_id"]).ok();
+        bed.host("umount", &["/proc/sys/kernel/random/boot_id"])
+            .ok();
     });
 }
 
 #[test]
 fn run_killed_at_every_change() {
     bed!(|bed| {
-        crash_everywhere(bed, &["run", "--rm", "--name", "crash", "-p", "127.0.0.1:7004:1", BUSYBOX, "true"], |bed| {
-            // Whatever was left: the name is free or its owner can be removed.
-            bed.run(&["ps", "-a"]).ok();
-            bed.run(&["rm", "-f", "crash"]);
-            assert_eq!(bed.run(&["ps", "-aq"]).ok(), "");
-            bed.nothing_runs();
-        });
-        bed.run(&["run", "--rm", "--name", "crash", "-p", "127.0.0.1:7004:1", BUSYBOX, "true"]).ok();
+        crash_everywhere(
+            bed,
+            &[
+                "run",
+                "--rm",
+                "--name",
+                "crash",
+                "-p",
+                "127.0.0.1:7004:1",
+                BUSYBOX,
+                "true",
+            ],
+            |bed| {
+                // Whatever was left: the name is free or its owner can be removed.
+                bed.run(&["ps", "-a"]).ok();
+                bed.run(&["rm", "-f", "crash"]);
+                assert_eq!(bed.run(&["ps", "-aq"]).ok(), "");
+                bed.nothing_runs();
+            },
+        );
+        bed.run(&[
+            "run",
+            "--rm",
+            "--name",
+            "crash",
+            "-p",
+            "127.0.0.1:7004:1",
+            BUSYBOX,
+            "true",
+        ])
+        .ok();
     });
 }
 
@@ -99,7 +155,8 @@ fn remove_killed_at_every_change() {
             bed.run(&["ps", "-a"]).ok();
             bed.run(&["rm", "-f", "crash"]);
             bed.nothing_runs();
-            bed.run(&["run", "-d", "--name", "crash", BUSYBOX, "sleep", "1000"]).ok();
+            bed.run(&["run", "-d", "--name", "crash", BUSYBOX, "sleep", "1000"])
+                .ok();
         });
     });
 }
@@ -115,11 +172,13 @@ fn load_killed_at_every_change() {
             if bed.run(&["images", "-q"]).ok().is_empty() {
                 return;
             }
-            bed.run(&["run", "--rm", "--network", "none", BUSYBOX, "true"]).ok();
+            bed.run(&["run", "--rm", "--network", "none", BUSYBOX, "true"])
+                .ok();
             bed.run(&["rmi", BUSYBOX]).ok();
         });
         bed.run(&["load", "-q", "-i", &archive]).ok();
-        bed.run(&["run", "--rm", "--network", "none", BUSYBOX, "true"]).ok();
+        bed.run(&["run", "--rm", "--network", "none", BUSYBOX, "true"])
+            .ok();
     });
 }
 
@@ -142,8 +201,20 @@ fn crash_everywhere(bed: &Bed, arguments: &[&str], check: impl Fn(&Bed)) {
     let calls: String = CHANGES.split_whitespace().collect();
     for count in 1..=120 {
         let inject = format!("inject={calls}:signal=KILL:when={count}");
-        let mut words = vec!["-f", "-o", "/dev/null", "-e", &inject, wharf.to_str().unwrap()];
-        words.extend(["--root", bed.root().to_str().unwrap(), "--runroot", bed.runroot().to_str().unwrap()]);
+        let mut words = vec![
+            "-f",
+            "-o",
+            "/dev/null",
+            "-e",
+            &inject,
+            wharf.to_str().unwrap(),
+        ];
+        words.extend([
+            "--root",
+            bed.root().to_str().unwrap(),
+            "--runroot",
+            bed.runroot().to_str().unwrap(),
+        ]);
         words.extend(arguments);
         let outcome = bed.host("strace", &words);
         check(bed);
@@ -165,25 +236,48 @@ fn power_cut(bed: &Bed) {
             let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
         }
     }
-    eventually(10, "all processes to be gone", || (live_processes() <= 2).then_some(()));
+    eventually(10, "all processes to be gone", || {
+        (live_processes() <= 2).then_some(())
+    });
     fs::remove_dir_all(bed.runroot()).unwrap();
     let groups = bed.host("sh", &["-c", "find /sys/fs/cgroup/*/wharf /sys/fs/cgroup/wharf -depth -type d -exec rmdir {} + 2>/dev/null; true"]);
     groups.ok();
     bed.host("sh", &["-c", "for link in $(ls /sys/class/net); do test $link = lo || busybox ip link del $link 2>/dev/null; done; nft flush ruleset"]).ok();
     // Another boot has another id.
     let boot = bed.file("boot_id", "11111111-2222-3333-4444-555555555555\n");
-    bed.host("mount", &["--bind", &boot, "/proc/sys/kernel/random/boot_id"]).ok();
+    bed.host(
+        "mount",
+        &["--bind", &boot, "/proc/sys/kernel/random/boot_id"],
+    )
+    .ok();
 }
 
 fn live_processes() -> usize {
-    let stats = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| {
-        entry.file_name().to_string_lossy().parse::<u32>().ok()?;
-        fs::read_to_string(entry.path().join("stat")).ok()
-    });
-    stats.filter(|stat| !stat.rsplit(')').next().unwrap_or_default().trim_start().starts_with('Z')).count()
+    let stats = fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| {
+            entry.file_name().to_string_lossy().parse::<u32>().ok()?;
+            fs::read_to_string(entry.path().join("stat")).ok()
+        });
+    stats
+        .filter(|stat| {
+            !stat
+                .rsplit(')')
+                .next()
+                .unwrap_or_default()
+                .trim_start()
+                .starts_with('Z')
+        })
+        .count()
 }
 
 fn parent_of(pid: i32) -> i32 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    status.lines().find_map(|line| line.strip_prefix("PPid:\t")).unwrap().parse().unwrap()
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("PPid:\t"))
+        .unwrap()
+        .parse()
+        .unwrap()
 }

@@ -6,13 +6,28 @@ use serde_json::Value;
 #[test]
 fn ps_shows_what_runs() {
     bed!(|bed| {
-        assert_eq!(bed.run(&["ps"]).ok().split_whitespace().collect::<Vec<_>>().join(" "), "CONTAINER ID IMAGE COMMAND CREATED STATUS PORTS NAMES");
+        assert_eq!(
+            bed.run(&["ps"])
+                .ok()
+                .split_whitespace()
+                .collect::<Vec<_>>()
+                .join(" "),
+            "CONTAINER ID IMAGE COMMAND CREATED STATUS PORTS NAMES"
+        );
         let id = bed.start(&["--name", "up", "-p", "127.0.0.1:8080:80"]);
-        bed.run(&["run", "--name", "down", BUSYBOX, "false"]).code(1);
+        bed.run(&["run", "--name", "down", BUSYBOX, "false"])
+            .code(1);
         bed.run(&["create", "--name", "new", BUSYBOX]).ok();
         let running = bed.run(&["ps"]).ok();
         assert_eq!(running.lines().count(), 2, "{running}");
-        for part in [&id[..12], "busybox", "\"sleep 1000\"", "Up ", "127.0.0.1:8080->80/tcp", "up"] {
+        for part in [
+            &id[..12],
+            "busybox",
+            "\"sleep 1000\"",
+            "Up ",
+            "127.0.0.1:8080->80/tcp",
+            "up",
+        ] {
             assert!(running.contains(part), "{part} is missing:\n{running}");
         }
         let all = bed.run(&["ps", "--all"]).ok();
@@ -21,9 +36,16 @@ fn ps_shows_what_runs() {
         }
         assert_eq!(bed.run(&["ps", "-q"]).ok(), id[..12]);
         assert_eq!(bed.run(&["ps", "-q", "--no-trunc"]).ok(), id);
-        assert_eq!(bed.run(&["ps", "-a", "--format", "{{.Names}}"]).ok(), "new\ndown\nup", "the newest first");
+        assert_eq!(
+            bed.run(&["ps", "-a", "--format", "{{.Names}}"]).ok(),
+            "new\ndown\nup",
+            "the newest first"
+        );
         assert_eq!(bed.run(&["ps", "-l", "--format", "{{.Names}}"]).ok(), "new");
-        assert_eq!(bed.run(&["ps", "-n", "2", "--format", "{{.Names}}"]).ok(), "new\ndown");
+        assert_eq!(
+            bed.run(&["ps", "-n", "2", "--format", "{{.Names}}"]).ok(),
+            "new\ndown"
+        );
     });
 }
 
@@ -32,11 +54,19 @@ fn filters() {
     bed!(|bed| {
         bed.start(&["--name", "web-1"]);
         bed.start(&["--name", "web-2"]);
-        bed.run(&["run", "--name", "job", BUSYBOX, "sh", "-c", "exit 3"]).code(3);
+        bed.run(&["run", "--name", "job", BUSYBOX, "sh", "-c", "exit 3"])
+            .code(3);
         let names = |filters: &[&str]| {
             let mut arguments = vec!["ps", "-a", "--format", "{{.Names}}"];
-            filters.iter().for_each(|filter| arguments.extend(["--filter", filter]));
-            let mut names: Vec<_> = bed.run(&arguments).ok().lines().map(ToOwned::to_owned).collect();
+            filters
+                .iter()
+                .for_each(|filter| arguments.extend(["--filter", filter]));
+            let mut names: Vec<_> = bed
+                .run(&arguments)
+                .ok()
+                .lines()
+                .map(ToOwned::to_owned)
+                .collect();
             names.sort();
             names.join(" ")
         };
@@ -48,7 +78,8 @@ fn filters() {
         assert_eq!(names(&["ancestor=busybox"]), "job web-1 web-2");
         let id = bed.inspect("job", "{{.Id}}");
         assert_eq!(names(&[&format!("id={}", &id[..10])]), "job");
-        bed.run(&["ps", "--filter", "nonsense=1"]).fails(1, &["nonsense"]);
+        bed.run(&["ps", "--filter", "nonsense=1"])
+            .fails(1, &["nonsense"]);
     });
 }
 
@@ -56,23 +87,53 @@ fn filters() {
 fn templates() {
     bed!(|bed| {
         bed.start(&["--name", "one", "-l", "a=b"]);
-        let line = bed.run(&["ps", "--format", "{{.Names}}|{{.Image}}|{{.State}}|{{.Labels}}|{{.Command}}"]).ok();
+        let line = bed
+            .run(&[
+                "ps",
+                "--format",
+                "{{.Names}}|{{.Image}}|{{.State}}|{{.Labels}}|{{.Command}}",
+            ])
+            .ok();
         assert_eq!(line, "one|busybox|running|a=b|\"sleep 1000\"");
-        let table = bed.run(&["ps", "--format", "table {{.Names}}\t{{.Status}}"]).ok();
-        assert!(table.starts_with("NAMES") && table.lines().nth(1).unwrap().starts_with("one"), "{table}");
+        let table = bed
+            .run(&["ps", "--format", "table {{.Names}}\t{{.Status}}"])
+            .ok();
+        assert!(
+            table.starts_with("NAMES") && table.lines().nth(1).unwrap().starts_with("one"),
+            "{table}"
+        );
         let json: Value = bed.run(&["ps", "--format", "json"]).json();
         assert_eq!(json["Names"], "one");
         assert_eq!(json["State"], "running");
-        assert_eq!(bed.run(&["ps", "--format", "{{upper .Names}} {{json .State}}"]).ok(), "ONE \"running\"");
-        bed.run(&["ps", "--format", "{{.NoSuchField}}"]).fails(1, &["NoSuchField"]);
-        bed.run(&["ps", "--format", "{{.Names"]).fails(1, &["template"]);
+        assert_eq!(
+            bed.run(&["ps", "--format", "{{upper .Names}} {{json .State}}"])
+                .ok(),
+            "ONE \"running\""
+        );
+        bed.run(&["ps", "--format", "{{.NoSuchField}}"])
+            .fails(1, &["NoSuchField"]);
+        bed.run(&["ps", "--format", "{{.Names"])
+            .fails(1, &["template"]);
     });
 }
 
 #[test]
 fn inspect() {
     bed!(|bed| {
-        let id = bed.start(&["--name", "one", "-e", "A=1", "-v", "vol:/data", "-m", "64m", "-p", "127.0.0.1:9000:90", "--hostname", "h"]);
+        let id = bed.start(&[
+            "--name",
+            "one",
+            "-e",
+            "A=1",
+            "-v",
+            "vol:/data",
+            "-m",
+            "64m",
+            "-p",
+            "127.0.0.1:9000:90",
+            "--hostname",
+            "h",
+        ]);
         let json = bed.run(&["inspect", "one"]).json();
         let one = &json[0];
         assert_eq!(one["Id"], id.as_str());
@@ -84,10 +145,24 @@ fn inspect() {
         assert_eq!(one["State"]["ExitCode"], 0);
         assert!(one["State"]["Pid"].as_u64().unwrap() > 1);
         assert_eq!(one["Config"]["Hostname"], "h");
-        assert!(one["Config"]["Env"].as_array().unwrap().iter().any(|line| line == "A=1"));
+        assert!(
+            one["Config"]["Env"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .any(|line| line == "A=1")
+        );
         assert_eq!(one["HostConfig"]["Memory"], 64 << 20);
-        assert_eq!(one["NetworkSettings"]["Ports"]["90/tcp"][0]["HostPort"], "9000");
-        assert!(one["NetworkSettings"]["IPAddress"].as_str().unwrap().contains('.'));
+        assert_eq!(
+            one["NetworkSettings"]["Ports"]["90/tcp"][0]["HostPort"],
+            "9000"
+        );
+        assert!(
+            one["NetworkSettings"]["IPAddress"]
+                .as_str()
+                .unwrap()
+                .contains('.')
+        );
         assert_eq!(one["Mounts"][0]["Destination"], "/data");
         assert_eq!(one["Mounts"][0]["Name"], "vol");
         assert!(one["Image"].as_str().unwrap().starts_with("sha256:"));
@@ -95,14 +170,34 @@ fn inspect() {
         let words = std::fs::read(format!("/proc/{}/cmdline", one["State"]["Pid"])).unwrap();
         assert_eq!(words, b"sleep\01000\0");
 
-        assert_eq!(bed.run(&["inspect", "-f", "{{json .Config.Env}}", "one"]).json()[0], "A=1");
-        assert_eq!(bed.inspect("one", "{{range .Mounts}}{{.Destination}} {{end}}").trim(), "/data");
-        assert_eq!(bed.inspect("one", r#"{{(index (index .NetworkSettings.Ports "90/tcp") 0).HostPort}}"#), "9000");
+        assert_eq!(
+            bed.run(&["inspect", "-f", "{{json .Config.Env}}", "one"])
+                .json()[0],
+            "A=1"
+        );
+        assert_eq!(
+            bed.inspect("one", "{{range .Mounts}}{{.Destination}} {{end}}")
+                .trim(),
+            "/data"
+        );
+        assert_eq!(
+            bed.inspect(
+                "one",
+                r#"{{(index (index .NetworkSettings.Ports "90/tcp") 0).HostPort}}"#
+            ),
+            "9000"
+        );
         let image = bed.run(&["inspect", "--type", "image", "busybox"]).json();
         assert_eq!(image[0]["Os"], "linux");
         assert_eq!(image[0]["RepoTags"][0], "busybox:latest");
         let both = bed.run(&["inspect", "one", "nobody"]);
-        assert!(both.error().to_lowercase().contains("no such object: nobody"), "{}", both.story());
+        assert!(
+            both.error()
+                .to_lowercase()
+                .contains("no such object: nobody"),
+            "{}",
+            both.story()
+        );
         assert_eq!(both.status.code(), Some(1));
     });
 }
@@ -111,11 +206,24 @@ fn inspect() {
 fn times_are_told_in_rfc_3339() {
     bed!(|bed| {
         bed.run(&["run", "--name", "job", BUSYBOX, "true"]).ok();
-        for field in ["{{.Created}}", "{{.State.StartedAt}}", "{{.State.FinishedAt}}"] {
+        for field in [
+            "{{.Created}}",
+            "{{.State.StartedAt}}",
+            "{{.State.FinishedAt}}",
+        ] {
             let time = bed.inspect("job", field);
-            assert!(time.len() >= 20 && time.starts_with("20") && time.ends_with('Z') && &time[10..11] == "T", "{field}: {time}");
+            assert!(
+                time.len() >= 20
+                    && time.starts_with("20")
+                    && time.ends_with('Z')
+                    && &time[10..11] == "T",
+                "{field}: {time}"
+            );
         }
-        assert!(bed.run(&["ps", "-a"]).ok().contains("second"), "ages are for people");
+        assert!(
+            bed.run(&["ps", "-a"]).ok().contains("second"),
+            "ages are for people"
+        );
     });
 }
 
@@ -126,12 +234,21 @@ fn info_and_version() {
         let info = bed.run(&["info"]).ok();
         assert!(info.contains("Containers: 1"), "{info}");
         assert!(info.contains(bed.root().to_str().unwrap()), "{info}");
-        assert!(bed.run(&["version"]).ok().contains(env!("CARGO_PKG_VERSION")));
-        assert!(bed.run(&["--version"]).ok().contains(env!("CARGO_PKG_VERSION")));
+        assert!(
+            bed.run(&["version"])
+                .ok()
+                .contains(env!("CARGO_PKG_VERSION"))
+        );
+        assert!(
+            bed.run(&["--version"])
+                .ok()
+                .contains(env!("CARGO_PKG_VERSION"))
+        );
         for word in ["run", "exec", "commit", "push"] {
             assert!(bed.run(&["--help"]).ok().contains(word));
         }
-        bed.run(&["no-such-command"]).fails(125, &["no-such-command"]);
+        bed.run(&["no-such-command"])
+            .fails(125, &["no-such-command"]);
     });
 }
 
@@ -139,11 +256,18 @@ fn info_and_version() {
 fn completions_and_manual_pages() {
     bed!(|bed| {
         for shell in ["bash", "zsh", "fish"] {
-            assert!(bed.run(&["completion", shell]).ok().contains("wharf"), "{shell}");
+            assert!(
+                bed.run(&["completion", shell]).ok().contains("wharf"),
+                "{shell}"
+            );
         }
         let dir = bed.dir().join("man");
         std::fs::create_dir(&dir).unwrap();
         bed.run(&["man", dir.to_str().unwrap()]).ok();
-        assert!(std::fs::read_to_string(dir.join("wharf-run.1")).unwrap().contains("\\-\\-publish"));
+        assert!(
+            std::fs::read_to_string(dir.join("wharf-run.1"))
+                .unwrap()
+                .contains("\\-\\-publish")
+        );
     });
 }

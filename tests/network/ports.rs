@@ -1,0 +1,262 @@
+//! Published ports.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::time::Duration;
+
+use black_box_tests::{BUSYBOX, Bed, ImageBuilder, bed, eventually};
+use serde_json::json;
+
+/// Answers every connection on port 80 with one line.
+const SERVER: &str = "nc -ll -p 80 -e echo hello";
+
+fn serve(bed: &Bed, options: &[&str]) -> String {
+    let mut arguments = vec!["run", "-d"];
+    arguments.extend(options);
+    arguments.extend([BUSYBOX, "sh", "-c", SERVER]);
+    bed.run(&arguments).ok()
+}
+
+fn ask(address: &str) -> Option<String> {
+    let mut stream =
+        TcpStream::connect_timeout(&address.parse().unwrap(), Duration::from_secs(2)).ok()?;
+    stream
+        .set_read_timeout(Some(Duration::from_secs(2)))
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    (!answer.is_empty()).then_some(answer)
+}
+
+fn answers(address: &str) {
+    let answer = eventually(10, &format!("an answer at {address}"), || ask(address));
+    assert_eq!(answer, "hello\n");
+}
+
+#[test]
+fn on_loopback_and_on_the_hosts_address() {
+    bed!(|bed| {
+        bed.host("sh", &["-c", "busybox ip link add out type dummy; busybox ip addr add 192.0.2.10/24 dev out; busybox ip link set out up"]).ok();
+        serve(bed, &["-p", "8080:80"]);
+        answers("127.0.0.1:8080");
+        answers("192.0.2.10:8080");
+        // From another container, through the host's address.
+        eventually(10, "an answer to a container", || {
+            (bed.shell(
+                &["--network", "bridge"],
+                "nc -w 2 192.0.2.10 8080 < /dev/null",
+            )
+            .text()
+                == "hello\n")
+                .then_some(())
+        });
+        bed.host("busybox", &["ip", "link", "del", "out"]).ok();
+    });
+}
+
+#[test]
+fn a_host_address_binds_that_only() {
+    bed!(|bed| {
+        bed.host("sh", &["-c", "busybox ip addr add 127.0.0.2/8 dev lo"])
+            .ok();
+        serve(bed, &["-p", "127.0.0.1:8080:80"]);
+        answers("127.0.0.1:8080");
+        assert!(ask("127.0.0.2:8080").is_none());
+    });
+}
+
+#[test]
+fn ipv6() {
+    bed!(|bed| {
+        let ipv6 = [
+            "run",
+            "-d",
+            "-p",
+            "[::1]:8086:80",
+            BUSYBOX,
+            "sh",
+            "-c",
+            SERVER,
+        ];
+        bed.run(&ipv6).ok();
+        answers("[::1]:8086");
+        serve(bed, &["-p", "8087:80"]);
+        answers("[::1]:8087");
+        answers("127.0.0.1:8087");
+    });
+}
+
+#[test]
+fn a_container_reaches_itself_through_its_own_port() {
+    bed!(|bed| {
+        let id = serve(bed, &["-p", "8080:80"]);
+        answers("127.0.0.1:8080");
+        let gateway = bed.inspect(&id, "{{.NetworkSettings.Gateway}}");
+        eventually(10, "hairpin", || {
+            (bed.run(&[
+                "exec",
+                &id,
+                "sh",
+                "-c",
+                &format!("nc -w 2 {gateway} 8080 < /dev/null"),
+            ])
+            .text()
+                == "hello\n")
+                .then_some(())
+        });
+    });
+}
+
+#[test]
+fn udp() {
+    bed!(|bed| {
+        bed.run(&[
+            "run",
+            "-d",
+            "-p",
+            "127.0.0.1:5300:53/udp",
+            BUSYBOX,
+            "sh",
+            "-c",
+            "while :; do nc -u -l -p 53 -w 1 -e echo pong; done",
+        ])
+        .ok();
+        eventually(10, "a datagram back", || {
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            socket
+                .set_read_timeout(Some(Duration::from_millis(500)))
+                .unwrap();
+            socket.send_to(b"ping\n", "127.0.0.1:5300").ok()?;
+            let mut buffer = [0; 16];
+            let length = socket.recv(&mut buffer).ok()?;
+            assert_eq!(&buffer[..length], b"pong\n");
+            Some(())
+        });
+    });
+}
+
+#[test]
+fn ranges_and_ephemeral_ports() {
+    bed!(|bed| {
+        let id = serve(
+            bed,
+            &["-p", "9000-9002:80-82", "-p", "127.0.0.1::80", "-p", "80"],
+        );
+        answers("127.0.0.1:9000");
+        let ports = bed
+            .run(&["inspect", "-f", "{{json .NetworkSettings.Ports}}", &id])
+            .json();
+        assert_eq!(ports["82/tcp"][0]["HostPort"], "9002");
+        let bound: Vec<_> = ports["80/tcp"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|port| port["HostPort"] != "9000")
+            .collect();
+        assert!(bound.len() >= 2, "{ports}");
+        for port in bound.iter().filter(|port| port["HostIp"] != "::") {
+            let number: u16 = port["HostPort"].as_str().unwrap().parse().unwrap();
+            assert!(number > 1024);
+            answers(&format!("127.0.0.1:{number}"));
+        }
+    });
+}
+
+#[test]
+fn all_exposed_ports() {
+    bed!(|bed| {
+        let image =
+            ImageBuilder::busybox().set("ExposedPorts", json!({ "80/tcp": {}, "53/udp": {} }));
+        let file = bed.file("exposing.tar", image.docker_archive("exposing:1"));
+        bed.run(&["load", "-q", "-i", &file]).ok();
+        let id = bed
+            .run(&["run", "-d", "-P", "exposing:1", "sh", "-c", SERVER])
+            .ok();
+        let ports = bed
+            .run(&["inspect", "-f", "{{json .NetworkSettings.Ports}}", &id])
+            .json();
+        answers(&format!(
+            "127.0.0.1:{}",
+            ports["80/tcp"][0]["HostPort"].as_str().unwrap()
+        ));
+        assert!(ports["53/udp"][0]["HostPort"].as_str().is_some());
+        assert!(bed.run(&["ps"]).ok().contains("->80/tcp"));
+    });
+}
+
+#[test]
+fn a_port_in_use_is_said_before_anything_starts() {
+    bed!(|bed| {
+        let listener = TcpListener::bind("127.0.0.1:7070").unwrap();
+        bed.run(&[
+            "run", "--name", "late", "-p", "7070:80", BUSYBOX, "touch", "/started",
+        ])
+        .fails(125, &["7070", "in use"]);
+        // As Docker: the container is there, never started; and the port is free for another try.
+        bed.nothing_runs();
+        drop(listener);
+        bed.run(&["rm", "-f", "late"]);
+        serve(bed, &["-p", "7070:80"]);
+        answers("127.0.0.1:7070");
+        bed.run(&["run", "--rm", "-p", "127.0.0.1:7070:80", BUSYBOX, "true"])
+            .fails(125, &["7070", "in use"]);
+    });
+}
+
+#[test]
+fn nobody_else_can_take_a_published_port() {
+    bed!(|bed| {
+        let id = serve(bed, &["-p", "7171:80"]);
+        assert!(TcpListener::bind("127.0.0.1:7171").is_err());
+        bed.run(&["rm", "-f", &id]).ok();
+        TcpListener::bind("127.0.0.1:7171").unwrap();
+    });
+}
+
+#[test]
+fn malformed_ports() {
+    bed!(|bed| {
+        for bad in [
+            "http",
+            "70000:80",
+            "80:",
+            "1-3:1-2",
+            "1.2.3.4.5:80:80",
+            "80:80/icmp",
+            "-5:80",
+            "5-3:80",
+        ] {
+            let option = format!("--publish={bad}");
+            bed.run(&["run", "--rm", &option, BUSYBOX, "true"])
+                .fails(125, &["port"]);
+        }
+    });
+}
+
+#[test]
+fn much_traffic_through_a_port() {
+    bed!(|bed| {
+        bed.run(&[
+            "run",
+            "-d",
+            "-p",
+            "127.0.0.1:8088:80",
+            BUSYBOX,
+            "sh",
+            "-c",
+            "nc -ll -p 80 -e md5sum",
+        ])
+        .ok();
+        let data = vec![b'w'; 20 << 20];
+        let answer = eventually(10, "the sum", || {
+            let mut stream = TcpStream::connect("127.0.0.1:8088").ok()?;
+            stream.write_all(&data).ok()?;
+            stream.shutdown(std::net::Shutdown::Write).ok()?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).ok()?;
+            (!answer.is_empty()).then_some(answer)
+        });
+        let file = bed.file("data", &data);
+        assert_eq!(answer[..32], bed.host("md5sum", &[&file]).ok()[..32]);
+    });
+}
