@@ -33,6 +33,9 @@ impl Client {
             let words = format!("blob {} is shorter than what is there", descriptor.digest);
             return Err(Error::new(ErrorKind::Corrupt, words));
         }
+        if offset == descriptor.size {
+            return Ok(Box::new(io::empty()));
+        }
         let (body, endpoint) = self.for_pull(reference, |endpoint| {
             let body = self.blob_from(endpoint, reference, descriptor, offset)?;
             Ok((body, endpoint.clone()))
@@ -102,8 +105,6 @@ impl Client {
                 );
                 return Err(Error::new(ErrorKind::NotFound, words));
             }
-            // There is nothing after the end.
-            StatusCode::RANGE_NOT_SATISFIABLE if offset == descriptor.size => offset,
             _ => return Err(self.session.refused(endpoint, response)),
         };
         check_length(&response, descriptor, start)?;

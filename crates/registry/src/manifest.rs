@@ -30,6 +30,10 @@ struct Shape {
 /// The type of a manifest, from its text and the header that came with it.
 pub fn media_type(text: &[u8], header: Option<&str>) -> Result<MediaType> {
     let corrupt = |words: &str| Error::new(ErrorKind::Corrupt, words);
+    // A JSON array would pass for a struct whose fields are all absent.
+    if text.trim_ascii_start().first() != Some(&b'{') {
+        return Err(corrupt("the manifest is not a JSON object"));
+    }
     let shape: Shape = serde_json::from_slice(text)
         .map_err(|error| corrupt(&format!("the manifest is not valid: {error}")))?;
     if shape.schema_version == 1 {
