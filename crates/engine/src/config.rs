@@ -23,6 +23,8 @@ pub struct Config {
     pub layout: Layout,
     pub programs: Programs,
     pub settings: Settings,
+    /// Who we are at registries.
+    pub credentials: registry::CredentialFiles,
     /// Where to die, for the crash tests; heeded only when the feature
     /// `crash-points` is compiled in.
     pub crash_at: Option<String>,
@@ -55,6 +57,7 @@ impl Config {
             layout,
             programs,
             settings: Settings::default(),
+            credentials: registry::CredentialFiles::default(),
             crash_at: None,
         }
     }
@@ -66,6 +69,8 @@ impl Config {
 pub struct Settings {
     pub log: LogSettings,
     pub containers: ContainerSettings,
+    /// `docs/registries.md`.
+    pub registry: registry::RegistryConfig,
 }
 
 /// Defaults for containers' logs.

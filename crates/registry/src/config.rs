@@ -9,9 +9,10 @@ use serde::Deserialize;
 /// How registries are reached. The default serves public registries and those
 /// on loopback.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RegistryConfig {
     /// By registry as image names have it: `docker.io`, `localhost:5000`.
+    #[serde(rename = "hosts")]
     pub registries: BTreeMap<String, RegistryEntry>,
     /// Directories of `<registry>/*.crt`, certificate authorities to trust for
     /// that registry alone; all are read.
@@ -74,7 +75,7 @@ impl From<MirrorForm> for Mirror {
 
 /// HTTP proxies, as the environment of most programs has them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ProxyConfig {
     /// For registries over HTTPS: `http://[user:password@]host:port`.
     pub https: Option<String>,

@@ -30,14 +30,19 @@ fn upload(
             progress: &|bytes| sent.store(bytes, Ordering::SeqCst),
         },
     )?;
-    let expected = if done == Uploaded::Sent { descriptor.size } else { 0 };
+    let expected = if done == Uploaded::Sent {
+        descriptor.size
+    } else {
+        0
+    };
     assert_eq!(sent.load(Ordering::SeqCst), expected);
     Ok(done)
 }
 
 /// A small image; returns its manifest's descriptor and its layer.
 fn push(client: &Client, to: &Reference) -> Result<(Descriptor, Vec<u8>)> {
-    let config = br#"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}"#;
+    let config =
+        br#"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}"#;
     let bytes = noise(300_000);
     let (descriptor, text) = manifest(config, &[&bytes]);
     let config_descriptor = Descriptor::new(
@@ -54,7 +59,9 @@ fn push(client: &Client, to: &Reference) -> Result<(Descriptor, Vec<u8>)> {
 fn pull(client: &Client, from: &Reference) -> Result<(Descriptor, Vec<u8>)> {
     let resolved = client.resolve(from, &Platform::new("linux", "amd64"))?;
     let mut bytes = Vec::new();
-    client.blob(from, &resolved.parsed.layers[0], 0)?.read_to_end(&mut bytes)?;
+    client
+        .blob(from, &resolved.parsed.layers[0], 0)?
+        .read_to_end(&mut bytes)?;
     Ok((resolved.manifest.0, bytes))
 }
 
@@ -68,12 +75,13 @@ fn what_is_pushed_comes_back() {
     let by_digest = name.with_digest(pushed.0.digest);
     assert_eq!(pull(&client, &by_digest).unwrap(), pushed);
     assert_eq!(client.digest_of(&name).unwrap(), Some(pushed.0.digest));
-    client.put_manifest(
-        &name.with_tag("v2").unwrap(),
-        &pushed.0,
-        &client.manifest(&name).unwrap().1,
-    )
-    .unwrap();
+    client
+        .put_manifest(
+            &name.with_tag("v2").unwrap(),
+            &pushed.0,
+            &client.manifest(&name).unwrap().1,
+        )
+        .unwrap();
     let mut tags = client.tags(&name).unwrap();
     tags.sort();
     assert_eq!(tags, ["v1", "v2"]);
@@ -92,10 +100,17 @@ fn only_what_is_missing_is_sent() {
     let candidates = ["nowhere".to_owned(), "first".to_owned()];
     assert_eq!(send(&second, &candidates).unwrap(), Uploaded::Mounted);
     let third = reference(&format!("{}/third:x", registry.host()));
-    assert!(client.mount_blob(&third, &layer(&bytes).digest, "second").unwrap());
+    assert!(
+        client
+            .mount_blob(&third, &layer(&bytes).digest, "second")
+            .unwrap()
+    );
     assert!(client.has_blob(&third, &layer(&bytes)).unwrap());
     let empty = reference(&format!("{}/empty:x", registry.host()));
-    assert_eq!(upload(&client, &empty, &layer(b""), b"", &[]).unwrap(), Uploaded::Sent);
+    assert_eq!(
+        upload(&client, &empty, &layer(b""), b"", &[]).unwrap(),
+        Uploaded::Sent
+    );
 }
 
 #[test]
@@ -126,12 +141,17 @@ fn what_is_not_there_is_named() {
     assert_eq!(error.to_string(), format!("no such image: {host}/x:y"));
     assert_eq!(error.kind(), ErrorKind::NotFound);
     push(&client, &name).unwrap();
-    let error = client.resolve(&name.with_tag("z").unwrap(), &platform).unwrap_err();
+    let error = client
+        .resolve(&name.with_tag("z").unwrap(), &platform)
+        .unwrap_err();
     assert_eq!(error.to_string(), format!("no such image: {host}/x:z"));
     let error = client.blob(&name, &layer(b"other"), 0).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     let nobody = reference(&format!("{host}/none:y"));
-    assert_eq!(client.tags(&nobody).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(
+        client.tags(&nobody).unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
 }
 
 #[test]
@@ -145,14 +165,25 @@ fn an_index_gives_the_image_for_the_platform() {
         "schemaVersion": 2, "mediaType": MediaType::OciIndex.as_str(), "manifests": [entry],
     }))
     .unwrap();
-    let index = Descriptor::new(MediaType::OciIndex, support::sha256(&text), text.len() as u64);
+    let index = Descriptor::new(
+        MediaType::OciIndex,
+        support::sha256(&text),
+        text.len() as u64,
+    );
     client.put_manifest(&name, &index, &text).unwrap();
-    let resolved = client.resolve(&name, &Platform::new("linux", "amd64")).unwrap();
+    let resolved = client
+        .resolve(&name, &Platform::new("linux", "amd64"))
+        .unwrap();
     assert_eq!(resolved.digest(), index.digest);
     assert_eq!(resolved.manifest.0.digest, entry.digest);
     assert_eq!(pull(&client, &name).unwrap().1, bytes);
-    let error = client.resolve(&name, &Platform::new("linux", "arm64")).unwrap_err();
-    let words = format!("no image for linux/arm64 in {}: there is linux/amd64", name.familiar());
+    let error = client
+        .resolve(&name, &Platform::new("linux", "arm64"))
+        .unwrap_err();
+    let words = format!(
+        "no image for linux/arm64 in {}: there is linux/amd64",
+        name.familiar()
+    );
     assert_eq!(error.to_string(), words);
 }
 
@@ -163,11 +194,19 @@ fn name_and_password() {
     let name = reference(&format!("{host}/image:v1"));
     let joe = as_user(&host, "joe", "secret");
     let pushed = push(&joe, &name).unwrap();
-    assert_eq!(pull(&as_user(&host, "joe", "secret"), &name).unwrap(), pushed);
+    assert_eq!(
+        pull(&as_user(&host, "joe", "secret"), &name).unwrap(),
+        pushed
+    );
 
     let error = pull(&as_user(&host, "joe", "wrong"), &name).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied);
-    assert!(error.to_string().contains("refused the credentials for user joe"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("refused the credentials for user joe"),
+        "{error}"
+    );
     let error = pull(&anonymous(), &name).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied);
     // Credentials for one registry are not shown to another.
@@ -198,19 +237,34 @@ fn tokens() {
     assert_eq!(server.seen().len(), 2);
 
     assert_eq!(pull(&anonymous(), &public).unwrap(), pushed);
-    assert_eq!(pull(&anonymous(), &private).unwrap_err().kind(), ErrorKind::Denied);
-    assert_eq!(push(&anonymous(), &public).unwrap_err().kind(), ErrorKind::Denied);
+    assert_eq!(
+        pull(&anonymous(), &private).unwrap_err().kind(),
+        ErrorKind::Denied
+    );
+    assert_eq!(
+        push(&anonymous(), &public).unwrap_err().kind(),
+        ErrorKind::Denied
+    );
     assert_eq!(pull(&joe, &private).unwrap(), pushed);
     let wrong = pull(&as_user(&host, "joe", "wrong"), &public).unwrap_err();
     assert_eq!(wrong.kind(), ErrorKind::Denied);
 
     let identity = |token: &str| {
-        let credentials = Credentials::Identity { user: String::new(), token: token.to_owned() };
-        let source = CredentialSource::Given { registry: host.clone(), credentials };
+        let credentials = Credentials::Identity {
+            user: String::new(),
+            token: token.to_owned(),
+        };
+        let source = CredentialSource::Given {
+            registry: host.clone(),
+            credentials,
+        };
         Client::new(config(), source)
     };
     assert_eq!(pull(&identity("refresh"), &private).unwrap(), pushed);
-    assert_eq!(pull(&identity("other"), &private).unwrap_err().kind(), ErrorKind::Denied);
+    assert_eq!(
+        pull(&identity("other"), &private).unwrap_err().kind(),
+        ErrorKind::Denied
+    );
 
     Client::login(&config(), &host, &password("joe", "secret")).unwrap();
     assert!(Client::login(&config(), &host, &password("joe", "wrong")).is_err());
@@ -224,14 +278,20 @@ fn an_own_certificate_authority() {
 
     let error = push(&anonymous(), &name).unwrap_err();
     assert!(
-        error.to_string().contains(&format!("connect to {host}: its certificate is ")),
+        error
+            .to_string()
+            .contains(&format!("connect to {host}: its certificate is ")),
         "{error}"
     );
 
     let certs = tempfile::tempdir().unwrap();
     let own = certs.path().join(&host);
     std::fs::create_dir(&own).unwrap();
-    std::fs::copy(registry.directory.path().join("cert.pem"), own.join("ca.crt")).unwrap();
+    std::fs::copy(
+        registry.directory.path().join("cert.pem"),
+        own.join("ca.crt"),
+    )
+    .unwrap();
     let mut trusting = config();
     trusting.certs_dirs.push(certs.path().to_owned());
     let client = Client::new(trusting, CredentialSource::None);
@@ -239,9 +299,15 @@ fn an_own_certificate_authority() {
     assert_eq!(pull(&client, &name).unwrap(), pushed);
 
     let mut insecure = config();
-    let entry = registry::RegistryEntry { insecure: true, ..Default::default() };
+    let entry = registry::RegistryEntry {
+        insecure: true,
+        ..Default::default()
+    };
     insecure.registries.insert(host.clone(), entry);
-    assert_eq!(pull(&Client::new(insecure, CredentialSource::None), &name).unwrap(), pushed);
+    assert_eq!(
+        pull(&Client::new(insecure, CredentialSource::None), &name).unwrap(),
+        pushed
+    );
 }
 
 #[test]
@@ -259,14 +325,20 @@ fn a_mirror_is_asked_first_and_the_registry_after_it() {
     let entry = registry::RegistryEntry {
         mirrors: mirrors
             .into_iter()
-            .map(|location| registry::Mirror { location, insecure: false })
+            .map(|location| registry::Mirror {
+                location,
+                insecure: false,
+            })
             .collect(),
         location: Some(origin.host()),
         ..Default::default()
     };
     config.registries.insert("reg.example".to_owned(), entry);
     let client = Client::new(config, CredentialSource::None);
-    assert_eq!(pull(&client, &name("reg.example", "both")).unwrap(), at_mirror);
+    assert_eq!(
+        pull(&client, &name("reg.example", "both")).unwrap(),
+        at_mirror
+    );
     pull(&client, &name("reg.example", "origin")).unwrap();
     let error = pull(&client, &name("reg.example", "none")).unwrap_err();
     assert_eq!(error.to_string(), "no such image: reg.example/image:none");
@@ -280,6 +352,9 @@ fn a_mirror_is_asked_first_and_the_registry_after_it() {
 fn nobody_there() {
     let name = reference("127.0.0.1:1/x:y");
     let error = pull(&anonymous(), &name).unwrap_err();
-    assert_eq!(error.to_string(), "connect to 127.0.0.1:1: connection refused");
+    assert_eq!(
+        error.to_string(),
+        "connect to 127.0.0.1:1: connection refused"
+    );
     assert_eq!(error.kind(), ErrorKind::Unavailable);
 }

@@ -1,11 +1,37 @@
 //! Images: pull, push, list, remove, tag, load, save, import, inspect.
+//!
+//! Here registries and the image store meet: `registry` gives readers, `image`
+//! takes them. A verb that dies half-way leaves blobs and snapshots that no
+//! name leads to; the next sweep takes them.
+//!
+//! Start reading at [`Images`], then [`pull`].
+
+pub mod archive;
+pub mod inspect;
+pub mod list;
+mod login;
+pub mod pull;
+pub mod push;
+pub mod remove;
+mod users;
+
+use image::{Image, Limits, Store};
+use registry::{Client, CredentialSource};
+use spec::Reference;
+use sys::{Context, Error, ErrorKind, Result};
+
+pub use archive::{ImportRequest, LoadedImage};
+pub use inspect::{HistoryEntry, ImageInspect};
+pub use list::ImageSummary;
+pub use pull::{LayerInfo, PullEvent, PullRequest, PullStatus, Pulled};
+pub use push::{PushEvent, PushRequest, PushStep, Pushed};
+pub use remove::{Force, Prune, Removed};
 
 use crate::Engine;
 
 /// The images of a store; one method is one verb.
 #[derive(Clone, Copy, Debug)]
 pub struct Images<'a> {
-    #[allow(dead_code)]
     engine: &'a Engine,
 }
 
@@ -13,9 +39,44 @@ impl<'a> Images<'a> {
     pub(crate) fn new(engine: &'a Engine) -> Self {
         Self { engine }
     }
+
+    /// The store itself; cheap to open.
+    pub fn store(&self) -> Result<Store> {
+        Store::open(self.engine.layout(), Limits::default())
+    }
+
+    /// The image of that name or id. `NotFound`: "no such image: x".
+    pub fn find(&self, text: &str) -> Result<Image> {
+        self.store()?.find(text)
+    }
+
+    /// Gives an image another name; another image loses it.
+    pub fn tag(&self, source: &str, target: &str) -> Result<()> {
+        let name = parse_name(target)?;
+        if name.digest().is_some() {
+            let words = format!("{target:?} has a digest, which cannot be given");
+            return Err(Error::new(ErrorKind::InvalidInput, words));
+        }
+        let store = self.store()?;
+        let _lock = store.use_lock()?;
+        let image = store.find(source)?;
+        store.references().set(&name, &image.manifest)
+    }
+
+    /// A client with the configured mirrors and credentials; opens nothing.
+    fn client(&self, credentials: Option<CredentialSource>) -> Client {
+        let config = self.engine.config();
+        let files = || CredentialSource::Files(config.credentials.clone());
+        Client::new(
+            config.settings.registry.clone(),
+            credentials.unwrap_or_else(files),
+        )
+    }
 }
 
-/// What happens while an image is pulled.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum PullEvent {}
+/// A name as users write it.
+fn parse_name(text: &str) -> Result<Reference> {
+    text.parse::<Reference>()
+        .map_err(|error| Error::new(ErrorKind::InvalidInput, error.to_string()))
+        .context(|| "invalid image name")
+}

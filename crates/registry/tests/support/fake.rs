@@ -59,7 +59,12 @@ impl Fake {
                 let _ = std::io::copy(&mut stream.take(64 << 20), &mut std::io::sink());
             }
         });
-        Self { port, seen, stop, thread: Some(thread) }
+        Self {
+            port,
+            seen,
+            stop,
+            thread: Some(thread),
+        }
     }
 
     pub fn host(&self) -> String {
@@ -73,7 +78,10 @@ impl Fake {
     /// The requests so far, without the first look whether it speaks HTTP.
     pub fn seen(&self) -> Vec<Seen> {
         let seen = self.seen.lock().unwrap();
-        seen.iter().filter(|request| request.path != "/v2/").cloned().collect()
+        seen.iter()
+            .filter(|request| request.path != "/v2/")
+            .cloned()
+            .collect()
     }
 }
 
@@ -97,18 +105,35 @@ fn read_request(stream: TcpStream) -> Option<(Seen, TcpStream)> {
     loop {
         let mut line = String::new();
         reader.read_line(&mut line).ok()?;
-        let Some((name, value)) = line.split_once(':') else { break };
+        let Some((name, value)) = line.split_once(':') else {
+            break;
+        };
         headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
     }
-    let length = headers.get("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
+    let length = headers
+        .get("content-length")
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0);
     let mut body = Vec::new();
     reader.by_ref().take(length).read_to_end(&mut body).ok()?;
-    Some((Seen { method, path, headers, body }, reader.into_inner()))
+    Some((
+        Seen {
+            method,
+            path,
+            headers,
+            body,
+        },
+        reader.into_inner(),
+    ))
 }
 
 /// An answer with a length that is right.
 pub fn reply(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
-    raw(status, &format!("Content-Length: {}\r\n{headers}", body.len()), body)
+    raw(
+        status,
+        &format!("Content-Length: {}\r\n{headers}", body.len()),
+        body,
+    )
 }
 
 /// An answer with these headers and no others.

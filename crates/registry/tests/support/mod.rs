@@ -87,11 +87,7 @@ pub fn noise(length: usize) -> Vec<u8> {
 
 /// A manifest of these blobs, and its descriptor.
 pub fn manifest(config: &[u8], layers: &[&[u8]]) -> (Descriptor, Vec<u8>) {
-    let config = Descriptor::new(
-        MediaType::OciConfig,
-        sha256(config),
-        config.len() as u64,
-    );
+    let config = Descriptor::new(MediaType::OciConfig, sha256(config), config.len() as u64);
     let layers: Vec<_> = layers.iter().map(|bytes| layer(bytes)).collect();
     let text = serde_json::to_vec(&serde_json::json!({
         "schemaVersion": 2,
@@ -122,11 +118,23 @@ pub fn self_signed(directory: &Path) {
     let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
     openssl(
         &[
-            "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
-            "-subj", "/CN=localhost",
-            "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
-            "-addext", "basicConstraints=critical,CA:FALSE",
-            "-keyout", &path("key.pem"), "-out", &path("cert.pem"),
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=localhost",
+            "-addext",
+            "subjectAltName=DNS:localhost,IP:127.0.0.1",
+            "-addext",
+            "basicConstraints=critical,CA:FALSE",
+            "-keyout",
+            &path("key.pem"),
+            "-out",
+            &path("cert.pem"),
         ],
         None,
     );

@@ -19,7 +19,10 @@ pub enum Guard<'a> {
     Basic,
     Tls,
     /// The URL of the token server, and the certificate of its key.
-    Token { realm: &'a str, certificate: &'a std::path::Path },
+    Token {
+        realm: &'a str,
+        certificate: &'a std::path::Path,
+    },
 }
 
 impl Registry {
@@ -31,13 +34,17 @@ impl Registry {
         match guard {
             Guard::Open => {}
             Guard::Basic => {
-                let output = Command::new("htpasswd").args(["-Bbn", "joe", "secret"]).output().unwrap();
+                let output = Command::new("htpasswd")
+                    .args(["-Bbn", "joe", "secret"])
+                    .output()
+                    .unwrap();
                 std::fs::write(directory.path().join("htpasswd"), output.stdout).unwrap();
                 extra = format!("auth:\n  htpasswd:\n    realm: test\n    path: {root}/htpasswd\n");
             }
             Guard::Tls => {
                 super::self_signed(directory.path());
-                http = format!("  tls:\n    certificate: {root}/cert.pem\n    key: {root}/key.pem\n");
+                http =
+                    format!("  tls:\n    certificate: {root}/cert.pem\n    key: {root}/key.pem\n");
             }
             Guard::Token { realm, certificate } => {
                 extra = format!(
@@ -59,7 +66,11 @@ impl Registry {
             .stderr(Stdio::null())
             .spawn()
             .expect("docker-registry is installed");
-        let mut registry = Self { child, port, directory };
+        let mut registry = Self {
+            child,
+            port,
+            directory,
+        };
         assert!(registry.is_up(), "docker-registry does not start");
         registry
     }

@@ -23,14 +23,18 @@ fn answer(directory: &Path, request: &Seen, count: usize) -> Vec<u8> {
         Some(header) if header == joe => true,
         Some(_) => return reply("401 Unauthorized", "", b"{}"),
         None if request.method == "POST" => {
-            if !form.contains("grant_type=refresh_token") || !form.contains("refresh_token=refresh") {
+            if !form.contains("grant_type=refresh_token") || !form.contains("refresh_token=refresh")
+            {
                 return reply("401 Unauthorized", "", b"{}");
             }
             true
         }
         None => false,
     };
-    let query = request.path.split_once('?').map_or(form.as_str(), |(_, query)| query);
+    let query = request
+        .path
+        .split_once('?')
+        .map_or(form.as_str(), |(_, query)| query);
     let scopes = query
         .split('&')
         .filter_map(|pair| pair.strip_prefix("scope="))
@@ -49,11 +53,18 @@ fn answer(directory: &Path, request: &Seen, count: usize) -> Vec<u8> {
         .collect();
     let token = sign(directory, &serde_json::json!(access), count);
     let body = serde_json::json!({"token": token, "expires_in": 120});
-    reply("200 OK", "Content-Type: application/json\r\n", body.to_string().as_bytes())
+    reply(
+        "200 OK",
+        "Content-Type: application/json\r\n",
+        body.to_string().as_bytes(),
+    )
 }
 
 fn sign(directory: &Path, access: &serde_json::Value, count: usize) -> String {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
     let pem = std::fs::read_to_string(directory.join("cert.pem")).unwrap();
     let certificate: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
     let header = serde_json::json!({"typ": "JWT", "alg": "RS256", "x5c": [certificate]});

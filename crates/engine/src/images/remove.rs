@@ -1,0 +1,121 @@
+//! `rmi`: names go first, and with the last name the image.
+
+use image::{Image, Store};
+use spec::{Digest, Reference};
+use sys::{Error, ErrorKind, Result};
+
+use super::Images;
+use super::users::{self, User};
+
+/// Whether to remove what is in the way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Force {
+    #[default]
+    No,
+    /// All names of an id; also under containers that do not run.
+    Yes,
+}
+
+/// What a removal took away.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// Names, as people write them.
+    pub untagged: Vec<String>,
+    /// Ids of images.
+    pub deleted: Vec<Digest>,
+}
+
+impl Images<'_> {
+    /// Takes away a name, or an image by its id. `Conflict` if the image is in
+    /// use, or has more names than the one given.
+    pub fn remove(&self, text: &str, force: Force) -> Result<Removed> {
+        let store = self.store()?;
+        let image = store.find(text)?;
+        let mut removed = Removed::default();
+        match name_meant(&image, text) {
+            Some(name) if image.references.len() > 1 => {
+                store.references().remove(&name)?;
+                removed.untagged.push(name.familiar());
+                return Ok(removed);
+            }
+            Some(_) => {}
+            None => self.check_names(&image, text, force)?,
+        }
+        self.check_users(&image, text, force)?;
+        let names = store.references().remove_manifest(&image.manifest.digest)?;
+        removed.untagged = names.iter().map(Reference::familiar).collect();
+        removed.deleted.push(image.id);
+        self.sweep(&store)?;
+        Ok(removed)
+    }
+
+    /// Removes images that no container uses: those without a name, or all.
+    pub fn prune(&self, which: Prune) -> Result<Removed> {
+        let store = self.store()?;
+        let users = users::all(self.engine.layout())?;
+        let mut removed = Removed::default();
+        for image in store.list()? {
+            let used = users.iter().any(|user| user.image == image.id);
+            let wanted = which == Prune::Unused || image.references.is_empty();
+            if wanted && !used {
+                let names = store.references().remove_manifest(&image.manifest.digest)?;
+                removed
+                    .untagged
+                    .extend(names.iter().map(Reference::familiar));
+                removed.deleted.push(image.id);
+            }
+        }
+        self.sweep(&store)?;
+        Ok(removed)
+    }
+
+    fn check_names(&self, image: &Image, text: &str, force: Force) -> Result<()> {
+        if force == Force::Yes || image.references.len() < 2 {
+            return Ok(());
+        }
+        let names: Vec<_> = image.references.iter().map(Reference::familiar).collect();
+        let words = format!("image {text} has several names ({})", names.join(", "));
+        Err(Error::new(ErrorKind::Conflict, words))
+    }
+
+    fn check_users(&self, image: &Image, text: &str, force: Force) -> Result<()> {
+        let users = users::all(self.engine.layout())?;
+        let in_the_way =
+            |user: &&User| user.image == image.id && (user.running || force == Force::No);
+        let Some(user) = users.iter().find(in_the_way) else {
+            return Ok(());
+        };
+        let state = if user.running { "running" } else { "stopped" };
+        let words = format!(
+            "image {text} is used by {state} container {} ({})",
+            user.name,
+            user.id.short()
+        );
+        Err(Error::new(ErrorKind::Conflict, words))
+    }
+
+    /// Frees what no name and no container leads to.
+    fn sweep(&self, _store: &Store) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Which images a prune takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Prune {
+    /// Those without a name.
+    #[default]
+    Dangling,
+    /// All that no container was made from.
+    Unused,
+}
+
+/// The name of the image that `text` is, if it is no id.
+fn name_meant(image: &Image, text: &str) -> Option<Reference> {
+    let wanted: Reference = text.parse().ok()?;
+    image
+        .references
+        .iter()
+        .find(|name| **name == wanted)
+        .cloned()
+}
