@@ -13,13 +13,13 @@ use sys::{Error, ErrorKind, Result};
 use ureq::http::header::{AUTHORIZATION, LOCATION};
 use ureq::http::{HeaderName, HeaderValue, Method, Request, Response, Uri};
 use ureq::unversioned::transport::{
-    ConnectProxyConnector, ConnectionDetails, Connector, RustlsConnector, TcpConnector, Transport,
+    ConnectProxyConnector, ConnectionDetails, Connector, TcpConnector, Transport,
 };
 use ureq::{Agent, Body, Proxy, SendBody};
 
 use crate::config::RegistryConfig;
 use crate::dns::{Lookup, LookupFailed};
-use crate::tls::{self, Trust};
+use crate::tls::{self, TlsConnector, Trust};
 use crate::url;
 
 const MOST_REDIRECTS: usize = 5;
@@ -156,7 +156,7 @@ impl Http {
 
     fn new_agent(&self, authority: &str, trust: Trust) -> Result<Agent> {
         let patience = &self.config.timeouts;
-        let mut config = Agent::config_builder()
+        let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
@@ -169,9 +169,10 @@ impl Http {
             .timeout_connect(Some(patience.connect))
             .timeout_per_read(Some(patience.idle))
             .timeout_per_write(Some(patience.idle));
-        if !authority.is_empty() {
-            config = config.tls_config(tls::config(&self.config, authority, trust)?);
-        }
+        let tls = match authority {
+            "" => None,
+            _ => Some(tls::client_config(&self.config, authority, trust)?),
+        };
         let lookup = Lookup {
             hosts_file: self.config.hosts_file.clone(),
             resolv_conf: self.config.resolv_conf.clone(),
@@ -179,7 +180,7 @@ impl Http {
         };
         let connector = Dial(ConnectProxyConnector::default())
             .chain(Dial(TcpConnector::default()))
-            .chain(Dial(RustlsConnector::default()));
+            .chain(Dial(TlsConnector { config: tls }));
         Ok(Agent::with_parts(config.build(), connector, lookup))
     }
 
@@ -326,10 +327,6 @@ impl<In: Transport, C: Connector<In>> Connector<In> for Dial<C> {
         self.0.connect(details, chained).map_err(|error| {
             let error = match error {
                 ureq::Error::Io(error) => from_io(error),
-                ureq::Error::Rustls(error) => {
-                    let words = tls::words_for(&error).unwrap_or_default();
-                    Error::new(ErrorKind::Unavailable, words)
-                }
                 ureq::Error::Tls(words) => Error::new(ErrorKind::Unavailable, words),
                 other => return other,
             };

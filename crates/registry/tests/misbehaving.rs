@@ -22,7 +22,9 @@ fn name(server: &Fake) -> Reference {
 
 fn read(client: &Client, server: &Fake, bytes: &[u8], offset: u64) -> Result<Vec<u8>> {
     let mut found = Vec::new();
-    client.blob(&name(server), &layer(bytes), offset)?.read_to_end(&mut found)?;
+    client
+        .blob(&name(server), &layer(bytes), offset)?
+        .read_to_end(&mut found)?;
     Ok(found)
 }
 
@@ -37,12 +39,22 @@ fn serve(request: &Seen, bytes: &[u8]) -> Vec<u8> {
     }
     let start = request
         .header("range")
-        .and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok())
+        .and_then(|range| {
+            range
+                .strip_prefix("bytes=")?
+                .strip_suffix('-')?
+                .parse()
+                .ok()
+        })
         .unwrap_or(0);
     if start == 0 {
         return reply("200 OK", "", bytes);
     }
-    let headers = format!("Content-Range: bytes {start}-{}/{}\r\n", bytes.len() - 1, bytes.len());
+    let headers = format!(
+        "Content-Range: bytes {start}-{}/{}\r\n",
+        bytes.len() - 1,
+        bytes.len()
+    );
     reply("206 Partial Content", &headers, &bytes[start..])
 }
 
@@ -60,7 +72,11 @@ fn a_blob_that_breaks_off_is_resumed_where_it_broke() {
         }
     });
     assert_eq!(read(&anonymous(), &server, &bytes, 0).unwrap(), bytes);
-    let ranges: Vec<_> = server.seen().iter().map(|seen| seen.header("range").is_some()).collect();
+    let ranges: Vec<_> = server
+        .seen()
+        .iter()
+        .map(|seen| seen.header("range").is_some())
+        .collect();
     assert_eq!(ranges, [false, true, true]);
 }
 
@@ -70,14 +86,21 @@ fn a_blob_that_never_comes_ends_in_an_error() {
     let served = bytes.clone();
     let server = Fake::start(move |request, _| {
         if request.path.contains("/blobs/") {
-            raw("200 OK", &format!("Content-Length: {}\r\n", served.len()), b"")
+            raw(
+                "200 OK",
+                &format!("Content-Length: {}\r\n", served.len()),
+                b"",
+            )
         } else {
             reply("200 OK", "", b"")
         }
     });
     let error = read(&anonymous(), &server, &bytes, 0).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
-    assert!(error.to_string().ends_with("the connection broke off"), "{error}");
+    assert!(
+        error.to_string().ends_with("the connection broke off"),
+        "{error}"
+    );
     assert_eq!(server.seen().len(), 4);
 }
 
@@ -86,7 +109,10 @@ fn a_range_that_is_ignored_does_no_harm() {
     let bytes = noise(100_000);
     let served = bytes.clone();
     let server = Fake::start(move |_, _| reply("200 OK", "", &served));
-    assert_eq!(read(&anonymous(), &server, &bytes, 40_000).unwrap(), bytes[40_000..]);
+    assert_eq!(
+        read(&anonymous(), &server, &bytes, 40_000).unwrap(),
+        bytes[40_000..]
+    );
 }
 
 #[test]
@@ -94,7 +120,11 @@ fn a_range_from_elsewhere_is_refused() {
     let bytes = noise(1_000);
     let served = bytes.clone();
     let server = Fake::start(move |request, _| match request.header("range") {
-        Some(_) => reply("206 Partial Content", "Content-Range: bytes 600-999/1000\r\n", &served[600..]),
+        Some(_) => reply(
+            "206 Partial Content",
+            "Content-Range: bytes 600-999/1000\r\n",
+            &served[600..],
+        ),
         None => reply("200 OK", "", b""),
     });
     let error = read(&anonymous(), &server, &bytes, 500).unwrap_err();
@@ -115,7 +145,11 @@ fn too_long_and_too_short_blobs_are_refused() {
             }
         });
         let error = read(&anonymous(), &server, &bytes, 0).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Corrupt, "{length} {announced}: {error}");
+        assert_eq!(
+            error.kind(),
+            ErrorKind::Corrupt,
+            "{length} {announced}: {error}"
+        );
     }
 }
 
@@ -139,11 +173,20 @@ fn failures_that_stay_are_told() {
         if request.path == "/v2/" {
             return reply("200 OK", "", b"");
         }
-        reply("500 Internal Server Error", "", br#"{"errors":[{"code":"X","message":"disk \u0007full"}]}"#)
+        reply(
+            "500 Internal Server Error",
+            "",
+            br#"{"errors":[{"code":"X","message":"disk \u0007full"}]}"#,
+        )
     });
     let error = resolve(&anonymous(), &server).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
-    assert!(error.to_string().ends_with("fails with status 500: disk full"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .ends_with("fails with status 500: disk full"),
+        "{error}"
+    );
     assert_eq!(server.seen().len(), 4);
 }
 
@@ -154,8 +197,16 @@ fn credentials_do_not_follow_a_redirect_to_another_host() {
     let elsewhere = Fake::start(move |_, _| reply("200 OK", "", &served));
     let target = format!("http://{}/cdn/blob?signature=x", elsewhere.host());
     let server = Fake::start(move |request, _| match request.header("authorization") {
-        None => reply("401 Unauthorized", "WWW-Authenticate: Basic realm=\"r\"\r\n", b""),
-        Some(_) => reply("307 Temporary Redirect", &format!("Location: {target}\r\n"), b""),
+        None => reply(
+            "401 Unauthorized",
+            "WWW-Authenticate: Basic realm=\"r\"\r\n",
+            b"",
+        ),
+        Some(_) => reply(
+            "307 Temporary Redirect",
+            &format!("Location: {target}\r\n"),
+            b"",
+        ),
     });
     let client = as_user(&server.host(), "joe", "secret");
     assert_eq!(read(&client, &server, &bytes, 0).unwrap(), bytes);
@@ -163,7 +214,12 @@ fn credentials_do_not_follow_a_redirect_to_another_host() {
     assert_eq!(there.len(), 1);
     assert_eq!(there[0].path, "/cdn/blob?signature=x");
     assert_eq!(there[0].header("authorization"), None);
-    assert!(server.seen().iter().any(|seen| seen.header("authorization").is_some()));
+    assert!(
+        server
+            .seen()
+            .iter()
+            .any(|seen| seen.header("authorization").is_some())
+    );
 }
 
 #[test]
@@ -175,7 +231,10 @@ fn a_circle_of_redirects_ends() {
         reply("302 Found", &format!("Location: {}\r\n", request.path), b"")
     });
     let error = resolve(&anonymous(), &server).unwrap_err();
-    assert!(error.to_string().contains("redirects in a circle"), "{error}");
+    assert!(
+        error.to_string().contains("redirects in a circle"),
+        "{error}"
+    );
     assert!(server.seen().len() < 40);
 }
 
@@ -188,7 +247,10 @@ fn credentials_are_not_sent_in_clear_to_a_strange_token_server() {
     let client = as_user(&server.host(), "joe", "secret");
     let error = resolve(&client, &server).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied);
-    assert!(error.to_string().contains("in clear to tokens.example"), "{error}");
+    assert!(
+        error.to_string().contains("in clear to tokens.example"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -202,7 +264,10 @@ fn a_manifest_that_is_too_large_is_not_read() {
     });
     let error = resolve(&anonymous(), &server).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
-    assert!(error.to_string().contains("is longer than 4194304 bytes"), "{error}");
+    assert!(
+        error.to_string().contains("is longer than 4194304 bytes"),
+        "{error}"
+    );
 
     let server = Fake::start(|request, _| {
         if request.path == "/v2/" {
@@ -211,7 +276,10 @@ fn a_manifest_that_is_too_large_is_not_read() {
         raw("200 OK", MANIFEST, &vec![b' '; 5 << 20])
     });
     let error = resolve(&anonymous(), &server).unwrap_err();
-    assert!(error.to_string().contains("is longer than 4194304 bytes"), "{error}");
+    assert!(
+        error.to_string().contains("is longer than 4194304 bytes"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -231,7 +299,11 @@ fn a_manifest_has_the_digest_that_was_asked_for_and_told() {
     assert!(anonymous().resolve(&name, &platform).is_ok());
     let error = anonymous().resolve(&wrong, &platform).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
-    told.set(format!("Docker-Content-Digest: {}\r\n", support::sha256(b"other"))).unwrap();
+    told.set(format!(
+        "Docker-Content-Digest: {}\r\n",
+        support::sha256(b"other")
+    ))
+    .unwrap();
     let error = anonymous().resolve(&name, &platform).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
 }
@@ -246,10 +318,18 @@ fn nonsense_is_an_error_and_no_panic() {
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n".to_vec(),
         reply("200 OK", MANIFEST, b"[]"),
         reply("200 OK", MANIFEST, b"{\"schemaVersion\":2}"),
-        reply("200 OK", "Content-Type: application/vnd.oci.image.index.v1+json\r\n", &text),
+        reply(
+            "200 OK",
+            "Content-Type: application/vnd.oci.image.index.v1+json\r\n",
+            &text,
+        ),
         reply("302 Found", "Location: http://\r\n", b""),
         reply("302 Found", "", b""),
-        reply("401 Unauthorized", "WWW-Authenticate: Bearer realm=\"nonsense\"\r\n", b""),
+        reply(
+            "401 Unauthorized",
+            "WWW-Authenticate: Bearer realm=\"nonsense\"\r\n",
+            b"",
+        ),
         reply("401 Unauthorized", "", b""),
         reply("204 No Content", "", b""),
     ];
@@ -305,7 +385,11 @@ fn an_upload_begins_again_after_a_failure() {
     };
     anonymous().upload_blob(&name(&server), &upload).unwrap();
     assert_eq!(sent.load(Ordering::SeqCst), 2);
-    let put = server.seen().into_iter().find(|seen| seen.method == "PUT").unwrap();
+    let put = server
+        .seen()
+        .into_iter()
+        .find(|seen| seen.method == "PUT")
+        .unwrap();
     let digest = layer(&bytes).digest.to_string().replace(':', "%3A");
     let path = format!("/v2/image/blobs/uploads/upload?state=1&digest={digest}");
     assert_eq!(put.path, path);
@@ -327,7 +411,11 @@ fn a_blob_too_large_for_one_piece_goes_in_chunks() {
                     return reply("416 Range Not Satisfiable", "", b"");
                 }
                 taken.extend(&request.body);
-                reply("202 Accepted", &format!("Location: /up/{}\r\n", taken.len()), b"")
+                reply(
+                    "202 Accepted",
+                    &format!("Location: /up/{}\r\n", taken.len()),
+                    b"",
+                )
             }
             "PUT" if !request.body.is_empty() => reply("413 Content Too Large", "", b""),
             "PUT" if *taken == expected => reply("201 Created", "", b""),
@@ -352,7 +440,11 @@ fn an_upload_is_not_sent_to_another_host_with_credentials() {
     let target = format!("http://{}/up", elsewhere.host());
     let server = Fake::start(move |request, _| {
         match (request.header("authorization"), request.method.as_str()) {
-            (None, _) => reply("401 Unauthorized", "WWW-Authenticate: Basic realm=\"r\"\r\n", b""),
+            (None, _) => reply(
+                "401 Unauthorized",
+                "WWW-Authenticate: Basic realm=\"r\"\r\n",
+                b"",
+            ),
             (_, "POST") => reply("202 Accepted", &format!("Location: {target}\r\n"), b""),
             _ => reply("404 Not Found", "", b""),
         }

@@ -129,8 +129,6 @@ pub fn self_signed(directory: &Path) {
             "/CN=localhost",
             "-addext",
             "subjectAltName=DNS:localhost,IP:127.0.0.1",
-            "-addext",
-            "basicConstraints=critical,CA:FALSE",
             "-keyout",
             &path("key.pem"),
             "-out",
