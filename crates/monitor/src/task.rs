@@ -1,0 +1,234 @@
+//! What is supervised: a container, or a process added to one.
+
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+
+use runtime::{
+    CgroupPath, CreateRequest, Created, ExecRequest, Gate, InitProcess, ProcessStdio, Running,
+};
+use spec::runtime::{NamespaceKind, Process, Spec};
+use state::{ContainerId, ExecSpec, StartSpec, StdinMode, Work};
+use sys::{Context as _, Error, ErrorKind, Result};
+
+use crate::stdio::{Stdio, Wiring};
+
+/// A process before and while it runs.
+#[derive(Debug)]
+pub(crate) struct Task {
+    id: ContainerId,
+    run_dir: PathBuf,
+    stdin: StdinMode,
+    /// Dropped once it cannot be needed any more.
+    work: Option<Work>,
+    /// The namespace that the engine made, kept for restarts.
+    network: Option<OwnedFd>,
+    created: Option<Created>,
+    pub(crate) running: Option<Running>,
+    /// Processes outside of a pid namespace of their own outlive the first.
+    has_pid_namespace: bool,
+    cgroup: String,
+    /// The kernel's count before this run: the cgroup outlives a restart.
+    oom_kills: u64,
+}
+
+impl Task {
+    pub(crate) fn new(
+        id: ContainerId,
+        run_dir: PathBuf,
+        work: Work,
+        stdin: StdinMode,
+        network: Option<OwnedFd>,
+    ) -> Self {
+        Self {
+            id,
+            run_dir,
+            stdin,
+            network,
+            created: None,
+            running: None,
+            has_pid_namespace: has_pid_namespace(&work),
+            cgroup: String::new(),
+            oom_kills: 0,
+            work: Some(work),
+        }
+    }
+
+    /// Clones the container; an exec session has nothing to be made before
+    /// its start.
+    pub(crate) fn create(&mut self, stdio: &mut Stdio) -> Result<()> {
+        let Some(Work::Start(start)) = &self.work else {
+            return Ok(());
+        };
+        let cgroup = match start.spec.linux.as_ref().and_then(|linux| linux.cgroups_path.as_deref())
+        {
+            Some(path) => CgroupPath::parse(path)?,
+            None => CgroupPath::of_container(&self.id.to_string())?,
+        };
+        cgroup.as_str().clone_into(&mut self.cgroup);
+        let network = match &self.network {
+            Some(network) => Some(
+                network
+                    .try_clone()
+                    .context(|| "keep the network namespace")?,
+            ),
+            None => None,
+        };
+        let theirs = stdio.connect(wiring(process_of(&start.spec)?, self.stdin))?;
+        let created = runtime::create(request(&self.id.to_string(), &self.run_dir, start, cgroup, theirs, network))?;
+        self.oom_kills = created.cgroup().oom_kills();
+        self.created = Some(created);
+        Ok(())
+    }
+
+    /// The network namespace that the runtime made for it.
+    pub(crate) fn new_network_namespace(&self) -> Option<OwnedFd> {
+        let Some(Work::Start(start)) = &self.work else {
+            return None;
+        };
+        let is_new = self.network.is_none()
+            && start.spec.linux.as_ref().is_some_and(|linux| {
+                linux.namespaces.iter().any(|namespace| {
+                    namespace.kind == NamespaceKind::Network && namespace.path.is_none()
+                })
+            });
+        let created = self.created.as_ref().filter(|_| is_new)?;
+        created.network_namespace().ok()
+    }
+
+    /// Lets the program run.
+    pub(crate) fn start(&mut self, stdio: &mut Stdio) -> Result<()> {
+        let mut running = match (&self.work, self.created.take()) {
+            (_, Some(mut created)) => {
+                created.wait_ready()?;
+                if let Some(master) = created.take_console()? {
+                    stdio.set_console(master)?;
+                }
+                created.start()?
+            }
+            (Some(Work::Exec(exec)), None) => {
+                let cgroup = CgroupPath::parse(&exec.cgroup)?;
+                exec.cgroup.clone_into(&mut self.cgroup);
+                let theirs = stdio.connect(wiring(&exec.process, self.stdin))?;
+                runtime::exec(exec_request(exec, cgroup, theirs))?
+            }
+            _ => return Err(Error::new(ErrorKind::Internal, "nothing was created")),
+        };
+        if let Some(master) = running.take_console() {
+            stdio.set_console(master)?;
+        }
+        self.running = Some(running);
+        Ok(())
+    }
+
+    /// Kills what was created and never ran.
+    pub(crate) fn abandon(&mut self) {
+        self.created = None;
+    }
+
+    /// Forgets how to start: it will not happen again.
+    pub(crate) fn forget_work(&mut self) {
+        if let Some(Work::Start(_)) = &self.work {
+            self.work = None;
+        }
+    }
+
+    pub(crate) fn pidfd(&self) -> Option<BorrowedFd<'_>> {
+        self.running.as_ref().map(Running::pidfd)
+    }
+
+    pub(crate) fn cgroup(&self) -> &str {
+        &self.cgroup
+    }
+
+    pub(crate) fn is_exec(&self) -> bool {
+        matches!(self.work, Some(Work::Exec(_)))
+    }
+
+    /// How it ended; to be called when the pidfd is readable.
+    pub(crate) fn reap(&mut self) -> crate::transition::End {
+        let Some(mut running) = self.running.take() else {
+            return crate::transition::End {
+                status: state::ExitStatus::Unknown,
+                out_of_memory: false,
+            };
+        };
+        let status = running.reap().unwrap_or(state::ExitStatus::Unknown);
+        let is_exec = self.is_exec();
+        if !is_exec && !self.has_pid_namespace {
+            // Nobody but us can tell that they belong to a container that is over.
+            let _ = running.cgroup().kill_all();
+        }
+        let out_of_memory = !is_exec && running.cgroup().oom_kills() > self.oom_kills;
+        crate::transition::End {
+            status,
+            out_of_memory,
+        }
+    }
+}
+
+fn has_pid_namespace(work: &Work) -> bool {
+    match work {
+        Work::Exec(_) => false,
+        Work::Start(start) => start.spec.linux.as_ref().is_some_and(|linux| {
+            linux
+                .namespaces
+                .iter()
+                .any(|namespace| namespace.kind == NamespaceKind::Pid && namespace.path.is_none())
+        }),
+    }
+}
+
+fn process_of(spec: &Spec) -> Result<&Process> {
+    spec.process
+        .as_ref()
+        .ok_or_else(|| Error::new(ErrorKind::InvalidInput, "the job has no process to start"))
+}
+
+fn wiring(process: &Process, stdin: StdinMode) -> Wiring {
+    if process.terminal {
+        Wiring::Terminal(process.console_size)
+    } else {
+        Wiring::Pipes(stdin)
+    }
+}
+
+fn request<'a>(
+    id: &'a str,
+    run_dir: &'a PathBuf,
+    start: &'a StartSpec,
+    cgroup: CgroupPath,
+    stdio: ProcessStdio,
+    network: Option<OwnedFd>,
+) -> CreateRequest<'a> {
+    CreateRequest {
+        id,
+        spec: &start.spec,
+        bundle: run_dir,
+        rootfs: &start.rootfs,
+        mountpoint: &start.mountpoint,
+        seccomp: &start.seccomp,
+        cgroup,
+        user: &start.user,
+        groups: &start.groups,
+        stdio,
+        init: if start.init {
+            InitProcess::Reaper
+        } else {
+            InitProcess::Program
+        },
+        network,
+        gate: Gate::Parent,
+    }
+}
+
+fn exec_request(exec: &ExecSpec, cgroup: CgroupPath, stdio: ProcessStdio) -> ExecRequest<'_> {
+    ExecRequest {
+        target: exec.target,
+        process: &exec.process,
+        seccomp: &exec.seccomp,
+        cgroup,
+        user: &exec.user,
+        groups: &exec.groups,
+        stdio,
+    }
+}
