@@ -144,7 +144,8 @@ impl Client {
     pub(crate) fn detach(&mut self) {
         self.is_attached = false;
         self.sends_input = false;
-        self.queue.retain(|packet| matches!(packet, Packet::Message(_)));
+        self.queue
+            .retain(|packet| matches!(packet, Packet::Message(_)));
         self.queued = 0;
     }
 }

@@ -3,10 +3,10 @@
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
+use runtime::ProcessStdio;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
-use runtime::ProcessStdio;
 use spec::runtime::ConsoleSize;
 use state::StdinMode;
 use state::channel::Stream;
@@ -100,8 +100,8 @@ impl Stdio {
             // A size that cannot be set is no reason not to run.
             let _ = sys::pty::set_size(&master, size.height, size.width);
         }
-        let input = rustix::io::fcntl_dupfd_cloexec(&master, 3)
-            .context(|| "take over the terminal")?;
+        let input =
+            rustix::io::fcntl_dupfd_cloexec(&master, 3).context(|| "take over the terminal")?;
         self.outputs = vec![Output {
             is_terminal: true,
             ..Output::new(Stream::Stdout, output)
@@ -140,6 +140,8 @@ pub(crate) struct Output {
     is_terminal: bool,
     /// A terminal that all have closed: somebody may open it again.
     pub(crate) asleep_until: Option<Duration>,
+    /// Read to its end.
+    pub(crate) is_over: bool,
 }
 
 /// What a read gave.
@@ -157,6 +159,7 @@ impl Output {
             source,
             is_terminal: false,
             asleep_until: None,
+            is_over: false,
         }
     }
 
@@ -330,7 +333,8 @@ mod tests {
         let mut stdio = Stdio::unconnected();
         stdio.input.push(b"early");
         stdio.input.end();
-        let ProcessStdio::Fds { stdin, .. } = stdio.connect(Wiring::Pipes(StdinMode::Once)).unwrap()
+        let ProcessStdio::Fds { stdin, .. } =
+            stdio.connect(Wiring::Pipes(StdinMode::Once)).unwrap()
         else {
             panic!("no pipes");
         };

@@ -1,6 +1,6 @@
 //! What is supervised: a container, or a process added to one.
 
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use runtime::{
@@ -59,7 +59,11 @@ impl Task {
         let Some(Work::Start(start)) = &self.work else {
             return Ok(());
         };
-        let cgroup = match start.spec.linux.as_ref().and_then(|linux| linux.cgroups_path.as_deref())
+        let cgroup = match start
+            .spec
+            .linux
+            .as_ref()
+            .and_then(|linux| linux.cgroups_path.as_deref())
         {
             Some(path) => CgroupPath::parse(path)?,
             None => CgroupPath::of_container(&self.id.to_string())?,
@@ -74,7 +78,14 @@ impl Task {
             None => None,
         };
         let theirs = stdio.connect(wiring(process_of(&start.spec)?, self.stdin))?;
-        let created = runtime::create(request(&self.id.to_string(), &self.run_dir, start, cgroup, theirs, network))?;
+        let created = runtime::create(request(
+            &self.id.to_string(),
+            &self.run_dir,
+            start,
+            cgroup,
+            theirs,
+            network,
+        ))?;
         self.oom_kills = created.cgroup().oom_kills();
         self.created = Some(created);
         Ok(())

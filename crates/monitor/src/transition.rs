@@ -22,7 +22,7 @@ use sys::Error;
 /// The first wait before a restart; doubles with each that follows.
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 /// No wait is longer.
-const BACKOFF_MAX: Duration = Duration::from_secs(60);
+const BACKOFF_MAX: Duration = Duration::from_mins(1);
 /// Whoever ran for so long starts again with the first wait.
 const BACKOFF_RESET: Duration = Duration::from_secs(10);
 
@@ -123,6 +123,11 @@ impl Supervised {
         }
     }
 
+    /// False if this run is the last one for sure.
+    pub fn may_restart(&self) -> bool {
+        self.policy != RestartPolicy::No && !self.stop_requested
+    }
+
     pub fn is_finished(&self) -> bool {
         self.phase == Phase::Finished
     }
@@ -144,7 +149,8 @@ pub fn next(now: &Supervised, event: Event) -> (Supervised, Vec<Action>) {
             then.phase = Phase::Running { since: at };
             vec![Action::AnnounceStart]
         }
-        (Phase::Starting, Event::StartFailed(error)) => {
+        // It may fail before anybody said go.
+        (Phase::Created | Phase::Starting, Event::StartFailed(error)) => {
             then.phase = Phase::Finished;
             vec![failed_start(now, error)]
         }
@@ -379,9 +385,9 @@ mod tests {
             at += ran;
             *state = next(state, Event::Ended { end: FAILED, at }).0;
             let until = state.wake_at().unwrap();
-            waits.push((until - at).as_millis());
+            waits.push(until.saturating_sub(at).as_millis());
             // Too early is too early.
-            let early = until - millis(1);
+            let early = until.saturating_sub(millis(1));
             assert!(next(state, Event::Tick { at: early }).1.is_empty());
             at = until;
             *state = next(state, Event::Tick { at }).0;

@@ -1,5 +1,7 @@
 //! Laws of the log, for any output in any pieces.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 

@@ -22,6 +22,11 @@ use crate::{Context as _, Error, ErrorKind, Result};
 /// Where the kernel shows the program that runs.
 pub const SELF: &str = "/proc/self/exe";
 
+/// Where a protected program keeps the descriptor of its own file. The last
+/// close takes the mount apart and waits for a grace period of the kernel, so
+/// it stays open until the end.
+pub const PLACE: i32 = 63;
+
 /// True if the file that this process runs lies on a read-only mount.
 pub fn is_protected() -> Result<bool> {
     let check = || -> Result<bool> {
@@ -33,9 +38,8 @@ pub fn is_protected() -> Result<bool> {
 }
 
 /// A descriptor of the program at `path` on a read-only mount of its own, for
-/// [`execute`] or for a spawn of `/proc/self/fd/N`. Whoever runs it should
-/// keep it open: the last close takes the mount apart and waits for a grace
-/// period of the kernel.
+/// [`execute`], or for a spawn of `/proc/self/fd/N` that hands it over at
+/// [`PLACE`].
 pub fn protect(path: &Path) -> Result<OwnedFd> {
     let protect = || -> Result<OwnedFd> {
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
@@ -50,10 +54,11 @@ unsafe extern "C" {
     static environ: *mut *const libc::c_char;
 }
 
-/// Replaces this program by the one behind `program`, which stays
-/// open, with the environment that we have.
+/// Replaces this program by the one behind `program`, with the environment
+/// that we have; it finds the descriptor at [`PLACE`].
 pub fn execute(program: &OwnedFd, arguments: Vec<OsString>) -> Result<Infallible> {
-    rustix::io::fcntl_setfd(program, FdFlags::empty())?;
+    let program = rustix::io::fcntl_dupfd_cloexec(program, PLACE)?;
+    rustix::io::fcntl_setfd(&program, FdFlags::empty())?;
     let arguments = arguments
         .into_iter()
         .map(|one| {

@@ -1,6 +1,6 @@
 //! Descriptors that a process was started with, at agreed numbers.
 
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::io::FdFlags;
@@ -37,32 +37,4 @@ pub fn take(number: i32) -> Result<OwnedFd> {
     rustix::io::fcntl_setfd(&fd, FdFlags::CLOEXEC)
         .context(|| format!("keep descriptor {number} to ourselves"))?;
     Ok(fd)
-}
-
-/// Closes every descriptor from `first` on that nobody took, those numbered
-/// `keep` excepted. As [`take`], for the start of the program only.
-pub fn close_others(first: i32, keep: &[&OwnedFd]) -> Result<()> {
-    let mut kept: Vec<u32> = keep
-        .iter()
-        .filter_map(|fd| u32::try_from(fd.as_raw_fd()).ok())
-        .collect();
-    kept.sort_unstable();
-    let mut from = u32::try_from(first.max(3)).unwrap_or(3);
-    for number in kept.into_iter().chain([u32::MAX]) {
-        let last = if number == u32::MAX {
-            number
-        } else {
-            number.saturating_sub(1)
-        };
-        if number > from || number == u32::MAX {
-            // SAFETY: nothing in this range has an owner in this process, by
-            // the contract of this function.
-            if unsafe { libc::syscall(libc::SYS_close_range, from, last, 0) } != 0 {
-                return Err(std::io::Error::last_os_error())
-                    .context(|| "close what was inherited by accident");
-            }
-        }
-        from = from.max(number.saturating_add(1));
-    }
-    Ok(())
 }

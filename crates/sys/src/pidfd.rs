@@ -92,10 +92,10 @@ mod tests {
             ("kill -9 $$", Exit::Signal(9)),
             ("exit 0", Exit::Code(0)),
         ] {
-            // The pidfd reaps it, so that `Child` is only dropped.
-            let child = Command::new("sh").args(["-c", script]).spawn().unwrap();
+            let mut child = Command::new("sh").args(["-c", script]).spawn().unwrap();
             let pidfd = open(child.id().cast_signed()).unwrap();
             assert_eq!(wait(&pidfd).unwrap(), exit);
+            assert!(child.wait().is_err(), "it was reaped already");
             let error = send_signal(&pidfd, 0).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::NotFound);
         }

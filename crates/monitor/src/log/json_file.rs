@@ -246,8 +246,14 @@ static PLAIN: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte = 0x20;
     while byte < 0x80 {
-        table[byte] = !matches!(byte as u8, b'"' | b'\\' | b'<' | b'>' | b'&');
+        table[byte] = true;
         byte += 1;
+    }
+    let special = *b"\"\\<>&";
+    let mut index = 0;
+    while index < special.len() {
+        table[special[index] as usize] = false;
+        index += 1;
     }
     table
 };

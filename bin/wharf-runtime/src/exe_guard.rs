@@ -1,0 +1,46 @@
+//! Keeps containers from overwriting this program.
+//!
+//! A container's init begins as a copy of us, and a program of a container
+//! can make us run inside it (`#!/proc/self/exe`). Either way /proc/PID/exe
+//! leads to our file on the host. So whatever starts a process in a container
+//! first starts itself again from a read-only mount of that file, unless it
+//! runs from one already: that is one more execve, and the same pages.
+
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use sys::{ErrorKind, Result, exe, inherited};
+
+/// Proof that the program is protected, as far as it can be; to be kept until
+/// the end.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    program: Option<OwnedFd>,
+}
+
+impl Guard {
+    /// The descriptor that keeps the mount.
+    pub(crate) fn program(&self) -> Option<&OwnedFd> {
+        self.program.as_ref()
+    }
+}
+
+/// Returns if we are protected; starts us again if not. To be called first
+/// of all: what was done before is done again.
+pub(crate) fn protect() -> Result<Guard> {
+    if exe::is_protected()? {
+        // Not ours if the file system itself is read-only.
+        let program = inherited::take(exe::PLACE).ok();
+        return Ok(Guard { program });
+    }
+    let protected = match exe::protect(Path::new(exe::SELF)) {
+        Ok(protected) => protected,
+        // Without the right to mount nobody gains the right to write either:
+        // the container's root is then no more than our own user.
+        Err(error) if error.kind() == ErrorKind::Denied => return Ok(Guard { program: None }),
+        Err(error) => return Err(error),
+    };
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    match exe::execute(&protected, arguments)? {}
+}

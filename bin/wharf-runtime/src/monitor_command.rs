@@ -1,0 +1,83 @@
+//! `wharf-runtime monitor`: takes over what the engine hands down, becomes
+//! independent of it, and supervises. It has nobody to print to: errors go
+//! over the channel.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use rustix::fs::{Mode, OFlags};
+use state::message::{CONTROL_FD, FIRST_EXTRA_FD, JOB_FD};
+use state::{Channel, FromMonitor, MonitorJob};
+use sys::{Context as _, Error, ErrorKind, Result, inherited};
+
+use crate::exe_guard::Guard;
+
+/// Larger than any job: one with a seccomp profile has about 100 KB.
+const JOB_MAX: u64 = 16 << 20;
+/// Larger allocations go back to the kernel at once.
+const LARGE: i32 = 16 << 10;
+/// Signals that must not end the container silently: it is ended by its own
+/// stop, or by the kill of everything.
+const TOLERATED: [i32; 7] = [1, 2, 3, 10, 12, 13, 15];
+
+/// Runs until the container is over.
+pub(crate) fn run(guard: &Guard) -> Result<()> {
+    let control = inherited::take(CONTROL_FD)?;
+    match prepare(guard, &control) {
+        Ok((job, fds)) => monitor::run(job, control, fds),
+        Err(error) => Channel::from_fd(control).send(&FromMonitor::Failed(error)),
+    }
+}
+
+fn prepare(guard: &Guard, control: &OwnedFd) -> Result<(MonitorJob, Vec<OwnedFd>)> {
+    sys::heap::map_allocations_from(LARGE);
+    let job = read_job()?;
+    let fds = (FIRST_EXTRA_FD..)
+        .zip(&job.fds)
+        .map(|(number, _)| inherited::take(number))
+        .collect::<Result<Vec<_>>>()?;
+    let keep: Vec<_> = [control]
+        .into_iter()
+        .chain(guard.program())
+        .chain(&fds)
+        .map(OwnedFd::as_fd)
+        .collect();
+    sys::process::close_all_except(&keep).context(|| "close what was inherited by accident")?;
+    become_independent()?;
+    Ok((job, fds))
+}
+
+fn read_job() -> Result<MonitorJob> {
+    let read = || -> Result<MonitorJob> {
+        let file = File::from(inherited::take(JOB_FD)?);
+        let size = file.metadata()?.len();
+        if size > JOB_MAX {
+            return Err(Error::new(ErrorKind::InvalidInput, "it is too large"));
+        }
+        let mut text = Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1);
+        // The one who wrote it may have left the position at its end.
+        rustix::fs::seek(&file, rustix::fs::SeekFrom::Start(0))?;
+        file.take(JOB_MAX).read_to_end(&mut text)?;
+        serde_json::from_slice(&text)
+            .map_err(|error| Error::new(ErrorKind::InvalidInput, error.to_string()))
+    };
+    read().context(|| "read the monitor's job")
+}
+
+/// No terminal, no directory and no standard streams of whoever started us.
+fn become_independent() -> Result<()> {
+    sys::signalfd::tolerate(&TOLERATED)?;
+    // Fails if we lead a session already.
+    let _ = rustix::process::setsid();
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+    rustix::process::chdir("/").context(|| "change to /")?;
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+        .context(|| "open /dev/null")?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    rustix::stdio::dup2_stderr(&null)?;
+    // What `ps` shows; the name would be that of a descriptor.
+    let _ = rustix::thread::set_name(c"wharf-monitor");
+    Ok(())
+}
