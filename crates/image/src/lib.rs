@@ -12,6 +12,7 @@
 
 #![forbid(unsafe_code)]
 
+mod commit;
 pub mod content;
 pub mod digest;
 pub mod layer;
@@ -20,13 +21,16 @@ mod pipe;
 pub mod references;
 pub mod snapshot;
 mod store;
+mod sweep;
 mod tree;
 pub mod unpack;
 
+pub use commit::{CommitOptions, ImportOptions, commit, import};
 pub use content::ContentStore;
 pub use digest::chain_of;
 pub use limits::Limits;
 pub use references::{Named, References};
 pub use snapshot::{Change, ChangeKind, OVERLAY_OPTIONS, OverlaySnapshots};
 pub use store::{Image, LayerToReceive, Store};
+pub use sweep::{Freed, KeepAlive};
 pub use unpack::{Fetch, LayerProgress, receive_layer, unpack_layer, unpack_layers};

@@ -16,6 +16,7 @@ use sys::{Context, Error, ErrorKind, Result};
 use super::directories::{Directories, Missing, times};
 use super::tar::{Device, Entry, EntryKind, Reader, display_name};
 use super::whiteout::{self, Meaning, OVERLAY_XATTRS};
+use super::xattrs;
 use crate::Limits;
 use crate::tree::{open_child, remove_at};
 
@@ -429,18 +430,11 @@ fn set_xattrs_by_name(directory: BorrowedFd<'_>, name: &[u8], entry: &Entry) -> 
     Ok(())
 }
 
-/// Labels of the host's security policy are the host's to set.
 fn wanted_xattrs(entry: &Entry) -> impl Iterator<Item = (&[u8], &[u8])> {
-    let is_policy = |name: &[u8]| {
-        matches!(
-            name,
-            b"security.selinux" | b"security.ima" | b"security.evm" | b"security.apparmor"
-        )
-    };
     let pairs = entry.xattrs.iter();
     pairs
         .map(|(name, value)| (&name[..], &value[..]))
-        .filter(move |(name, _)| !is_policy(name))
+        .filter(|(name, _)| xattrs::travels(name))
 }
 
 /// As Docker: an attribute that the file system or the kind of file cannot

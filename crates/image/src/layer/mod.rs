@@ -5,8 +5,11 @@
 
 pub mod apply;
 pub mod compression;
+pub mod diff;
 mod directories;
+mod gzip;
 pub mod tar;
 pub mod whiteout;
+pub(crate) mod xattrs;
 
 pub(crate) use directories::times as file_times;

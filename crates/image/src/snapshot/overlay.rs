@@ -14,7 +14,7 @@
 //! what has not is worthless after a reboot, which its path shows.
 
 use std::fs;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,7 +27,7 @@ use sys::{Context, Error, ErrorKind, Result};
 
 use crate::content::make_private;
 use crate::layer::apply::Unfinished;
-use crate::layer::whiteout::OVERLAY_XATTRS;
+use crate::layer::xattrs;
 use crate::tree;
 
 /// What snapshots must be mounted with. Without `redirect_dir` and `metacopy`
@@ -246,7 +246,7 @@ pub(crate) fn copy_attributes(from: &OwnedFd, to: &OwnedFd) -> Result<()> {
     if have.st_mode != want.st_mode {
         rustix::fs::fchmod(to, Mode::from_raw_mode(want.st_mode))?;
     }
-    for (name, value) in read_xattrs(from)? {
+    for (name, value) in xattrs::read(from)? {
         rustix::fs::fsetxattr(to, &*name, &value, XattrFlags::empty())?;
     }
     let time = crate::layer::tar::Timestamp {
@@ -255,38 +255,4 @@ pub(crate) fn copy_attributes(from: &OwnedFd, to: &OwnedFd) -> Result<()> {
     };
     rustix::fs::futimens(to, &crate::layer::file_times(time))?;
     Ok(())
-}
-
-/// The extended attributes that belong to an image, sorted by name.
-pub(crate) fn read_xattrs(file: impl AsFd) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-    let file = file.as_fd();
-    let mut list = vec![0_u8; 256];
-    let length = loop {
-        match rustix::fs::flistxattr(file, &mut list[..]) {
-            Ok(length) => break length,
-            Err(Errno::RANGE) => list.resize(list.len() * 16, 0),
-            Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
-            Err(error) => return Err(error.into()),
-        }
-    };
-    let names = list[..length].split(|byte| *byte == 0);
-    let mut xattrs = Vec::new();
-    for name in names.filter(|name| !name.is_empty() && !name.starts_with(OVERLAY_XATTRS)) {
-        let mut value = vec![0_u8; 256];
-        let length = loop {
-            match rustix::fs::fgetxattr(file, name, &mut value[..]) {
-                Ok(length) => break Some(length),
-                Err(Errno::RANGE) if value.len() <= 1 << 16 => value.resize(value.len() * 16, 0),
-                // Removed meanwhile.
-                Err(Errno::NODATA) => break None,
-                Err(error) => return Err(error.into()),
-            }
-        };
-        if let Some(length) = length {
-            value.truncate(length);
-            xattrs.push((name.to_vec(), value));
-        }
-    }
-    xattrs.sort();
-    Ok(xattrs)
 }

@@ -1,0 +1,219 @@
+//! New images: a container's changes on top of its image, or a root file
+//! system from a tar.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+
+use spec::image::{
+    ContainerDefaults, Descriptor, History, ImageConfig, LayerCompression, Manifest, MediaType,
+    Platform, RootFs,
+};
+use spec::{Algorithm, DiffId};
+use state::{ContainerId, Timestamp};
+use sys::{Context, Result};
+
+use crate::content::{CHUNK, NewBlob};
+use crate::digest::{Hasher, chain_of};
+use crate::layer::compression::{self, Compressor};
+use crate::layer::diff::{Root, diff, looks_alike};
+use crate::store::{Image, Store};
+use crate::{pipe, tree, unpack};
+
+/// What a commit says besides the files.
+#[derive(Clone, Debug)]
+pub struct CommitOptions {
+    pub author: Option<String>,
+    pub message: Option<String>,
+    /// The command whose work this is.
+    pub created_by: Option<String>,
+    /// The new image's whole `config`: the container's, with changes.
+    pub config: ContainerDefaults,
+    pub compression: LayerCompression,
+}
+
+/// What an import says besides the files.
+#[derive(Clone, Debug)]
+pub struct ImportOptions {
+    pub message: Option<String>,
+    pub config: ContainerDefaults,
+    pub platform: Platform,
+    /// For a plain tar; a compressed one stays as it is.
+    pub compression: LayerCompression,
+}
+
+/// Makes an image of `parent` and what the container changed. It is kept
+/// without a name until one is set. The container should not write meanwhile.
+pub fn commit(
+    store: &Store,
+    id: &ContainerId,
+    parent: &Image,
+    options: CommitOptions,
+) -> Result<Image> {
+    let _lock = store.use_lock()?;
+    let (layer, diff_id) =
+        pack_upper(store, id, parent, options.compression).context(|| "pack changes")?;
+    let mut config = parent.config.clone();
+    let created = Some(Timestamp::now().to_string());
+    config.history.push(History {
+        created: created.clone(),
+        created_by: options.created_by,
+        author: options.author.clone(),
+        comment: options.message,
+        empty_layer: false,
+    });
+    config.created = created;
+    config.author = options.author.or(config.author);
+    config.config = options.config;
+    config.rootfs.diff_ids.push(diff_id);
+    let mut layers: Vec<Descriptor> = parent.parsed.layers.iter().map(as_oci).collect();
+    layers.push(layer);
+    add(store, &config, layers)
+}
+
+/// Makes an image of one layer from a tar, which may be compressed. It is kept
+/// without a name until one is set. `progress` learns the bytes read.
+pub fn import(
+    store: &Store,
+    mut tar: impl Read,
+    options: ImportOptions,
+    progress: &dyn Fn(u64),
+) -> Result<Image> {
+    let _lock = store.use_lock()?;
+    let mut blob = Some(store.content().create_blob()?);
+    let staging = store.snapshots().begin()?;
+    let mut stored = None;
+    let unpacked = pipe::unpack(staging.open()?, store.limits(), Algorithm::Sha256, |feed| {
+        let mut first = read_chunk(&mut tar)?;
+        let found = compression::detect(&first)?;
+        let (packing, write) = match found {
+            LayerCompression::None => (options.compression, options.compression),
+            packed => (packed, LayerCompression::None),
+        };
+        let Some(blob) = blob.take() else {
+            return Ok(());
+        };
+        let mut compressor = Compressor::new(write, blob)?;
+        let mut read = 0;
+        while !first.is_empty() {
+            read += first.len() as u64;
+            compressor.write_all(&first).context(|| "store layer")?;
+            feed.send(first)?;
+            progress(read);
+            first = read_chunk(&mut tar)?;
+        }
+        let blob = compressor.finish().context(|| "store layer")?;
+        stored = Some(blob.commit(MediaType::OciLayer(packing))?);
+        Ok(())
+    })
+    .context(|| "import")?;
+    let layer = stored.ok_or_else(|| {
+        sys::Error::new(sys::ErrorKind::Internal, "an import ended without a layer")
+    })?;
+    let chain = chain_of(&[unpacked.diff_id]);
+    staging.finish(store.snapshots(), &chain[0], &unpacked.unfinished)?;
+    let created = Some(Timestamp::now().to_string());
+    let config = ImageConfig {
+        created: created.clone(),
+        author: None,
+        architecture: options.platform.architecture,
+        os: options.platform.os,
+        variant: options.platform.variant,
+        os_version: None,
+        config: options.config,
+        rootfs: RootFs {
+            kind: "layers".to_owned(),
+            diff_ids: vec![unpacked.diff_id],
+        },
+        history: vec![History {
+            created,
+            comment: options.message,
+            ..History::default()
+        }],
+    };
+    add(store, &config, vec![layer])
+}
+
+/// Stores config and manifest, and finishes the snapshots.
+fn add(store: &Store, config: &ImageConfig, layers: Vec<Descriptor>) -> Result<Image> {
+    let config_blob = store.content().put(MediaType::OciConfig, &json(config)?)?;
+    let manifest = Manifest {
+        schema_version: 2,
+        media_type: Some(MediaType::OciManifest),
+        artifact_type: None,
+        config: config_blob,
+        layers,
+        subject: None,
+        annotations: BTreeMap::new(),
+    };
+    let manifest_blob = store
+        .content()
+        .put(MediaType::OciManifest, &json(&manifest)?)?;
+    unpack::unpack_layers(store, &store.layers_of(&manifest, config)?)?;
+    store.references().keep(&manifest_blob)?;
+    store.load(manifest_blob.digest)
+}
+
+fn pack_upper(
+    store: &Store,
+    id: &ContainerId,
+    parent: &Image,
+    compression: LayerCompression,
+) -> Result<(Descriptor, DiffId)> {
+    let upper = tree::open_directory(&store.snapshots().upper(id))?;
+    let below = tree::open_directory(&store.snapshots().top(&parent.chain))?;
+    let root = if looks_alike(&upper, &below)? {
+        Root::Omitted
+    } else {
+        Root::Described
+    };
+    let sink = Hashing {
+        hasher: Hasher::new(Algorithm::Sha256),
+        inner: Compressor::new(compression, store.content().create_blob()?)?,
+    };
+    let sink = diff(&upper, root, sink)?;
+    let diff_id = DiffId(sink.hasher.finish());
+    let blob: NewBlob = sink.inner.finish()?;
+    Ok((blob.commit(MediaType::OciLayer(compression))?, diff_id))
+}
+
+/// The same blob in a manifest of the OCI.
+fn as_oci(layer: &Descriptor) -> Descriptor {
+    let mut layer = layer.clone();
+    if let MediaType::DockerLayer(compression) = layer.media_type {
+        layer.media_type = MediaType::OciLayer(compression);
+    }
+    layer
+}
+
+/// Hashes what passes.
+struct Hashing<W> {
+    hasher: Hasher,
+    inner: W,
+}
+
+impl<W: Write> Write for Hashing<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+pub(crate) fn json<T: serde::Serialize>(value: &T) -> Result<Vec<u8>> {
+    serde_json::to_vec(value)
+        .map_err(|error| sys::Error::new(sys::ErrorKind::Internal, error.to_string()))
+}
+
+/// As much as fits; empty at the end.
+fn read_chunk(source: &mut impl Read) -> Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(CHUNK);
+    source
+        .take(CHUNK as u64)
+        .read_to_end(&mut bytes)
+        .context(|| "read tar")?;
+    Ok(bytes)
+}

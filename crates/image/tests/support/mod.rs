@@ -1,0 +1,118 @@
+//! Trees for the tests: scratch directories, and listings to compare.
+#![allow(dead_code, reason = "each test file uses a part")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use image::Limits;
+use image::layer::apply::{Unfinished, apply};
+use sys::Result;
+
+/// Removed with everything in it.
+pub struct Scratch(tempfile::TempDir);
+
+impl Scratch {
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    pub fn directory(&self, name: &str) -> PathBuf {
+        let path = self.0.path().join(name);
+        fs::create_dir(&path).unwrap();
+        path
+    }
+}
+
+pub fn open(path: &Path) -> OwnedFd {
+    fs::File::open(path).unwrap().into()
+}
+
+pub fn unpack(tar: &[u8], into: &Path) -> Result<Unfinished> {
+    apply(tar, open(into), &Limits::default())
+}
+
+/// The tree as a layer tar.
+pub fn pack(tree: &Path) -> Vec<u8> {
+    image::layer::diff::diff(&open(tree), image::layer::diff::Root::Described, Vec::new()).unwrap()
+}
+
+/// What matters of one file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    pub mode: u32,
+    pub owner: (u32, u32),
+    pub device: u64,
+    pub mtime: (i64, i64),
+    pub content: Vec<u8>,
+    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The first path of the same inode.
+    pub same_as: Option<PathBuf>,
+}
+
+/// Everything below `root` by relative path; the root is `""`.
+pub fn listing(root: &Path) -> BTreeMap<PathBuf, Line> {
+    let mut lines = BTreeMap::new();
+    let mut inodes = BTreeMap::new();
+    list(root, Path::new(""), &mut lines);
+    for (path, line) in &mut lines {
+        let metadata = fs::symlink_metadata(root.join(path)).unwrap();
+        if !metadata.is_dir() && metadata.nlink() > 1 {
+            let first = inodes.entry(metadata.ino()).or_insert_with(|| path.clone());
+            line.same_as = Some(first.clone());
+        }
+    }
+    lines
+}
+
+fn list(root: &Path, path: &Path, lines: &mut BTreeMap<PathBuf, Line>) {
+    let full = if path.as_os_str().is_empty() { root.to_owned() } else { root.join(path) };
+    let metadata = fs::symlink_metadata(&full).unwrap();
+    let kind = metadata.file_type();
+    let content = if kind.is_symlink() {
+        fs::read_link(&full).unwrap().as_os_str().as_bytes().to_vec()
+    } else if kind.is_file() {
+        fs::read(&full).unwrap()
+    } else {
+        Vec::new()
+    };
+    let line = Line {
+        mode: metadata.mode(),
+        owner: (metadata.uid(), metadata.gid()),
+        device: metadata.rdev(),
+        mtime: (metadata.mtime(), metadata.mtime_nsec()),
+        content,
+        xattrs: xattrs(&full),
+        same_as: None,
+    };
+    lines.insert(path.to_owned(), line);
+    if kind.is_dir() {
+        for entry in fs::read_dir(&full).unwrap() {
+            list(root, &path.join(entry.unwrap().file_name()), lines);
+        }
+    }
+}
+
+fn xattrs(path: &Path) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut names = vec![0; 4096];
+    let length = rustix::fs::llistxattr(path, &mut names[..]).unwrap();
+    let mut found: Vec<_> = names[..length]
+        .split(|byte| *byte == 0)
+        .filter(|name| !name.is_empty())
+        .map(|name| {
+            let mut value = vec![0; 4096];
+            let length = rustix::fs::lgetxattr(path, name, &mut value[..]).unwrap();
+            value.truncate(length);
+            (name.to_vec(), value)
+        })
+        .collect();
+    found.sort();
+    found
+}
