@@ -12,6 +12,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod archive;
+mod change;
 mod commit;
 pub mod content;
 pub mod digest;
@@ -25,6 +27,7 @@ mod sweep;
 mod tree;
 pub mod unpack;
 
+pub use change::{apply_change, apply_changes};
 pub use commit::{CommitOptions, ImportOptions, commit, import};
 pub use content::ContentStore;
 pub use digest::chain_of;

@@ -93,7 +93,9 @@ impl Store {
             return Ok(());
         };
         marked.blobs.insert(manifest.config.digest);
-        marked.blobs.extend(manifest.layers.iter().map(|layer| layer.digest));
+        marked
+            .blobs
+            .extend(manifest.layers.iter().map(|layer| layer.digest));
         if matches!(manifest.config.media_type, MediaType::Other(_)) {
             return Ok(());
         }

@@ -30,8 +30,7 @@ fn pack(program: &str, options: &[&str], directory: &std::path::Path) -> Vec<u8>
 }
 
 fn make_tree(at: &std::path::Path) {
-    let script = r#"
-        set -e
+    let script = r#"set -e
         cd "$1"
         mkdir -p usr/bin var/mail "$(printf 'n%.0s' $(seq 90))/$(printf 'm%.0s' $(seq 200))"
         echo hello > "$(printf 'n%.0s' $(seq 90))/$(printf 'm%.0s' $(seq 200))/deep"
@@ -46,15 +45,22 @@ fn make_tree(at: &std::path::Path) {
         printf data | dd of=usr/sparse bs=1 seek=5000000 conv=notrunc status=none
         printf end | dd of=usr/sparse bs=1 seek=9000000 conv=notrunc status=none
         echo umlaut > "usr/größe"
-        setfattr -n user.note -v "some value" usr/bin/one
-        setfattr -n security.capability -v 0x0100000200200000000000000000000000000000 usr/bin/one
+        python3 - <<END
+import os
+os.setxattr('usr/bin/one', 'user.note', b'some value')
+os.setxattr('usr/bin/one', 'security.capability', bytes.fromhex('0100000200200000000000000000000000000000'))
+END
         : > usr/empty
         touch -d '2001-02-03 04:05:06.789' usr/empty
         touch -d '1960-02-03 04:05:06' usr/old
         touch -h -d '2002-02-03 04:05:06.789' usr/bin/link
         touch -d '2003-01-01' usr/bin usr var var/mail
     "#;
-    let status = Command::new("sh").args(["-c", script, "sh"]).arg(at).status().unwrap();
+    let status = Command::new("sh")
+        .args(["-c", script, "sh"])
+        .arg(at)
+        .status()
+        .unwrap();
     assert!(status.success());
 }
 
@@ -65,11 +71,33 @@ fn unpacks_what_gnu_tar_packs() {
     make_tree(&tree);
     for (name, options) in [
         ("gnu", &["-c", "--format=gnu", "--numeric-owner"][..]),
-        ("gnu-sparse", &["-c", "--format=gnu", "-S", "--numeric-owner"]),
-        ("pax", &["-c", "--format=pax", "--xattrs", "--xattrs-include=*"]),
-        ("pax-sparse-0.0", &["-c", "-S", "--format=pax", "--sparse-version=0.0"]),
-        ("pax-sparse-0.1", &["-c", "-S", "--format=pax", "--sparse-version=0.1"]),
-        ("pax-sparse-1.0", &["-c", "-S", "--format=pax", "--sparse-version=1.0", "--xattrs", "--xattrs-include=*"]),
+        (
+            "gnu-sparse",
+            &["-c", "--format=gnu", "-S", "--numeric-owner"],
+        ),
+        (
+            "pax",
+            &["-c", "--format=pax", "--xattrs", "--xattrs-include=*"],
+        ),
+        (
+            "pax-sparse-0.0",
+            &["-c", "-S", "--format=pax", "--sparse-version=0.0"],
+        ),
+        (
+            "pax-sparse-0.1",
+            &["-c", "-S", "--format=pax", "--sparse-version=0.1"],
+        ),
+        (
+            "pax-sparse-1.0",
+            &[
+                "-c",
+                "-S",
+                "--format=pax",
+                "--sparse-version=1.0",
+                "--xattrs",
+                "--xattrs-include=*",
+            ],
+        ),
     ] {
         let tar = pack("tar", options, &tree);
         let into = scratch.directory(name);
@@ -103,7 +131,11 @@ fn unpacks_what_python_packs() {
         let script = format!(
             "import tarfile,sys\nt=tarfile.open(fileobj=sys.stdout.buffer,mode='w|',format=tarfile.{format})\nt.add(sys.argv[1],arcname='.')\nt.close()"
         );
-        let output = Command::new("python3").args(["-c", &script]).arg(&tree).output().unwrap();
+        let output = Command::new("python3")
+            .args(["-c", &script])
+            .arg(&tree)
+            .output()
+            .unwrap();
         assert!(output.status.success());
         let into = scratch.directory(format);
         unpack(&output.stdout, &into).unwrap();
@@ -128,25 +160,39 @@ fn gnu_tar_reads_what_we_write() {
     fs::write(&path, &tar).unwrap();
     let into = scratch.directory("theirs");
     let status = Command::new("tar")
-        .args(["-x", "-p", "--xattrs", "--xattrs-include=*", "--numeric-owner", "-f"])
+        .args([
+            "-x",
+            "-p",
+            "--xattrs",
+            "--xattrs-include=*",
+            "--numeric-owner",
+            "-f",
+        ])
         .arg(&path)
         .arg("-C")
         .arg(&into)
         .status()
         .unwrap();
     assert!(status.success());
-    assert_eq!(listing(&into), listing(&tree));
+    support::assert_same(&into, &tree);
     let again = scratch.directory("ours");
     unpack(&tar, &again).unwrap();
-    assert_eq!(listing(&again), listing(&tree));
+    support::assert_same(&again, &tree);
 }
 
 fn entry(path: &str, kind: EntryKind) -> Entry {
     Entry {
         path: path.into(),
-        mode: if kind == EntryKind::Directory { 0o755 } else { 0o644 },
+        mode: if kind == EntryKind::Directory {
+            0o755
+        } else {
+            0o644
+        },
         kind,
-        mtime: Timestamp { seconds: 1_000_000, nanoseconds: 5 },
+        mtime: Timestamp {
+            seconds: 1_000_000,
+            nanoseconds: 5,
+        },
         ..Entry::default()
     }
 }
@@ -172,18 +218,33 @@ fn nothing_outside_of_the_root_is_reached() {
     // The second value: whether the layer is refused.
     let cases: Vec<(&str, bool, Vec<(Entry, &[u8])>)> = vec![
         ("dot-dot", true, vec![(entry("../evil", file()), b"x")]),
-        ("dot-dot inside", true, vec![(entry("a/../../evil", file()), b"x")]),
+        (
+            "dot-dot inside",
+            true,
+            vec![(entry("a/../../evil", file()), b"x")],
+        ),
         ("absolute", false, vec![(entry("/evil", file()), b"x")]),
-        ("absolute dot-dot", false, vec![(entry("/../../evil", file()), b"x")]),
+        (
+            "absolute dot-dot",
+            false,
+            vec![(entry("/../../evil", file()), b"x")],
+        ),
         (
             "through a link",
             true,
-            vec![(entry("out", link("..")), b""), (entry("out/missing/evil", link("x")), b""), (entry("l", hard("../victim")), b"")],
+            vec![
+                (entry("out", link("..")), b""),
+                (entry("out/missing/evil", link("x")), b""),
+                (entry("l", hard("../victim")), b""),
+            ],
         ),
         (
             "through an absolute link",
             true,
-            vec![(entry("out", link("/outside")), b""), (entry("out/evil", file()), b"x")],
+            vec![
+                (entry("out", link("/outside")), b""),
+                (entry("out/evil", file()), b"x"),
+            ],
         ),
         (
             "hard link to outside",
@@ -193,22 +254,44 @@ fn nothing_outside_of_the_root_is_reached() {
         (
             "hard link through a link",
             true,
-            vec![(entry("out", link("../..")), b""), (entry("l", hard("out/victim")), b"")],
+            vec![
+                (entry("out", link("../..")), b""),
+                (entry("l", hard("out/victim")), b""),
+            ],
         ),
         (
             "overwriting through a link",
             false,
-            vec![(entry("l", link("../victim")), b""), (entry("l", file()), b"mine")],
+            vec![
+                (entry("l", link("../victim")), b""),
+                (entry("l", file()), b"mine"),
+            ],
         ),
         (
             "directory over a link",
             false,
-            vec![(entry("l", link("../")), b""), (entry("l", EntryKind::Directory), b""), (entry("l/victim", file()), b"x")],
+            vec![
+                (entry("l", link("../")), b""),
+                (entry("l", EntryKind::Directory), b""),
+                (entry("l/victim", file()), b"x"),
+            ],
         ),
         ("root is a file", true, vec![(entry("./", link("x")), b"")]),
-        ("whiteout of dot-dot", true, vec![(entry("a/.wh...", file()), b"")]),
-        ("whiteout of nothing", true, vec![(entry(".wh.", file()), b"")]),
-        ("whiteout outside", true, vec![(entry("../.wh.victim", file()), b"")]),
+        (
+            "whiteout of dot-dot",
+            true,
+            vec![(entry("a/.wh...", file()), b"")],
+        ),
+        (
+            "whiteout of nothing",
+            true,
+            vec![(entry(".wh.", file()), b"")],
+        ),
+        (
+            "whiteout outside",
+            true,
+            vec![(entry("../.wh.victim", file()), b"")],
+        ),
         (
             "overlay attribute",
             true,
@@ -225,7 +308,15 @@ fn nothing_outside_of_the_root_is_reached() {
             true,
             vec![(entry("f", file()), b"x"), (entry("f/g", file()), b"y")],
         ),
-        ("link loop", true, vec![(entry("a", link("b")), b""), (entry("b", link("a")), b""), (entry("a/x", file()), b"")]),
+        (
+            "link loop",
+            true,
+            vec![
+                (entry("a", link("b")), b""),
+                (entry("b", link("a")), b""),
+                (entry("a/x", file()), b""),
+            ],
+        ),
     ];
     for (name, refused, entries) in cases {
         let scratch = Scratch::new();
@@ -241,9 +332,21 @@ fn nothing_outside_of_the_root_is_reached() {
             .collect();
         names.sort();
         assert_eq!(names, ["outside", "root", "victim"], "{name}");
-        assert_eq!(fs::read_to_string(outer.join("victim")).unwrap(), "untouched", "{name}");
-        assert_eq!(fs::metadata(outer.join("victim")).unwrap().nlink(), 1, "{name}");
-        assert_eq!(fs::read_dir(outer.join("outside")).unwrap().count(), 0, "{name}");
+        assert_eq!(
+            fs::read_to_string(outer.join("victim")).unwrap(),
+            "untouched",
+            "{name}"
+        );
+        assert_eq!(
+            fs::metadata(outer.join("victim")).unwrap().nlink(),
+            1,
+            "{name}"
+        );
+        assert_eq!(
+            fs::read_dir(outer.join("outside")).unwrap().count(),
+            0,
+            "{name}"
+        );
         if let Err(error) = result {
             assert!(error.to_string().starts_with("unpack"), "{name}: {error}");
         }
@@ -257,7 +360,10 @@ fn links_on_the_way_resolve_inside_the_root() {
     let tar = tar_of(&[
         (entry("usr/lib", EntryKind::Directory), b""),
         (entry("lib", EntryKind::Symlink("usr/lib".into())), b""),
-        (entry("abs", EntryKind::Symlink("/usr/../../usr/./lib".into())), b""),
+        (
+            entry("abs", EntryKind::Symlink("/usr/../../usr/./lib".into())),
+            b"",
+        ),
         (entry("lib/a", EntryKind::File), b"a"),
         (entry("abs/b", EntryKind::File), b"b"),
         (entry("c", EntryKind::HardLink("abs/a".into())), b""),
@@ -281,15 +387,31 @@ fn later_entries_replace_earlier_ones() {
         (entry("d/l", EntryKind::Symlink("x".into())), b""),
         (entry("d/l", EntryKind::Directory), b""),
         (entry("d/f", EntryKind::Fifo), b""),
-        (entry("d/f", EntryKind::CharDevice(Device { major: 1, minor: 3 })), b""),
+        (
+            entry("d/f", EntryKind::CharDevice(Device { major: 1, minor: 3 })),
+            b"",
+        ),
         // A directory described after its children keeps them.
-        (Entry { mode: 0o2750, uid: 7, gid: 8, ..entry("d", EntryKind::Directory) }, b""),
+        (
+            Entry {
+                mode: 0o2750,
+                uid: 7,
+                gid: 8,
+                ..entry("d", EntryKind::Directory)
+            },
+            b"",
+        ),
     ]);
     unpack(&tar, &root).unwrap();
     assert_eq!(fs::read(root.join("d/x")).unwrap(), b"2");
     assert_eq!(fs::read(root.join("d/y")).unwrap(), b"4");
     assert!(fs::symlink_metadata(root.join("d/l")).unwrap().is_dir());
-    assert!(fs::metadata(root.join("d/f")).unwrap().file_type().is_char_device());
+    assert!(
+        fs::metadata(root.join("d/f"))
+            .unwrap()
+            .file_type()
+            .is_char_device()
+    );
     let metadata = fs::metadata(root.join("d")).unwrap();
     assert_eq!((metadata.uid(), metadata.gid()), (7, 8));
     assert_eq!(metadata.permissions().mode() & 0o7777, 0o2750);
@@ -313,12 +435,25 @@ fn whiteouts_become_overlay_marks() {
         (entry("g/.wh..wh.plnk", EntryKind::Directory), b""),
     ]);
     let unfinished = unpack(&tar, &root).unwrap();
-    assert_eq!(unfinished.implied, [b"a".to_vec(), b"b".to_vec(), b"c".to_vec(), b"e".to_vec(), b"f".to_vec()]);
+    assert_eq!(
+        unfinished.implied,
+        [
+            b"a".to_vec(),
+            b"b".to_vec(),
+            b"c".to_vec(),
+            b"e".to_vec(),
+            b"f".to_vec()
+        ]
+    );
     assert!(unfinished.implied_root && !unfinished.opaque_root);
     let marks = listing(&root);
     let opaque = (b"trusted.overlay.opaque".to_vec(), b"y".to_vec());
     for (path, is_opaque) in [("a", false), ("b", true), ("c/new", true), ("e/own", true)] {
-        assert_eq!(marks[std::path::Path::new(path)].xattrs.contains(&opaque), is_opaque, "{path}");
+        assert_eq!(
+            marks[std::path::Path::new(path)].xattrs.contains(&opaque),
+            is_opaque,
+            "{path}"
+        );
     }
     let gone = fs::metadata(root.join("a/gone")).unwrap();
     assert!(gone.file_type().is_char_device() && gone.rdev() == 0);
@@ -329,14 +464,25 @@ fn whiteouts_become_overlay_marks() {
 #[test]
 fn limits_stop_bombs() {
     let scratch = Scratch::new();
-    let many: Vec<_> = (0..100).map(|n| (entry(&format!("f{n}"), EntryKind::File), &b""[..])).collect();
+    let many: Vec<_> = (0..100)
+        .map(|n| (entry(&format!("f{n}"), EntryKind::File), &b""[..]))
+        .collect();
     let root = scratch.directory("many");
-    let limits = Limits { max_entries: 50, ..Limits::default() };
+    let limits = Limits {
+        max_entries: 50,
+        ..Limits::default()
+    };
     let error = apply(&tar_of(&many)[..], support::open(&root), &limits).unwrap_err();
-    assert!(error.to_string().contains("more than 50 entries"), "{error}");
+    assert!(
+        error.to_string().contains("more than 50 entries"),
+        "{error}"
+    );
 
     let root = scratch.directory("large");
-    let limits = Limits { max_layer_bytes: 1000, ..Limits::default() };
+    let limits = Limits {
+        max_layer_bytes: 1000,
+        ..Limits::default()
+    };
     let tar = tar_of(&[(entry("large", EntryKind::File), &[0; 2000])]);
     let error = apply(&tar[..], support::open(&root), &limits).unwrap_err();
     assert!(error.to_string().starts_with("unpack large: "), "{error}");
@@ -349,7 +495,10 @@ fn broken_tars_are_refused() {
     for (name, tar) in [
         ("cut in the data", &good[..2000]),
         ("cut in the header", &good[..100]),
-        ("no tar", &b"this is no tar at all, but it is long enough to be taken for one".repeat(20)[..]),
+        (
+            "no tar",
+            &b"this is no tar at all, but it is long enough to be taken for one".repeat(20)[..],
+        ),
     ] {
         let root = scratch.directory(name);
         let error = unpack(tar, &root).unwrap_err();

@@ -127,7 +127,10 @@ mod tests {
                     assert!(packed.len() < length * 3 / 4, "{}", packed.len());
                 }
                 let mut found = Vec::new();
-                decoder(&packed[..]).unwrap().read_to_end(&mut found).unwrap();
+                decoder(&packed[..])
+                    .unwrap()
+                    .read_to_end(&mut found)
+                    .unwrap();
                 assert!(found == plain, "{compression:?} {length}");
             }
         }
@@ -143,7 +146,10 @@ mod tests {
                 packed.extend(compressor.finish().unwrap());
             }
             let mut found = Vec::new();
-            decoder(&packed[..]).unwrap().read_to_end(&mut found).unwrap();
+            decoder(&packed[..])
+                .unwrap()
+                .read_to_end(&mut found)
+                .unwrap();
             assert_eq!(found, b"one two");
             let cut = &packed[..packed.len() - 3];
             assert!(decoder(cut).unwrap().read_to_end(&mut Vec::new()).is_err());
@@ -153,6 +159,10 @@ mod tests {
     #[test]
     fn names_what_it_cannot_read() {
         let error = detect(b"\xfd7zXZ\0").unwrap_err();
-        assert!(error.to_string().contains("xz compression is not supported"));
+        assert!(
+            error
+                .to_string()
+                .contains("xz compression is not supported")
+        );
     }
 }

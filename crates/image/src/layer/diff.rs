@@ -116,7 +116,9 @@ impl<W: Write> Packer<W> {
             return Ok(None);
         }
         if name.starts_with(whiteout::PREFIX) {
-            return Err(invalid("names that begin with .wh. mean deletions in an image"));
+            return Err(invalid(
+                "names that begin with .wh. mean deletions in an image",
+            ));
         }
         if path.len() > NAME_MAX {
             return Err(invalid("the path is longer than 4096 bytes"));
@@ -283,9 +285,13 @@ fn entry_of(path: &[u8], stat: &Stat, kind: EntryKind) -> Entry {
 
 /// Whether two directories look the same, members apart.
 pub(crate) fn looks_alike(a: &OwnedFd, b: &OwnedFd) -> Result<bool> {
-    let (one, other) = (rustix::fs::fstat(a)?, rustix::fs::fstat(b)?);
-    Ok((one.st_mode, one.st_uid, one.st_gid) == (other.st_mode, other.st_uid, other.st_gid)
-        && xattrs::read(a)? == xattrs::read(b)?)
+    let look = |file| -> Result<_> {
+        let stat = rustix::fs::fstat(file)?;
+        let owner = (stat.st_uid, stat.st_gid);
+        let time = (stat.st_mtime, stat.st_mtime_nsec);
+        Ok((stat.st_mode, owner, time, xattrs::read(file)?))
+    };
+    Ok(look(a)? == look(b)?)
 }
 
 fn invalid(message: impl Into<String>) -> Error {

@@ -155,7 +155,9 @@ fn compress(job: &Job) -> io::Result<Done> {
     if let Some(before) = &job.before {
         let start = before.len().saturating_sub(WINDOW);
         if !before[start..].is_empty() {
-            state.set_dictionary(&before[start..]).map_err(io::Error::other)?;
+            state
+                .set_dictionary(&before[start..])
+                .map_err(io::Error::other)?;
         }
     }
     let flush = if job.last {

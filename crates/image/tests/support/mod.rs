@@ -13,52 +13,52 @@ use image::layer::apply::{Unfinished, apply};
 use sys::Result;
 
 /// Removed with everything in it.
-pub struct Scratch(tempfile::TempDir);
+pub(crate) struct Scratch(tempfile::TempDir);
 
 impl Scratch {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
 
-    pub fn directory(&self, name: &str) -> PathBuf {
+    pub(crate) fn directory(&self, name: &str) -> PathBuf {
         let path = self.0.path().join(name);
         fs::create_dir(&path).unwrap();
         path
     }
 }
 
-pub fn open(path: &Path) -> OwnedFd {
+pub(crate) fn open(path: &Path) -> OwnedFd {
     fs::File::open(path).unwrap().into()
 }
 
-pub fn unpack(tar: &[u8], into: &Path) -> Result<Unfinished> {
+pub(crate) fn unpack(tar: &[u8], into: &Path) -> Result<Unfinished> {
     apply(tar, open(into), &Limits::default())
 }
 
 /// The tree as a layer tar.
-pub fn pack(tree: &Path) -> Vec<u8> {
+pub(crate) fn pack(tree: &Path) -> Vec<u8> {
     image::layer::diff::diff(&open(tree), image::layer::diff::Root::Described, Vec::new()).unwrap()
 }
 
 /// What matters of one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
-    pub mode: u32,
-    pub owner: (u32, u32),
-    pub device: u64,
-    pub mtime: (i64, i64),
-    pub content: Vec<u8>,
-    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+pub(crate) struct Line {
+    pub(crate) mode: u32,
+    pub(crate) owner: (u32, u32),
+    pub(crate) device: u64,
+    pub(crate) mtime: (i64, i64),
+    pub(crate) content: Vec<u8>,
+    pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
     /// The first path of the same inode.
-    pub same_as: Option<PathBuf>,
+    pub(crate) same_as: Option<PathBuf>,
 }
 
 /// Everything below `root` by relative path; the root is `""`.
-pub fn listing(root: &Path) -> BTreeMap<PathBuf, Line> {
+pub(crate) fn listing(root: &Path) -> BTreeMap<PathBuf, Line> {
     let mut lines = BTreeMap::new();
     let mut inodes = BTreeMap::new();
     list(root, Path::new(""), &mut lines);
@@ -72,12 +72,32 @@ pub fn listing(root: &Path) -> BTreeMap<PathBuf, Line> {
     lines
 }
 
+/// Names the first path that differs.
+pub(crate) fn assert_same(a: &Path, b: &Path) {
+    let (one, other) = (listing(a), listing(b));
+    assert_eq!(
+        one.keys().collect::<Vec<_>>(),
+        other.keys().collect::<Vec<_>>()
+    );
+    for (path, line) in &one {
+        assert_eq!(line, &other[path], "{}", path.display());
+    }
+}
+
 fn list(root: &Path, path: &Path, lines: &mut BTreeMap<PathBuf, Line>) {
-    let full = if path.as_os_str().is_empty() { root.to_owned() } else { root.join(path) };
+    let full = if path.as_os_str().is_empty() {
+        root.to_owned()
+    } else {
+        root.join(path)
+    };
     let metadata = fs::symlink_metadata(&full).unwrap();
     let kind = metadata.file_type();
     let content = if kind.is_symlink() {
-        fs::read_link(&full).unwrap().as_os_str().as_bytes().to_vec()
+        fs::read_link(&full)
+            .unwrap()
+            .as_os_str()
+            .as_bytes()
+            .to_vec()
     } else if kind.is_file() {
         fs::read(&full).unwrap()
     } else {

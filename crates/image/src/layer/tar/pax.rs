@@ -195,7 +195,7 @@ mod tests {
         let mut overrides = Overrides::default();
         overrides
             .read(
-                b"12 path=abc\n20 mtime=-1.5000001\n13 uid=70000\n24 SCHILY.xattr.user.a=\n\n\0\0",
+                b"12 path=abc\n20 mtime=-1.5000001\n13 uid=70000\n25 SCHILY.xattr.user.a=\n\n\0\0",
             )
             .unwrap();
         assert_eq!(overrides.path.as_deref(), Some(&b"abc"[..]));

@@ -42,8 +42,13 @@ impl<W: Write> Writer<W> {
     /// Starts a file with holes: `segments` are its data (in order, inside
     /// `entry.size`), which follow one after the other by [`Self::data`].
     pub fn begin_sparse(&mut self, entry: &Entry, segments: &[Segment]) -> Result<()> {
-        let mut map = format!("{}\n", segments.len());
-        for segment in segments {
+        // GNU tar makes a file as long as its last run says.
+        let end = Segment {
+            offset: entry.size,
+            length: 0,
+        };
+        let mut map = format!("{}\n", segments.len() + 1);
+        for segment in segments.iter().chain([&end]) {
             map.push_str(&format!("{}\n{}\n", segment.offset, segment.length));
         }
         let mut map = map.into_bytes();
