@@ -363,19 +363,17 @@ impl Host {
         })?;
         self.make_pair(netns, master, attachment)?;
 
-        let asked = perform(
-            &mut inside,
-            plan::INNER_LINK,
-            vec![
-                Step::new(
-                    "look for link",
-                    route::get_link(LinkName::Name(plan::INNER_LINK)),
-                ),
-                Step::new("start loopback beside", route::set_up(LinkName::Index(1))),
-            ],
-        )?;
-        let link = asked[0].first().map(Link::parse).transpose()?;
-        let index = link
+        let inner = LinkName::Name(plan::INNER_LINK);
+        let steps = vec![
+            Step::new("look for link", route::get_link(inner)),
+            Step::new("start link", route::set_up(inner)),
+            Step::new("start loopback beside", route::set_up(LinkName::Index(1))),
+        ];
+        let answers = perform(&mut inside, plan::INNER_LINK, steps)?;
+        let answer = answers.first().and_then(|replies| replies.first());
+        let index = answer
+            .map(Link::parse)
+            .transpose()?
             .ok_or_else(|| Error::new(ErrorKind::Corrupt, "the kernel forgot a link"))?
             .index;
 

@@ -65,7 +65,7 @@ pub struct VethPair<'a> {
     pub name: &'a str,
     /// The bridge which that end becomes a port of.
     pub master: u32,
-    /// The other end's name; it is up from the beginning.
+    /// The other end's name.
     pub peer_name: &'a str,
     /// The other end's hardware address.
     pub peer_mac: Mac,
@@ -91,8 +91,7 @@ pub fn new_bridge(name: &str, mac: Mac, mtu: Option<u32>) -> Message {
     message
 }
 
-/// Makes a pair. The near end is down, so that its settings can be made
-/// before it speaks.
+/// Makes a pair, both ends of it down.
 pub fn new_veth(pair: &VethPair<'_>) -> Message {
     let mut message = link_message(libc::RTM_NEWLINK, CREATE | EXCLUSIVE, 0, 0);
     message
@@ -102,8 +101,7 @@ pub fn new_veth(pair: &VethPair<'_>) -> Message {
     message.nest(libc::IFLA_LINKINFO, |info| {
         info.put_text(INFO_KIND, "veth").nest(INFO_DATA, |data| {
             data.nest(VETH_PEER, |peer| {
-                let up = libc::IFF_UP.cast_unsigned();
-                peer.put_raw(&link_header(0, up, up))
+                peer.put_raw(&link_header(0, 0, 0))
                     .put_text(libc::IFLA_IFNAME, pair.peer_name)
                     .put(libc::IFLA_ADDRESS, &pair.peer_mac)
                     .put(
