@@ -206,7 +206,7 @@ impl Networks {
             .as_ref()
             .is_none_or(|network| network.differs_from(&self.config))
         {
-            self.define(existing)?;
+            self.define(existing.as_ref())?;
         }
         let mut host = self
             .open_locked(lock)?
@@ -215,9 +215,9 @@ impl Networks {
     }
 
     /// Decides and writes down what the network is; the lock is held.
-    fn define(&self, existing: Option<BridgeNetwork>) -> Result<()> {
+    fn define(&self, existing: Option<&BridgeNetwork>) -> Result<()> {
         let mut route = Socket::open(Protocol::Route)?;
-        if let Some(network) = &existing {
+        if let Some(network) = existing {
             let leases = Leases::new(self.layout.leases(&network.name), network.subnet);
             let count = leases.list()?.len();
             if count > 0 {
@@ -423,11 +423,7 @@ impl Host {
         let steps = || {
             vec![
                 Step::new("make link", route::new_veth(&pair)),
-                Step::new(
-                    "keep generated addresses off link",
-                    route::set_no_generated_address(link),
-                )
-                .tolerating(Errno::AFNOSUPPORT),
+                Step::new("set up link", route::prepare_port(name)).tolerating(Errno::AFNOSUPPORT),
                 Step::new("start link", route::set_up(link)),
             ]
         };

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use state::ContainerId;
 
 use crate::attachment::{AttachRequest, Attachment, Ipv6Place};
-use crate::drivers::bridge::BridgeNetwork;
+use crate::drivers::bridge::{BridgeNetwork, Ipv6Prefix};
 
 /// The link inside of a container.
 pub(crate) const INNER_LINK: &str = "eth0";
@@ -29,7 +29,7 @@ pub(crate) fn attachment(
         ipv4_gateway: network.subnet.gateway(),
         ipv6: network.ipv6.map(|prefix| Ipv6Place {
             address: prefix.address(network.subnet.host_number(address)),
-            prefix: prefix.length(),
+            prefix: Ipv6Prefix::LENGTH,
             gateway: prefix.address(1),
         }),
         ports: request.ports.clone(),

@@ -1,6 +1,9 @@
 //! Containers on the default network, by real packets. Needs root; all of it
 //! happens in network namespaces of the test.
 
+#![allow(clippy::unwrap_used)]
+
+#[allow(unreachable_pub)] // a module of this file alone
 mod world;
 
 use std::os::fd::AsFd as _;
@@ -10,7 +13,7 @@ use network::AttachRequest;
 use state::ContainerId;
 use sys::ErrorKind;
 use world::{
-    HOST4, HOST6, OUTSIDE4, World, ask_tcp, ask_udp, at, is_reachable, is_root, mappings,
+    HOST4, HOST6, OUTSIDE4, World, answers, ask_tcp, ask_udp, at, is_root, is_silent, mappings,
     serve_tcp, serve_udp,
 };
 
@@ -37,6 +40,8 @@ fn containers_reach_each_other_the_host_and_the_outside() {
 
     let gateway = a.place.ipv4_gateway.to_string();
     assert_eq!(ask_tcp(&world.host, a.ipv4(80)), sees("a", &gateway));
+    let gateway6 = a.place.ipv6.unwrap().gateway.to_string();
+    assert_eq!(ask_tcp(&world.host, a.ipv6(80)), sees("a", &gateway6));
     assert_eq!(
         ask_tcp(&b.netns, at(&gateway, 81)),
         sees("host", &b4.to_string())
@@ -86,8 +91,8 @@ fn a_published_port_is_reached_from_everywhere() {
     }
 
     world.detach(&a);
-    assert!(!is_reachable(&world.host, at("127.0.0.1", 8080)));
-    assert!(!is_reachable(&world.outside, at(HOST4, 8080)));
+    assert!(is_silent(&world.host, at("127.0.0.1", 8080)));
+    assert!(is_silent(&world.outside, at(HOST4, 8080)));
 }
 
 #[test]
@@ -103,23 +108,23 @@ fn what_is_not_published_is_not_reached_from_outside() {
     serve_tcp(&world.host, 82, "host");
 
     // The outsider knows the container's addresses and has a route to them.
-    assert!(is_reachable(&world.outside, at(HOST4, 8080)));
+    assert!(answers(&world.outside, at(HOST4, 8080)));
     for port in [80, 81] {
-        assert!(!is_reachable(&world.outside, a.ipv4(port)));
-        assert!(!is_reachable(&world.outside, a.ipv6(port)));
+        assert!(is_silent(&world.outside, a.ipv4(port)));
+        assert!(is_silent(&world.outside, a.ipv6(port)));
     }
     // A port on one address of the host is on that one alone.
-    assert!(is_reachable(&world.host, at("127.0.0.1", 9090)));
-    assert!(!is_reachable(&world.outside, at(HOST4, 9090)));
-    assert!(is_reachable(&world.outside, at(HOST4, 7070)));
-    assert!(!is_reachable(&world.host, at("127.0.0.1", 7070)));
+    assert!(answers(&world.host, at("127.0.0.1", 9090)));
+    assert!(is_silent(&world.outside, at(HOST4, 9090)));
+    assert!(answers(&world.outside, at(HOST4, 7070)));
+    assert!(is_silent(&world.host, at("127.0.0.1", 7070)));
     // The outsider's way to 127.0.0.1 leads to the host: neither a port
     // published there nor the host's own servers may answer.
-    assert!(!is_reachable(&world.outside, at("127.0.0.1", 9090)));
-    assert!(!is_reachable(&world.outside, at("127.0.0.1", 8080)));
-    assert!(!is_reachable(&world.outside, at("127.0.0.1", 82)));
+    assert!(is_silent(&world.outside, at("127.0.0.1", 9090)));
+    assert!(is_silent(&world.outside, at("127.0.0.1", 8080)));
+    assert!(is_silent(&world.outside, at("127.0.0.1", 82)));
     // The kernel forwards nothing from ::1: refused at once, not silence.
-    assert!(!is_reachable(&world.host, at("::1", 8080)));
+    assert!(is_silent(&world.host, at("::1", 8080)));
 }
 
 #[test]
@@ -145,7 +150,7 @@ fn twenty_at_once_attach_and_leave_nothing_behind() {
     // One element for each IP version.
     assert_eq!(world.published().len(), 40);
     serve_tcp(&started[7].netns, 80, "seven");
-    assert!(is_reachable(&world.host, at("127.0.0.1", 8007)));
+    assert!(answers(&world.host, at("127.0.0.1", 8007)));
 
     thread::scope(|scope| {
         for container in &started {
@@ -205,7 +210,7 @@ fn repair_takes_away_the_dead_and_keeps_the_living() {
             .iter()
             .all(|one| one.comment == living.id.to_string())
     );
-    assert!(is_reachable(&world.host, at("127.0.0.1", 8080)));
+    assert!(answers(&world.host, at("127.0.0.1", 8080)));
     drop(held);
 }
 
@@ -221,16 +226,16 @@ fn rules_and_bridge_that_somebody_deleted_come_back() {
 
     // By the next container.
     world.on_host(|| delete_table(&name));
-    assert!(!is_reachable(&world.host, at("127.0.0.1", 8080)));
+    assert!(is_silent(&world.host, at("127.0.0.1", 8080)));
     let b = world.start(&["8081:81"]);
     serve_tcp(&b.netns, 81, "b");
-    assert!(is_reachable(&world.host, at("127.0.0.1", 8080)));
-    assert!(is_reachable(&world.host, at("127.0.0.1", 8081)));
+    assert!(answers(&world.host, at("127.0.0.1", 8080)));
+    assert!(answers(&world.host, at("127.0.0.1", 8081)));
 
     // By detaching, which misses an element.
     world.on_host(|| delete_table(&name));
     world.detach(&b);
-    assert!(is_reachable(&world.host, at("127.0.0.1", 8080)));
+    assert!(answers(&world.host, at("127.0.0.1", 8080)));
 
     // By repair, the bridge too.
     world.on_host(|| {
@@ -238,7 +243,7 @@ fn rules_and_bridge_that_somebody_deleted_come_back() {
         delete_link(&name);
     });
     world.repair(&[a.id]);
-    assert!(is_reachable(&world.host, at("127.0.0.1", 8080)));
+    assert!(answers(&world.host, at("127.0.0.1", 8080)));
     assert_eq!(world.published().len(), 2);
 
     // By the next container, the bridge too.
@@ -262,7 +267,7 @@ fn a_dead_container_in_the_way_loses_its_port() {
     assert_eq!(said(&world), Some(format!("next sees {OUTSIDE4}")));
     // Cleaning up late must not take the port from its new owner.
     world.detach(&dead);
-    assert!(is_reachable(&world.host, at("127.0.0.1", 8080)));
+    assert!(answers(&world.host, at("127.0.0.1", 8080)));
     assert_eq!(world.container_links().len(), 1);
 }
 
@@ -282,7 +287,7 @@ fn a_container_that_is_attached_again_gets_a_new_wire() {
     world
         .on_host(|| world.networks().attach(netns.as_fd(), &request))
         .unwrap();
-    assert!(is_reachable(&world.host, at("127.0.0.1", 8080)));
+    assert!(answers(&world.host, at("127.0.0.1", 8080)));
     assert_eq!(world.leased().len(), 1);
     assert_eq!(world.container_links().len(), 1);
 }
@@ -333,15 +338,15 @@ fn two_stores_on_one_host_do_not_disturb_each_other() {
         .on_host(|| other.attach(netns.as_fd(), &request))
         .unwrap();
     assert_ne!(place.ipv4_gateway, a.place.ipv4_gateway);
-    assert!(is_reachable(&world.outside, at(HOST4, 8080)));
-    assert!(is_reachable(&world.outside, at(HOST4, 8081)));
+    assert!(answers(&world.outside, at(HOST4, 8080)));
+    assert!(answers(&world.outside, at(HOST4, 8081)));
     // The other one's repair sees nothing of ours.
     world.on_host(|| {
         other.repair(|_| false).unwrap();
         other.dismantle().unwrap();
     });
-    assert!(is_reachable(&world.outside, at(HOST4, 8080)));
-    assert!(!is_reachable(&world.outside, at(HOST4, 8081)));
+    assert!(answers(&world.outside, at(HOST4, 8080)));
+    assert!(is_silent(&world.outside, at(HOST4, 8081)));
 }
 
 #[test]

@@ -26,6 +26,9 @@ const PLAIN_TABLE: &str = "wharf";
 const FIRST_CHOICE: u8 = 87;
 const CHOICES: std::ops::Range<u8> = 16..87;
 
+/// The address every bridge has on its own link.
+const LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+
 /// What a network is, kept as `<root>/networks/<name>.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -45,15 +48,13 @@ pub(crate) struct Ipv6Prefix(Ipv6Addr);
 impl Ipv6Prefix {
     /// A private one (RFC 4193) from 40 random bits.
     pub(crate) fn private(random: [u8; 5]) -> Self {
-        let [a, b, c, d, e] = random;
         let mut octets = [0; 16];
-        octets[..6].copy_from_slice(&[0xfd, a, b, c, d, e]);
+        octets[0] = 0xfd;
+        octets[1..6].copy_from_slice(&random);
         Self(octets.into())
     }
 
-    pub(crate) fn length(self) -> u8 {
-        64
-    }
+    pub(crate) const LENGTH: u8 = 64;
 
     pub(crate) fn address(self, host: u32) -> Ipv6Addr {
         let network = self.0.to_bits() & !u128::from(u64::MAX);
@@ -163,8 +164,15 @@ impl BridgeNetwork {
             self.subnet.prefix(),
         )];
         if let Some(prefix) = self.ipv6 {
-            let gateway = IpAddr::V6(prefix.address(1));
-            messages.push(route::add_address(index, gateway, prefix.length()));
+            // Without a link-local address the kernel asks for no neighbor on
+            // behalf of others, so nothing it passes on would arrive.
+            for address in [prefix.address(1), LINK_LOCAL] {
+                messages.push(route::add_address(
+                    index,
+                    address.into(),
+                    Ipv6Prefix::LENGTH,
+                ));
+            }
         }
         messages
     }

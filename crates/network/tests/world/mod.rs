@@ -2,6 +2,8 @@
 //! each a network namespace that the test made. The machine's own network is
 //! not touched.
 
+#![allow(clippy::print_stderr, clippy::unwrap_used)]
+
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -279,9 +281,14 @@ pub fn ask_udp(netns: &OwnedFd, to: SocketAddr) -> Option<String> {
     })
 }
 
-/// Whether a connection comes about within a moment.
-pub fn is_reachable(netns: &OwnedFd, to: SocketAddr) -> bool {
-    ask_tcp_for(netns, to, SILENCE).is_some()
+/// Whether a connection comes about, however busy the machine is.
+pub fn answers(netns: &OwnedFd, to: SocketAddr) -> bool {
+    ask_tcp(netns, to).is_some()
+}
+
+/// Whether no connection comes about within a moment.
+pub fn is_silent(netns: &OwnedFd, to: SocketAddr) -> bool {
+    ask_tcp_for(netns, to, SILENCE).is_none()
 }
 
 pub fn at(address: &str, port: u16) -> SocketAddr {

@@ -10,9 +10,13 @@ use crate::Result;
 
 /// `struct ifinfomsg`.
 const LINK_FIXED: usize = 16;
-/// `IFLA_INFO_SLAVE_KIND` and its kin inside of `IFLA_LINKINFO`.
+/// `IFLA_INFO_KIND` and its kin inside of `IFLA_LINKINFO`.
 const INFO_KIND: u16 = 1;
 const INFO_DATA: u16 = 2;
+const INFO_PORT_KIND: u16 = 4;
+const INFO_PORT_DATA: u16 = 5;
+/// `IFLA_BRPORT_MODE`: packets may leave by the port they came by.
+const PORT_HAIRPIN: u16 = 4;
 /// `VETH_INFO_PEER`.
 const VETH_PEER: u16 = 1;
 /// `IFLA_BR_FORWARD_DELAY`, `IFLA_BR_STP_STATE`.
@@ -125,11 +129,25 @@ pub fn set_up(link: LinkName<'_>) -> Message {
 /// come before the link is up.
 pub fn set_no_generated_address(link: LinkName<'_>) -> Message {
     let mut message = change(link, 0, 0);
-    message.nest(libc::IFLA_AF_SPEC, |families| {
-        families.nest(u16::from(INET6), |inet6| {
-            inet6.put_u8(ADDR_GEN_MODE, ADDR_GEN_NONE);
-        });
-    });
+    message.nest(libc::IFLA_AF_SPEC, no_generated_address);
+    message
+}
+
+/// Sets up a port of a bridge before it is started: the kernel makes it no
+/// IPv6 address of its own (the bridge has one), and packets may leave by the
+/// port they came by, which a container needs to reach itself through the
+/// host where bridged packets pass the packet filter (`br_netfilter`).
+pub fn prepare_port(link: &str) -> Message {
+    let mut message = link_message(libc::RTM_NEWLINK, 0, 0, 0);
+    message
+        .put_text(libc::IFLA_IFNAME, link)
+        .nest(libc::IFLA_LINKINFO, |info| {
+            info.put_text(INFO_PORT_KIND, "bridge")
+                .nest(INFO_PORT_DATA, |data| {
+                    data.put_u8(PORT_HAIRPIN, 1);
+                });
+        })
+        .nest(libc::IFLA_AF_SPEC, no_generated_address);
     message
 }
 
@@ -252,6 +270,12 @@ fn change(link: LinkName<'_>, flags: u32, mask: u32) -> Message {
         message.put_text(libc::IFLA_IFNAME, name);
     }
     message
+}
+
+fn no_generated_address(families: &mut Message) {
+    families.nest(u16::from(INET6), |inet6| {
+        inet6.put_u8(ADDR_GEN_MODE, ADDR_GEN_NONE);
+    });
 }
 
 fn named(kind: u16, link: LinkName<'_>) -> Message {
