@@ -25,6 +25,7 @@ use crate::drivers::forwarding;
 use crate::firewall::nftables::{Change, Firewall};
 use crate::firewall::rules;
 use crate::plan;
+use crate::remove::Wire;
 use crate::{DEFAULT_NETWORK, Ipv6, NetworkConfig, Networks};
 
 /// Somebody outside may delete the bridge just after it was made; not more
@@ -35,7 +36,7 @@ const STRUCTURE_TRIES: usize = 5;
 pub(crate) struct Step {
     act: &'static str,
     message: Message,
-    tolerated: Option<Errno>,
+    tolerated: &'static [Errno],
 }
 
 impl Step {
@@ -43,12 +44,12 @@ impl Step {
         Self {
             act,
             message,
-            tolerated: None,
+            tolerated: &[],
         }
     }
 
-    pub(crate) fn tolerating(mut self, errno: Errno) -> Self {
-        self.tolerated = Some(errno);
+    pub(crate) fn tolerating(mut self, errnos: &'static [Errno]) -> Self {
+        self.tolerated = errnos;
         self
     }
 }
@@ -62,7 +63,7 @@ pub(crate) fn perform(
     let mut words = Vec::with_capacity(steps.len());
     let mut messages = Vec::with_capacity(steps.len());
     for step in steps {
-        words.push((step.act, step.tolerated.map(Errno::raw_os_error)));
+        words.push((step.act, step.tolerated));
         messages.push(step.message);
     }
     let outcomes = socket.exchange(messages)?;
@@ -70,7 +71,7 @@ pub(crate) fn perform(
     for (outcome, (act, tolerated)) in outcomes.into_iter().zip(words) {
         match outcome {
             Ok(replies) => answers.push(replies),
-            Err(error) if tolerated.is_some() && error.errno() == tolerated => {
+            Err(error) if tolerated.iter().any(|errno| is(&error, *errno)) => {
                 answers.push(Vec::new());
             }
             Err(error) => return Err(error.wrap(format!("{act} {object}"))),
@@ -113,7 +114,7 @@ impl Networks {
             Taken::Fresh(address) => address,
             Taken::Stale(_) => {
                 drop(host);
-                self.detach(&request.container)?;
+                self.take_off(&request.container, Wire::Delete)?;
                 let usable = self.usable()?;
                 host = usable.0;
                 match host.leases.take(&lease)? {
@@ -139,7 +140,7 @@ impl Networks {
         };
         match outcome {
             Ok(()) => Ok(attachment),
-            Err(error) => Err(match self.detach(&request.container) {
+            Err(error) => Err(match self.take_off(&request.container, Wire::Delete) {
                 Ok(()) => error,
                 Err(failed) => error.wrap(format!("{failed}, after the failure to")),
             }),
@@ -191,7 +192,7 @@ impl Networks {
         Ok(Some(Host {
             leases: Leases::new(self.layout.leases(&network.name), network.subnet),
             route: Socket::open(Protocol::Route)?,
-            firewall: Firewall::open(rules::table(&network))?,
+            firewall: Firewall::new(rules::table(&network)),
             network,
             _lock: lock,
         }))
@@ -329,19 +330,17 @@ impl Host {
 
     /// Puts wires whose bridge was deleted back on it.
     fn enslave(&mut self, master: u32) -> Result<()> {
-        let names: Vec<String> = self
-            .leases
-            .list()?
-            .iter()
-            .filter_map(|(_, lease)| Some(plan::link_name(&lease.as_ref()?.container)))
-            .collect();
-        let steps = names
-            .iter()
-            .map(|name| {
-                let message = route::set_master(LinkName::Name(name), master);
-                Step::new("put links back on bridge", message).tolerating(Errno::NODEV)
-            })
-            .collect();
+        let mut steps = Vec::new();
+        for (address, _) in self.leases.list()? {
+            let name = plan::link_name(address);
+            for message in [
+                route::set_master(LinkName::Name(&name), master),
+                route::prepare_port(&name),
+            ] {
+                let step = Step::new("put links back on bridge", message);
+                steps.push(step.tolerating(&[Errno::NODEV, Errno::AFNOSUPPORT]));
+            }
+        }
         perform(&mut self.route, &self.network.bridge, steps)?;
         Ok(())
     }
@@ -382,6 +381,10 @@ impl Host {
             plan::INNER_LINK,
             inner_steps(index, attachment),
         )?;
+        let link = LinkName::Name(&attachment.host_interface);
+        let steps = [link, LinkName::Index(master)]
+            .map(|link| Step::new("look at link", route::get_link(link)));
+        perform(&mut self.route, &attachment.host_interface, steps.into())?;
         if let Some(ipv6) = attachment.ipv6 {
             let steps = vec![
                 Step::new(
@@ -423,20 +426,21 @@ impl Host {
         let steps = || {
             vec![
                 Step::new("make link", route::new_veth(&pair)),
-                Step::new("set up link", route::prepare_port(name)).tolerating(Errno::AFNOSUPPORT),
+                Step::new("set up link", route::prepare_port(name))
+                    .tolerating(&[Errno::AFNOSUPPORT]),
                 Step::new("start link", route::set_up(link)),
             ]
         };
         let made = match perform(&mut self.route, name, steps()) {
             // Left over from a crash; the name follows from the container.
-            Err(error) if error.errno() == Some(Errno::EXIST.raw_os_error()) => {
+            Err(error) if is(&error, Errno::EXIST) => {
                 self.delete_link(name)?;
                 perform(&mut self.route, name, steps())
             }
             made => made,
         };
         match made {
-            Err(error) if error.errno() == Some(Errno::XFULL.raw_os_error()) => Err(Error::new(
+            Err(error) if is(&error, Errno::XFULL) => Err(Error::new(
                 ErrorKind::Unavailable,
                 "network bridge is full (1023 containers)",
             )),
@@ -454,18 +458,46 @@ impl Host {
         ))
     }
 
+    /// Lets a link on the host carry nothing any more, if it is there.
+    pub(crate) fn cut_link(&mut self, name: &str) -> Result<()> {
+        let look = Step::new("look for link", route::get_link(LinkName::Name(name)));
+        let looked = perform(
+            &mut self.route,
+            name,
+            vec![look.tolerating(&[Errno::NODEV])],
+        )?;
+        let Some(reply) = looked.first().and_then(|replies| replies.first()) else {
+            return Ok(());
+        };
+        let cut = Step::new("cut link", route::disable_port(Link::parse(reply)?.index));
+        // It may be there and be no port, if somebody deleted the bridge; and
+        // it may go this very moment.
+        let steps = vec![cut.tolerating(&[Errno::NODEV, Errno::OPNOTSUPP, Errno::NETDOWN])];
+        perform(&mut self.route, name, steps)?;
+        Ok(())
+    }
+
     /// Deletes a link on the host, if it is there.
     pub(crate) fn delete_link(&mut self, name: &str) -> Result<()> {
         let step = Step::new("delete link", route::delete_link(LinkName::Name(name)));
-        perform(&mut self.route, name, vec![step.tolerating(Errno::NODEV)])?;
+        perform(
+            &mut self.route,
+            name,
+            vec![step.tolerating(&[Errno::NODEV])],
+        )?;
         Ok(())
     }
+}
+
+/// Whether the kernel gave this reason.
+pub(crate) fn is(error: &Error, errno: Errno) -> bool {
+    error.errno() == Some(errno.raw_os_error())
 }
 
 /// Deletes a network's bridge, if it is there.
 pub(crate) fn remove_bridge(socket: &mut Socket, network: &BridgeNetwork) -> Result<()> {
     let link = LinkName::Name(&network.bridge);
-    let step = Step::new("delete bridge", route::delete_link(link)).tolerating(Errno::NODEV);
+    let step = Step::new("delete bridge", route::delete_link(link)).tolerating(&[Errno::NODEV]);
     perform(socket, &network.bridge, vec![step])?;
     Ok(())
 }

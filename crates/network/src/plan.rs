@@ -3,8 +3,6 @@
 
 use std::net::Ipv4Addr;
 
-use state::ContainerId;
-
 use crate::attachment::{AttachRequest, Attachment, Ipv6Place};
 use crate::drivers::bridge::{BridgeNetwork, Ipv6Prefix};
 
@@ -22,7 +20,7 @@ pub(crate) fn attachment(
     Attachment {
         network: network.name.clone(),
         interface: INNER_LINK.to_owned(),
-        host_interface: link_name(&request.container),
+        host_interface: link_name(address),
         mac: mac(address),
         ipv4: address,
         ipv4_prefix: network.subnet.prefix(),
@@ -36,15 +34,17 @@ pub(crate) fn attachment(
     }
 }
 
-/// The name of a container's link on the host: 14 bytes of the 15 there are.
-pub(crate) fn link_name(container: &ContainerId) -> String {
-    format!("{LINK_PREFIX}{}", container.short())
+/// The name of the link on the host that goes with an IPv4 address. Two links
+/// can never have the same address, not even when one of them is what is left
+/// of a container that was detached: making the second one then fails.
+pub(crate) fn link_name(address: Ipv4Addr) -> String {
+    format!("{LINK_PREFIX}{:08x}", address.to_bits())
 }
 
 /// Whether a link on the host may be a container's.
 pub(crate) fn is_link_name(name: &str) -> bool {
     name.strip_prefix(LINK_PREFIX).is_some_and(|digits| {
-        digits.len() == 12
+        digits.len() == 8
             && digits
                 .bytes()
                 .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
@@ -60,6 +60,8 @@ pub(crate) fn mac(address: Ipv4Addr) -> [u8; 6] {
 
 #[cfg(test)]
 mod tests {
+    use state::ContainerId;
+
     use super::*;
     use crate::drivers::bridge::tests::network;
 
@@ -70,7 +72,7 @@ mod tests {
             ports: Vec::new(),
         };
         let planned = attachment(&network(), Ipv4Addr::new(10, 87, 3, 4), &request);
-        assert_eq!(planned.host_interface, "whabababababab");
+        assert_eq!(planned.host_interface, "wh0a570304");
         assert_eq!(planned.mac_text(), "02:42:0a:57:03:04");
         assert_eq!(planned.ipv4_gateway, Ipv4Addr::new(10, 87, 0, 1));
         let ipv6 = planned.ipv6.unwrap();
@@ -80,9 +82,8 @@ mod tests {
 
     #[test]
     fn our_links_are_known_by_their_names() {
-        assert!(is_link_name("whabababababab"));
-        assert!(link_name(&ContainerId::from_bytes([7; 32])).len() <= 15);
-        for other in ["wharf0", "wharf-12345678", "eth0", "whABABABABABAB", "wh"] {
+        assert!(is_link_name(&link_name(Ipv4Addr::new(10, 87, 0, 2))));
+        for other in ["wharf0", "wharf-12345678", "eth0", "whABABABAB", "wh"] {
             assert!(!is_link_name(other), "{other}");
         }
     }

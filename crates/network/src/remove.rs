@@ -10,17 +10,31 @@ use crate::apply::{Host, remove_bridge};
 use crate::firewall::nftables::Change;
 use crate::{DEFAULT_NETWORK, Networks, plan};
 
+/// What becomes of the wire of a container that is detached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wire {
+    /// It carries nothing any more and goes when the namespace goes.
+    Cut,
+    /// It is gone on return, which takes ten milliseconds and more: the kernel
+    /// waits until no processor can still be using it.
+    Delete,
+}
+
 impl Networks {
-    /// Undoes [`Networks::attach`]: published ports, link and address. Fine
+    /// Undoes [`Networks::attach`]: published ports, wire and address. Fine
     /// for a container that is not attached, or whose namespace is gone.
+    ///
+    /// The wire is dead on return; the kernel deletes it together with the
+    /// namespace, which is the last to hold it. If that stays, the next
+    /// container with this address or [`Networks::repair`] deletes it.
     pub fn detach(&self, container: &ContainerId) -> Result<()> {
-        self.detach_now(container).context(|| {
+        self.take_off(container, Wire::Cut).context(|| {
             let container = container.short();
             format!("detach container {container} from network {DEFAULT_NETWORK}")
         })
     }
 
-    fn detach_now(&self, container: &ContainerId) -> Result<()> {
+    pub(crate) fn take_off(&self, container: &ContainerId, wire: Wire) -> Result<()> {
         let Some(mut host) = self.open_shared()? else {
             return Ok(());
         };
@@ -29,7 +43,11 @@ impl Networks {
         };
         let elements = host.elements(address, &lease);
         let change = host.firewall.remove(&elements)?;
-        host.delete_link(&plan::link_name(container))?;
+        let name = plan::link_name(address);
+        match wire {
+            Wire::Cut => host.cut_link(&name)?,
+            Wire::Delete => host.delete_link(&name)?,
+        }
         // Last: without it nobody would find the rest.
         host.leases.release(address)?;
         if change == Change::OutOfStep {
@@ -60,10 +78,10 @@ impl Networks {
         for (address, lease) in host.leases.list()? {
             match lease {
                 Some(lease) if is_alive(&lease.container) => {
-                    links.insert(plan::link_name(&lease.container));
+                    links.insert(plan::link_name(address));
                 }
-                Some(lease) => {
-                    let name = plan::link_name(&lease.container);
+                Some(_) => {
+                    let name = plan::link_name(address);
                     // The lease stays if its link does.
                     if errors.keep(host.delete_link(&name)).is_some() {
                         errors.keep(host.leases.release(address));

@@ -133,7 +133,7 @@ impl BridgeNetwork {
                     "make bridge",
                     route::new_bridge(&self.bridge, mac, self.mtu),
                 )
-                .tolerating(rustix::io::Errno::EXIST),
+                .tolerating(&[rustix::io::Errno::EXIST]),
             ],
         )?;
         forwarding::enable_ipv4()?;
@@ -150,7 +150,7 @@ impl BridgeNetwork {
         let index = self.index(socket)?;
         for message in self.addresses(index) {
             let step = Step::new("give an address to bridge", message);
-            steps.push(step.tolerating(rustix::io::Errno::EXIST));
+            steps.push(step.tolerating(&[rustix::io::Errno::EXIST]));
         }
         steps.push(Step::new("start bridge", route::set_up(link)));
         perform(socket, &self.bridge, steps)?;

@@ -8,11 +8,14 @@ use sys::netlink::{Protocol, Socket};
 use sys::{Context as _, Error, ErrorKind, Result};
 
 use super::rules::MAPS;
+use crate::apply::is;
 
-/// The packet filter of the namespace it was opened in.
+/// The packet filter of the namespace it is used in.
 #[derive(Debug)]
 pub(crate) struct Firewall {
-    socket: Socket,
+    /// Opened when it is needed: closing it waits (ten milliseconds) for the
+    /// kernel to free what anybody deleted from its tables just before.
+    socket: Option<Socket>,
     table: Table,
 }
 
@@ -27,11 +30,11 @@ pub(crate) enum Change {
 }
 
 impl Firewall {
-    pub(crate) fn open(table: Table) -> Result<Self> {
-        Ok(Self {
-            socket: Socket::open(Protocol::Netfilter)?,
+    pub(crate) fn new(table: Table) -> Self {
+        Self {
+            socket: None,
             table,
-        })
+        }
     }
 
     /// Whether the table is there and of this version.
@@ -46,9 +49,9 @@ impl Firewall {
         if !self.is_current()? {
             return Ok(false);
         }
-        for chain in &self.table.chains {
+        for chain in self.table.chains.clone() {
             let request = nftables::get_chain(&self.table.name, chain.name);
-            let count = match self.socket.request(request) {
+            let count = match self.socket()?.request(request) {
                 Ok(replies) => replies
                     .first()
                     .map(nftables::parse_rule_count)
@@ -72,8 +75,9 @@ impl Firewall {
         }
         messages.extend(self.table.create());
         messages.extend(nftables::add_elements(&self.table.name, elements));
-        self.socket
-            .transaction(messages)
+        self.socket()
+            .map_err(|error| (None, error))
+            .and_then(|socket| socket.transaction(messages))
             .map_err(|(_, error)| refused(error))
             .context(|| format!("make firewall table {}", self.table.name))
     }
@@ -95,7 +99,7 @@ impl Firewall {
     /// Deletes the table, if it is there.
     pub(crate) fn delete(&mut self) -> Result<()> {
         let messages = vec![nftables::delete_table(&self.table.name)];
-        match self.socket.transaction(messages) {
+        match self.socket()?.transaction(messages) {
             Err((_, error)) if !is(&error, Errno::NOENT) => {
                 Err(refused(error).wrap(format!("delete firewall table {}", self.table.name)))
             }
@@ -108,7 +112,7 @@ impl Firewall {
         let mut elements = BTreeSet::new();
         for map in MAPS {
             let request = nftables::list_elements(&self.table.name, map);
-            let replies = match self.socket.dump(&request) {
+            let replies = match self.socket()?.dump(&request) {
                 Ok(replies) => replies,
                 Err(error) if is(&error, Errno::NOENT) => continue,
                 Err(error) => return Err(error.wrap("list published ports")),
@@ -124,7 +128,7 @@ impl Firewall {
         if messages.is_empty() {
             return Ok(Change::Done);
         }
-        match self.socket.transaction(messages) {
+        match self.socket()?.transaction(messages) {
             Ok(()) => Ok(Change::Done),
             Err((_, error))
                 if [Errno::NOENT, Errno::BUSY, Errno::EXIST]
@@ -137,9 +141,17 @@ impl Firewall {
         }
     }
 
+    fn socket(&mut self) -> Result<&mut Socket> {
+        let opened = match self.socket.take() {
+            Some(socket) => socket,
+            None => Socket::open(Protocol::Netfilter)?,
+        };
+        Ok(self.socket.insert(opened))
+    }
+
     fn state(&mut self) -> Result<Option<TableState>> {
         let request = nftables::get_table(&self.table.name);
-        match self.socket.request(request) {
+        match self.socket()?.request(request) {
             Ok(replies) => replies.first().map(TableState::parse).transpose(),
             Err(error) if is(&error, Errno::NOENT) => Ok(None),
             Err(error) => Err(refused(error).wrap("look at the firewall")),
@@ -155,8 +167,4 @@ fn refused(error: Error) -> Error {
         );
     }
     error
-}
-
-fn is(error: &Error, errno: Errno) -> bool {
-    error.errno() == Some(errno.raw_os_error())
 }

@@ -178,6 +178,20 @@ impl World {
         })
     }
 
+    /// Waits until the kernel has deleted the links of namespaces that are
+    /// gone, and returns those that remain.
+    pub fn links_at_last(&self, count: usize) -> BTreeSet<String> {
+        let mut links = self.container_links();
+        for _ in 0..200 {
+            if links.len() <= count {
+                break;
+            }
+            thread::sleep(Duration::from_millis(50));
+            links = self.container_links();
+        }
+        links
+    }
+
     /// Links on the host that belong to containers.
     pub fn container_links(&self) -> BTreeSet<String> {
         self.on_host(|| {

@@ -15,6 +15,9 @@ const INFO_KIND: u16 = 1;
 const INFO_DATA: u16 = 2;
 const INFO_PORT_KIND: u16 = 4;
 const INFO_PORT_DATA: u16 = 5;
+/// `IFLA_BRPORT_STATE` and its value `BR_STATE_DISABLED`.
+const PORT_STATE: u16 = 1;
+const PORT_DISABLED: u8 = 0;
 /// `IFLA_BRPORT_MODE`: packets may leave by the port they came by.
 const PORT_HAIRPIN: u16 = 4;
 /// `VETH_INFO_PEER`.
@@ -32,6 +35,8 @@ const SKIP_STATS: u32 = 8;
 /// `AF_INET` and `AF_INET6` in the one byte messages have for it.
 const INET: u8 = 2;
 const INET6: u8 = 10;
+/// `AF_BRIDGE`.
+const BRIDGE_FAMILY: u8 = 7;
 /// `IFA_F_NODAD`.
 const NO_DUPLICATE_DETECTION: u8 = 2;
 
@@ -151,6 +156,20 @@ pub fn prepare_port(link: &str) -> Message {
     message
 }
 
+/// Lets nothing pass the port of a bridge with this index any more, in either
+/// direction. Unlike deleting the link this does not wait for other
+/// processors.
+pub fn disable_port(index: u32) -> Message {
+    let mut fixed = link_header(index, 0, 0);
+    fixed[0] = BRIDGE_FAMILY;
+    // Changed as a link, the port would be looked at and enabled again.
+    let mut message = Message::new(libc::RTM_SETLINK, 0, &fixed);
+    message.nest(libc::IFLA_PROTINFO, |port| {
+        port.put_u8(PORT_STATE, PORT_DISABLED);
+    });
+    message
+}
+
 /// Makes a link a port of a bridge; 0 takes it out.
 pub fn set_master(link: LinkName<'_>, master: u32) -> Message {
     let mut message = change(link, 0, 0);
@@ -177,7 +196,9 @@ pub fn delete_link(link: LinkName<'_>) -> Message {
     named(libc::RTM_DELLINK, link)
 }
 
-/// Asks for one link; [`Link::parse`] reads the answer.
+/// Asks for one link; [`Link::parse`] reads the answer. The kernel (6.8)
+/// first lets the link notice that its other end came up, which it would do
+/// at some later moment: before that it drops what it is to send.
 pub fn get_link(link: LinkName<'_>) -> Message {
     let mut message = named(libc::RTM_GETLINK, link);
     message.put_u32(EXT_MASK, SKIP_STATS);
