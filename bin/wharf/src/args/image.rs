@@ -1,0 +1,83 @@
+//! Verbs about images and registries.
+
+use clap::Command;
+
+use super::{
+    flag, format_option, inspect_format, operand, operands, shape, short_flag, short_list,
+    short_value, value,
+};
+
+pub(crate) fn images(command: Command) -> Command {
+    shape(command, "[OPTIONS] [REPOSITORY[:TAG]]")
+        .arg(short_flag('a', "all", "Show all images"))
+        .arg(flag("digests", "Show digests"))
+        .arg(short_list('f', "filter", "KEY=VALUE", "Show some only, as dangling=true"))
+        .arg(format_option())
+        .arg(flag("no-trunc", "Do not shorten"))
+        .arg(short_flag('q', "quiet", "Only ids"))
+        .arg(operand("NAME").required(false))
+}
+
+pub(crate) fn import(command: Command) -> Command {
+    shape(command, "[OPTIONS] FILE|- [REPOSITORY[:TAG]]")
+        .arg(short_list('c', "change", "INSTRUCTION", "Apply a Dockerfile instruction"))
+        .arg(short_value('m', "message", "TEXT", "What it is"))
+        .arg(value("platform", "OS/ARCH", "Platform of the image"))
+        .arg(operand("FILE"))
+        .arg(operand("NAME").required(false))
+}
+
+pub(crate) fn inspect(command: Command) -> Command {
+    shape(command, "[OPTIONS] IMAGE [IMAGE...]")
+        .arg(inspect_format())
+        .arg(operands("NAME"))
+}
+
+pub(crate) fn load(command: Command) -> Command {
+    shape(command, "[OPTIONS]")
+        .arg(short_value('i', "input", "FILE", "Read from a file instead of stdin"))
+        .arg(short_flag('q', "quiet", "No progress"))
+}
+
+pub(crate) fn login(command: Command) -> Command {
+    shape(command, "[OPTIONS] [SERVER]")
+        .arg(short_value('p', "password", "PASSWORD", "Password (others can see it: better --password-stdin)"))
+        .arg(flag("password-stdin", "Read the password from stdin"))
+        .arg(short_value('u', "username", "NAME", "User name"))
+        .arg(operand("SERVER").required(false))
+}
+
+pub(crate) fn logout(command: Command) -> Command {
+    shape(command, "[SERVER]").arg(operand("SERVER").required(false))
+}
+
+pub(crate) fn pull(command: Command) -> Command {
+    shape(command, "[OPTIONS] NAME[:TAG|@DIGEST]")
+        .arg(value("platform", "OS/ARCH", "Platform of the image"))
+        .arg(short_flag('q', "quiet", "Print the image's name only"))
+        .arg(operand("NAME"))
+}
+
+pub(crate) fn push(command: Command) -> Command {
+    shape(command, "[OPTIONS] NAME[:TAG]")
+        .arg(short_flag('q', "quiet", "Print the image's name only"))
+        .arg(operand("NAME"))
+}
+
+pub(crate) fn rmi(command: Command) -> Command {
+    shape(command, "[OPTIONS] IMAGE [IMAGE...]")
+        .arg(short_flag('f', "force", "Also if stopped containers use it; fine if there is none"))
+        .arg(operands("IMAGE"))
+}
+
+pub(crate) fn save(command: Command) -> Command {
+    shape(command, "[OPTIONS] IMAGE [IMAGE...]")
+        .arg(short_value('o', "output", "FILE", "Write to a file instead of stdout"))
+        .arg(operands("IMAGE"))
+}
+
+pub(crate) fn tag(command: Command) -> Command {
+    shape(command, "SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]")
+        .arg(operand("SOURCE_IMAGE"))
+        .arg(operand("TARGET_IMAGE"))
+}

@@ -1,0 +1,375 @@
+//! `run` and `create`: arguments, and the request that they make.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use engine::parse::{self, SecurityOption};
+use engine::{
+    ConfinementRequest, ProcessRequest, PullPolicy, RunRequest, SeccompRequest, StopRequest,
+};
+use spec::image::Platform;
+use state::{LogConfig, LogDriver, ResourceLimits, RestartPolicy, StdinMode};
+use sys::{Context as _, Error, ErrorKind, Result};
+
+use super::{
+    Given, flag, list, shape, short_flag, short_list, short_value, value, words,
+};
+use crate::environment;
+
+const RUN_EXAMPLES: &str = "
+Examples:
+  wharf run -it --rm debian bash                  a shell that leaves nothing behind
+  wharf run -d --name web -p 8080:80 nginx        a server, reachable at port 8080
+  wharf run --rm -v \"$PWD\":/work -w /work gcc make
+  wharf run -e POSTGRES_PASSWORD -m 512m postgres    the variable's value comes from here
+";
+
+/// `wharf run`.
+pub(crate) fn run(command: Command) -> Command {
+    let command = shape(command, "[OPTIONS] IMAGE [COMMAND] [ARG...]")
+        .after_help(RUN_EXAMPLES)
+        .arg(short_flag('d', "detach", "Run in the background and print the container's id"))
+        .arg(value(
+            "detach-keys",
+            "KEYS",
+            "Keys that leave it running (default ctrl-p,ctrl-q)",
+        ))
+        .arg(flag("sig-proxy", "Pass signals on to the container (default true)"));
+    shared(command)
+}
+
+/// `wharf create`.
+pub(crate) fn create(command: Command) -> Command {
+    shared(shape(command, "[OPTIONS] IMAGE [COMMAND] [ARG...]"))
+}
+
+fn shared(command: Command) -> Command {
+    command
+        // -h is the host name.
+        .disable_help_flag(true)
+        .arg(
+            Arg::new("help")
+                .long("help")
+                .action(ArgAction::Help)
+                .help("Print this help"),
+        )
+        .args(process_arguments())
+        .args(resource_arguments())
+        .args(outside_arguments())
+        .arg(words("IMAGE", 1))
+}
+
+/// What runs, and as whom.
+fn process_arguments() -> [Arg; 22] {
+    [
+        list("annotation", "KEY=VALUE", "Add an annotation for the OCI runtime"),
+        short_list('a', "attach", "STREAM", "Attach to stdin, stdout or stderr only"),
+        list("cap-add", "CAP", "Add a Linux capability"),
+        list("cap-drop", "CAP", "Drop a Linux capability"),
+        value("cidfile", "FILE", "Write the container's id to a new file"),
+        value("entrypoint", "COMMAND", "Replace the image's entrypoint"),
+        short_list('e', "env", "NAME[=VALUE]", "Set a variable; NAME alone takes ours"),
+        list("env-file", "FILE", "Read variables from a file"),
+        list("group-add", "GROUP", "Add a supplementary group"),
+        flag("init", "Run a small init that forwards signals and reaps processes"),
+        short_flag('i', "interactive", "Keep stdin open"),
+        short_list('l', "label", "KEY[=VALUE]", "Set a label"),
+        list("label-file", "FILE", "Read labels from a file"),
+        value("name", "NAME", "Name of the container"),
+        value("platform", "OS/ARCH", "Platform of the image"),
+        flag("privileged", "Give the container every privilege"),
+        value("pull", "WHEN", "Pull the image: always, missing or never (default missing)"),
+        short_flag('q', "quiet", "Say nothing while pulling"),
+        flag("rm", "Remove the container when it exits"),
+        short_flag('t', "tty", "Give it a terminal"),
+        short_value('u', "user", "USER[:GROUP]", "User by name or number"),
+        short_value('w', "workdir", "DIR", "Working directory"),
+    ]
+}
+
+/// How much of the machine it may use.
+fn resource_arguments() -> [Arg; 15] {
+    [
+        value("cpu-period", "USEC", "CPU period in microseconds"),
+        value("cpu-quota", "USEC", "CPU time per period in microseconds"),
+        short_value('c', "cpu-shares", "WEIGHT", "CPU weight (1024 is normal)"),
+        value("cpus", "NUMBER", "Number of CPUs, as 1.5"),
+        value("cpuset-cpus", "LIST", "CPUs to run on (0-3, 0,1)"),
+        value("cpuset-mems", "LIST", "Memory nodes to use"),
+        short_value('m', "memory", "SIZE", "Memory limit (b, k, m, g)"),
+        value("memory-reservation", "SIZE", "Memory that is kept longest under pressure"),
+        value("memory-swap", "SIZE", "Memory and swap together, -1 for no limit"),
+        value("oom-score-adj", "NUMBER", "Preference of the out-of-memory killer (-1000 to 1000)"),
+        value("pids-limit", "NUMBER", "Most processes at a time, -1 for no limit"),
+        value("shm-size", "SIZE", "Size of /dev/shm"),
+        list("sysctl", "KEY=VALUE", "Set a kernel parameter of its namespaces"),
+        list("ulimit", "NAME=SOFT[:HARD]", "Set a resource limit"),
+        value("restart", "POLICY", "no, always, unless-stopped, on-failure[:MAX]"),
+    ]
+}
+
+/// What it has to do with the outside.
+fn outside_arguments() -> [Arg; 20] {
+    [
+        list("add-host", "HOST:IP", "Add a line to /etc/hosts"),
+        list("device", "HOST[:CONTAINER[:rwm]]", "Add a device of the host"),
+        value("domainname", "NAME", "NIS domain name"),
+        list("expose", "PORT", "Say that a port is used"),
+        short_value('h', "hostname", "NAME", "Host name"),
+        value("log-driver", "DRIVER", "json-file or none"),
+        list("log-opt", "KEY=VALUE", "max-size=SIZE or max-file=COUNT"),
+        list("mount", "MOUNT", "type=bind|volume|tmpfs,source=…,target=…[,readonly]"),
+        value("network", "MODE", "bridge, none, host or container:NAME").alias("net"),
+        short_list('p', "publish", "[[IP:]PORT:]PORT[/udp]", "Publish a port on the host"),
+        short_flag('P', "publish-all", "Publish all exposed ports"),
+        flag("read-only", "Mount the root file system read-only"),
+        list("security-opt", "OPTION", "seccomp=FILE|unconfined, no-new-privileges"),
+        value("stop-signal", "SIGNAL", "Signal that stops it"),
+        value("stop-timeout", "SECONDS", "Time between stop signal and SIGKILL"),
+        list("tmpfs", "DIR[:OPTIONS]", "Mount a tmpfs"),
+        short_list('v', "volume", "[SOURCE:]DIR[:ro]", "Mount a directory of the host or a volume"),
+        // What Docker's users write and what is the only way here.
+        value("ipc", "MODE", "private").hide(true),
+        value("cgroupns", "MODE", "private").hide(true),
+        value("runtime", "NAME", "wharf-runtime").hide(true),
+    ]
+}
+
+/// Turns arguments into a request; reads the files that they name.
+pub(crate) fn request(given: &ArgMatches) -> Result<RunRequest> {
+    only(given, "ipc", &["private", "shareable", ""])?;
+    only(given, "cgroupns", &["private", ""])?;
+    only(given, "runtime", &["wharf-runtime", ""])?;
+    let mut words = given.texts("IMAGE").into_iter().map(str::to_owned);
+    let image = words.next().unwrap_or_default();
+    if image.is_empty() {
+        return Err(invalid("the image has no name"));
+    }
+    let restart = given.text("restart").map(parse::restart).transpose()?;
+    let restart = restart.unwrap_or_default();
+    let auto_remove = given.on("rm");
+    if auto_remove && restart != RestartPolicy::No {
+        return Err(invalid("--restart and --rm exclude each other"));
+    }
+    Ok(RunRequest {
+        image,
+        name: parsed(given, "name")?,
+        pull: parsed(given, "pull")?.unwrap_or(PullPolicy::Missing),
+        platform: platform(given)?,
+        process: process(given, words.collect())?,
+        hostname: given.text("hostname").map(str::to_owned),
+        domainname: given.text("domainname").unwrap_or_default().to_owned(),
+        mounts: mounts(given)?,
+        devices: each(given, "device", parse::device)?,
+        network: parsed(given, "network")?.unwrap_or_default(),
+        ports: each(given, "publish", str::parse)?,
+        exposed: each(given, "expose", parse::expose)?,
+        publish_all: given.on("publish-all"),
+        extra_hosts: each(given, "add-host", parse::extra_host)?,
+        resources: resources(given)?,
+        confinement: confinement(given)?,
+        stop: StopRequest {
+            signal: given.text("stop-signal").map(parse::signal).transpose()?,
+            timeout: given.text("stop-timeout").map(parse::seconds).transpose()?,
+        },
+        restart,
+        log: log(given)?,
+        labels: labels(given)?,
+        annotations: each(given, "annotation", parse::label)?.into_iter().collect(),
+        auto_remove,
+    })
+}
+
+/// `--platform`.
+pub(crate) fn platform(given: &ArgMatches) -> Result<Option<Platform>> {
+    given
+        .text("platform")
+        .filter(|text| !text.is_empty())
+        .map(|text| {
+            text.parse::<Platform>()
+                .map_err(|error| invalid(&error.to_string()))
+        })
+        .transpose()
+}
+
+/// `-e` and `--env-file`, as `run` and `exec` have them.
+pub(crate) fn environment_of(given: &ArgMatches) -> Result<Vec<String>> {
+    let mut env = Vec::new();
+    for path in given.texts("env-file") {
+        let content = read(path)?;
+        env.extend(parse::env_file(&content, &environment::lookup).context(|| path.to_owned())?);
+    }
+    for text in given.texts("env") {
+        env.extend(parse::env(text, &environment::lookup)?);
+    }
+    Ok(env)
+}
+
+fn process(given: &ArgMatches, command: Vec<String>) -> Result<ProcessRequest> {
+    let detached = given.try_contains_id("detach").is_ok() && given.on("detach");
+    let stdin = match (given.on("interactive"), detached) {
+        (false, _) => StdinMode::Closed,
+        (true, false) => StdinMode::Once,
+        (true, true) => StdinMode::Open,
+    };
+    Ok(ProcessRequest {
+        entrypoint: given.text("entrypoint").map(|text| match text {
+            "" => Vec::new(),
+            program => vec![program.to_owned()],
+        }),
+        command,
+        env: environment_of(given)?,
+        workdir: given.text("workdir").map(str::to_owned),
+        user: given.text("user").map(str::to_owned),
+        groups: each(given, "group-add", |group| Ok(group.to_owned()))?,
+        tty: given.on("tty"),
+        stdin,
+        init: given.on("init"),
+    })
+}
+
+fn mounts(given: &ArgMatches) -> Result<Vec<state::MountRequest>> {
+    let base = std::env::current_dir().unwrap_or_else(|_| Path::new("/").to_owned());
+    let mut mounts = each(given, "volume", |text| parse::volume(text, &base))?;
+    mounts.extend(each(given, "mount", parse::mount)?);
+    mounts.extend(each(given, "tmpfs", parse::tmpfs)?);
+    Ok(mounts)
+}
+
+fn resources(given: &ArgMatches) -> Result<ResourceLimits> {
+    let bytes = |name| given.text(name).map(parse::bytes).transpose();
+    // Docker takes zero for "no limit".
+    let limit = |name| bytes(name).map(|limit| limit.filter(|limit| *limit != 0));
+    Ok(ResourceLimits {
+        memory: limit("memory")?,
+        memory_reservation: limit("memory-reservation")?,
+        memory_swap: given
+            .text("memory-swap")
+            .map(parse::swap)
+            .transpose()?
+            .filter(|swap| *swap != 0),
+        nano_cpus: given
+            .text("cpus")
+            .map(parse::cpus)
+            .transpose()?
+            .filter(|cpus| *cpus != 0),
+        cpu_shares: number(given, "cpu-shares")?.filter(|shares| *shares != 0),
+        cpu_period: number(given, "cpu-period")?.filter(|period| *period != 0),
+        cpu_quota: number(given, "cpu-quota")?.filter(|quota| *quota != 0),
+        cpuset_cpus: given.text("cpuset-cpus").map(str::to_owned),
+        cpuset_mems: given.text("cpuset-mems").map(str::to_owned),
+        pids: number(given, "pids-limit")?.filter(|pids| *pids != 0),
+        oom_score_adj: number(given, "oom-score-adj")?,
+        ulimits: each(given, "ulimit", parse::ulimit)?,
+        shm_size: limit("shm-size")?,
+        sysctls: each(given, "sysctl", parse::sysctl)?.into_iter().collect(),
+    })
+}
+
+fn confinement(given: &ArgMatches) -> Result<ConfinementRequest> {
+    let owned = |name| each(given, name, |text| Ok(text.to_owned()));
+    let mut confinement = ConfinementRequest {
+        privileged: given.on("privileged"),
+        cap_add: owned("cap-add")?,
+        cap_drop: owned("cap-drop")?,
+        read_only_root: given.on("read-only"),
+        ..ConfinementRequest::default()
+    };
+    for text in given.texts("security-opt") {
+        match parse::security_option(text)? {
+            SecurityOption::NoNewPrivileges(on) => confinement.no_new_privileges = on,
+            SecurityOption::SeccompUnconfined => confinement.seccomp = SeccompRequest::Unconfined,
+            SecurityOption::SeccompBuiltin => confinement.seccomp = SeccompRequest::Builtin,
+            SecurityOption::SeccompFile(path) => {
+                let named = || format!("seccomp profile {}", path.display());
+                let content = std::fs::read(&path).context(named)?;
+                let profile = parse::seccomp_profile(&content).context(named)?;
+                confinement.seccomp = SeccompRequest::Custom(Box::new(profile));
+            }
+            SecurityOption::Ignored => {}
+        }
+    }
+    Ok(confinement)
+}
+
+fn log(given: &ArgMatches) -> Result<Option<LogConfig>> {
+    if given.text("log-driver").is_none() && given.texts("log-opt").is_empty() {
+        return Ok(None);
+    }
+    let mut log = LogConfig::default();
+    match given.text("log-driver").unwrap_or("json-file") {
+        "json-file" | "" => log.driver = LogDriver::JsonFile,
+        "none" => log.driver = LogDriver::None,
+        other => {
+            let why = format!("there is no log driver {other:?}: use json-file or none");
+            return Err(invalid(&why));
+        }
+    }
+    for option in given.texts("log-opt") {
+        match option.split_once('=') {
+            Some(("max-size", size)) => log.max_size = parse::bytes(size)?,
+            Some(("max-file", count)) => {
+                log.max_files = count
+                    .parse()
+                    .ok()
+                    .filter(|count| *count > 0)
+                    .ok_or_else(|| invalid("max-file of --log-opt is a number from 1"))?;
+            }
+            _ => {
+                let why = format!("there is no log option {option:?}: use max-size=SIZE or max-file=COUNT");
+                return Err(invalid(&why));
+            }
+        }
+    }
+    Ok(Some(log))
+}
+
+fn labels(given: &ArgMatches) -> Result<BTreeMap<String, String>> {
+    let mut labels = BTreeMap::new();
+    for path in given.texts("label-file") {
+        let content = read(path)?;
+        for line in content.lines().map(str::trim) {
+            if !line.is_empty() && !line.starts_with('#') {
+                labels.extend([parse::label(line).context(|| path.to_owned())?]);
+            }
+        }
+    }
+    labels.extend(each(given, "label", parse::label)?);
+    Ok(labels)
+}
+
+fn read(path: &str) -> Result<String> {
+    std::fs::read_to_string(path).context(|| format!("read {path}"))
+}
+
+fn each<T>(given: &ArgMatches, name: &str, parse: impl Fn(&str) -> Result<T>) -> Result<Vec<T>> {
+    given.texts(name).into_iter().map(parse).collect()
+}
+
+fn parsed<T: std::str::FromStr<Err = Error>>(given: &ArgMatches, name: &str) -> Result<Option<T>> {
+    given.text(name).map(str::parse).transpose()
+}
+
+fn number<T: std::str::FromStr>(given: &ArgMatches, name: &str) -> Result<Option<T>> {
+    let read = |text: &str| {
+        text.parse()
+            .map_err(|_| invalid(&format!("--{name} takes a whole number, not {text:?}")))
+    };
+    given.text(name).map(read).transpose()
+}
+
+/// Refuses other values of an option that exists for Docker's users.
+fn only(given: &ArgMatches, name: &str, values: &[&str]) -> Result<()> {
+    match given.text(name) {
+        Some(value) if !values.contains(&value) => Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("--{name} {value} is not supported: leave it out"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn invalid(why: &str) -> Error {
+    Error::new(ErrorKind::InvalidInput, why)
+}
