@@ -1,0 +1,255 @@
+//! One file per verb: arguments → engine → output.
+//!
+//! Start reading at [`VERBS`].
+
+mod attach;
+mod attached;
+mod cleanup;
+mod commit;
+mod completion;
+mod create;
+mod diff;
+mod each;
+mod exec;
+mod images;
+mod import;
+mod info;
+mod inspect;
+mod kill;
+mod load;
+mod login;
+mod logout;
+mod logs;
+mod man;
+mod oci;
+mod ps;
+mod pull;
+mod push;
+mod repair;
+mod rm;
+mod rmi;
+mod run;
+mod save;
+mod start;
+mod stop;
+mod tag;
+mod version;
+mod wait;
+
+use std::ffi::OsString;
+
+use clap::{ArgMatches, Command};
+use engine::Engine;
+use sys::Result;
+
+use crate::args::root::Global;
+use crate::args::{container, image, run as run_args, system};
+use crate::environment;
+use crate::errors::Codes;
+use crate::timings::Timings;
+
+/// One verb: how it is written and what it does.
+pub(crate) struct Verb {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    pub(crate) define: fn(Command) -> Command,
+    /// Gives the exit code.
+    pub(crate) run: fn(&Call<'_>) -> Result<u8>,
+    pub(crate) codes: Codes,
+    /// Shown first in the help.
+    pub(crate) common: bool,
+    pub(crate) hidden: bool,
+}
+
+/// A noun whose verbs can be written after it: `wharf image ls`.
+pub(crate) struct Noun {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    pub(crate) hidden: bool,
+    /// Name, other names, verb.
+    pub(crate) verbs: &'static [(&'static str, &'static [&'static str], Verb)],
+}
+
+/// A verb that was called.
+pub(crate) struct Call<'a> {
+    pub(crate) global: Global,
+    pub(crate) given: &'a ArgMatches,
+    pub(crate) timings: Timings,
+}
+
+impl Call<'_> {
+    pub(crate) fn engine(&self) -> Result<Engine> {
+        let engine = environment::engine(&self.global)?;
+        self.timings.done("open the store");
+        Ok(engine)
+    }
+}
+
+/// Exit code of what went well.
+pub(crate) const DONE: u8 = 0;
+/// Exit code when some of several acts failed, each told already.
+pub(crate) const FAILED: u8 = 1;
+
+macro_rules! verb {
+    ($name:literal, $about:literal, $define:path, $run:path $(, $key:ident: $value:expr)*) => {{
+        #[allow(unused_mut)]
+        let mut verb = Verb {
+            name: $name,
+            about: $about,
+            define: $define,
+            run: $run,
+            codes: Codes::Plain,
+            common: false,
+            hidden: false,
+        };
+        $(verb.$key = $value;)*
+        verb
+    }};
+}
+
+const ATTACH: Verb = verb!("attach", "Take part in a running container", container::attach, attach::run);
+const COMMIT: Verb = verb!("commit", "Make an image of a container's changes", container::commit, commit::run);
+const CREATE: Verb = verb!("create", "Create a container", run_args::create, create::run, codes: Codes::Container);
+const DIFF: Verb = verb!("diff", "Show what a container changed in its files", container::diff, diff::run);
+const EXEC: Verb = verb!("exec", "Execute a command in a running container", container::exec, exec::run, codes: Codes::Container, common: true);
+const IMAGES: Verb = verb!("images", "List images", image::images, images::run, common: true);
+const IMPORT: Verb = verb!("import", "Make an image of a tar archive of files", image::import, import::run);
+const INFO: Verb = verb!("info", "Show what there is on this host", system::info, info::run, common: true);
+const INSPECT: Verb = verb!("inspect", "Show everything about containers and images", container::inspect, inspect::run);
+const KILL: Verb = verb!("kill", "Send a signal to running containers", container::kill, kill::run);
+const LOAD: Verb = verb!("load", "Load images from an archive", image::load, load::run);
+const LOGIN: Verb = verb!("login", "Log in to a registry", image::login, login::run, common: true);
+const LOGOUT: Verb = verb!("logout", "Log out from a registry", image::logout, logout::run, common: true);
+const LOGS: Verb = verb!("logs", "Show what a container has printed", container::logs, logs::run);
+const PS: Verb = verb!("ps", "List containers", container::ps, ps::run, common: true);
+const PULL: Verb = verb!("pull", "Download an image from a registry", image::pull, pull::run, common: true);
+const PUSH: Verb = verb!("push", "Upload an image to a registry", image::push, push::run, common: true);
+const RM: Verb = verb!("rm", "Remove containers", container::rm, rm::run);
+const RMI: Verb = verb!("rmi", "Remove images", image::rmi, rmi::run);
+const RUN: Verb = verb!("run", "Create and run a new container from an image", run_args::run, run::run, codes: Codes::Container, common: true);
+const SAVE: Verb = verb!("save", "Save images to an archive", image::save, save::run);
+const START: Verb = verb!("start", "Start stopped containers", container::start, start::run);
+const STOP: Verb = verb!("stop", "Stop running containers", container::stop, stop::run);
+const TAG: Verb = verb!("tag", "Give an image one more name", image::tag, tag::run);
+const VERSION: Verb = verb!("version", "Show the version", system::version, version::run, common: true);
+const WAIT: Verb = verb!("wait", "Wait until containers stop, then print their exit codes", container::wait, wait::run);
+const COMPLETION: Verb = verb!("completion", "Print the completion script for a shell", system::completion, completion::run);
+const OCI: Verb = verb!("oci", "Use the OCI runtime (wharf-runtime)", system::oci, oci::run);
+
+/// Every verb that can be written alone, in the order of the help.
+pub(crate) const VERBS: &[Verb] = &[
+    RUN, EXEC, PS, PULL, PUSH, IMAGES, LOGIN, LOGOUT, VERSION, INFO, ATTACH, COMMIT, COMPLETION,
+    CREATE, DIFF, IMPORT, INSPECT, KILL, LOAD, LOGS, OCI, RM, RMI, SAVE, START, STOP, TAG, WAIT,
+];
+
+pub(crate) const NOUNS: &[Noun] = &[
+    Noun {
+        name: "container",
+        about: "Manage containers",
+        hidden: false,
+        verbs: &[
+            ("attach", &[], ATTACH),
+            ("commit", &[], COMMIT),
+            ("create", &[], CREATE),
+            ("diff", &[], DIFF),
+            ("exec", &[], EXEC),
+            (
+                "inspect",
+                &[],
+                verb!("inspect", "Show everything about containers", container::inspect_container, inspect::containers),
+            ),
+            ("kill", &[], KILL),
+            ("logs", &[], LOGS),
+            ("ls", &["ps", "list"], PS),
+            ("rm", &["remove"], RM),
+            ("run", &[], RUN),
+            ("start", &[], START),
+            ("stop", &[], STOP),
+            ("wait", &[], WAIT),
+        ],
+    },
+    Noun {
+        name: "image",
+        about: "Manage images",
+        hidden: false,
+        verbs: &[
+            ("import", &[], IMPORT),
+            (
+                "inspect",
+                &[],
+                verb!("inspect", "Show everything about images", image::inspect, inspect::images),
+            ),
+            ("load", &[], LOAD),
+            ("ls", &["list"], IMAGES),
+            ("pull", &[], PULL),
+            ("push", &[], PUSH),
+            ("rm", &["remove"], RMI),
+            ("save", &[], SAVE),
+            ("tag", &[], TAG),
+        ],
+    },
+    Noun {
+        name: "system",
+        about: "Manage Wharf",
+        hidden: false,
+        verbs: &[
+            ("info", &[], INFO),
+            (
+                "repair",
+                &[],
+                verb!("repair", "Look at everything and heal what crashes left", system::repair, repair::run),
+            ),
+        ],
+    },
+    Noun {
+        name: "internal",
+        about: "What Wharf's own programs call",
+        hidden: true,
+        verbs: &[
+            (
+                "cleanup",
+                &[],
+                verb!("cleanup", "Clean up after a container's end", system::cleanup, cleanup::run),
+            ),
+            (
+                "man",
+                &[],
+                verb!("man", "Write manual pages to a directory", system::man, man::run),
+            ),
+        ],
+    },
+];
+
+/// The verb that was called, and its arguments.
+pub(crate) fn called(given: &ArgMatches) -> Option<(&'static Verb, &ArgMatches)> {
+    let (name, given) = given.subcommand()?;
+    if let Some(verb) = VERBS.iter().find(|verb| verb.name == name) {
+        return Some((verb, given));
+    }
+    let noun = NOUNS.iter().find(|noun| noun.name == name)?;
+    let (name, given) = given.subcommand()?;
+    let (_, _, verb) = noun.verbs.iter().find(|(one, ..)| *one == name)?;
+    Some((verb, given))
+}
+
+/// The verb that was meant by words which could not be understood, with its
+/// name as written.
+pub(crate) fn mentioned(words: &[OsString]) -> Option<(String, &'static Verb)> {
+    let mut words = words.iter().skip(1).filter_map(|word| word.to_str());
+    let (noun, verb) = words.find_map(|word| {
+        let noun = NOUNS.iter().find(|noun| noun.name == word);
+        let verb = VERBS.iter().find(|verb| verb.name == word);
+        (noun.is_some() || verb.is_some()).then_some((noun, verb))
+    })?;
+    match (noun, verb) {
+        (None, verb) => verb.map(|verb| (verb.name.to_owned(), verb)),
+        (Some(noun), _) => {
+            let word = words.next()?;
+            let found = noun
+                .verbs
+                .iter()
+                .find(|(name, aliases, _)| *name == word || aliases.contains(&word));
+            found.map(|(name, _, verb)| (format!("{} {name}", noun.name), verb))
+        }
+    }
+}
