@@ -253,3 +253,10 @@ pub(crate) fn mentioned(words: &[OsString]) -> Option<(String, &'static Verb)> {
         }
     }
 }
+
+/// A name of an image as users write it.
+fn reference(text: &str) -> Result<spec::Reference> {
+    text.parse().map_err(|error: spec::ParseError| {
+        sys::Error::new(sys::ErrorKind::InvalidInput, error.to_string())
+    })
+}

@@ -1,59 +1,35 @@
 //! `wharf run`: create, start, take part, wait.
 
-use engine::AttachRequest;
+use engine::{AttachRequest, Engine, RemoveRequest, RunRequest};
 use state::{ContainerId, StdinMode};
-use sys::{Context as _, Error, ErrorKind, Result};
+use sys::{Error, ErrorKind, Result};
 
 use super::attached::{OnClosedPipe, detach_keys, take_part};
-use super::{Call, DONE, create};
+use super::create::{CidFile, create, short};
+use super::{Call, DONE};
 use crate::args::Given as _;
 use crate::args::run::request;
 use crate::output;
+use crate::terminal;
 use crate::terminal::session::{Manner, require_terminal};
 use crate::terminal::signals::Signals;
-use crate::terminal;
 
 pub(super) fn run(call: &Call<'_>) -> Result<u8> {
     let given = call.given;
     let request = request(given)?;
-    let streams = Streams::of(&given.texts("attach"))?;
     let detach = given.on("detach");
-    if detach && streams.is_some() {
-        return Err(Error::new(
-            ErrorKind::InvalidInput,
-            "-a and -d exclude each other",
-        ));
-    }
-    let streams = streams.unwrap_or(Streams {
-        stdin: request.process.stdin != StdinMode::Closed,
-        stdout: true,
-        stderr: true,
-    });
-    let manner = Manner {
-        stdin: streams.stdin,
-        stdout: streams.stdout,
-        stderr: streams.stderr,
-        tty: request.process.tty,
-        forward: given.on_or("sig-proxy", true),
-        keys: detach_keys(given)?,
-    };
-    if !detach {
-        require_terminal(&manner)?;
-    }
-    let mut cid_file = create::CidFile::claim(given.text("cidfile"))?;
+    let manner = manner(call, &request, detach)?;
+    let cid_file = CidFile::claim(given.text("cidfile"))?;
     let engine = call.engine()?;
     // From here on a signal is for the container.
     let signals = Signals::new()?;
-    let created = create::create(call, &engine, &request, &signals)?;
-    cid_file.write(&created.id)?;
-    let id = created.id.to_string();
+    let created = create(call, &engine, &request, &signals)?;
+    cid_file.keep(&created.id)?;
     call.timings.done("create");
+    let id = created.id.to_string();
+    let failed = |error| undo(&engine, &request, &created.id, error);
     if detach {
-        engine
-            .containers()
-            .start(&id)
-            .context(|| act(&request, &created.id))
-            .map_err(|error| clean(&engine, &id, error))?;
+        engine.containers().start(&id).map_err(failed)?;
         call.timings.done("start");
         output::print_line(&id)?;
         return Ok(DONE);
@@ -65,18 +41,62 @@ pub(super) fn run(call: &Call<'_>) -> Result<u8> {
     let session = engine
         .containers()
         .start_attached(&id, &attach)
-        .context(|| act(&request, &created.id))
-        .map_err(|error| clean(&engine, &id, error))?;
+        .map_err(failed)?;
     call.timings.done("start");
     let code = take_part(session, &manner, &signals, OnClosedPipe::Kill);
-    call.timings.done("run");
+    call.timings.done("run and clean up");
     code
 }
 
-/// `start web`.
-fn act(request: &engine::RunRequest, id: &ContainerId) -> String {
-    match &request.name {
-        Some(name) => format!("start {name}"),
-        None => format!("start {}", create::short(id)),
+fn manner(call: &Call<'_>, request: &RunRequest, detach: bool) -> Result<Manner> {
+    let given = call.given;
+    let named = given.texts("attach");
+    if detach && !named.is_empty() {
+        return Err(invalid("-a and -d exclude each other"));
     }
+    let streams: Vec<String> = named.iter().map(|name| name.to_lowercase()).collect();
+    let known = ["stdin", "stdout", "stderr"];
+    if let Some(other) = streams.iter().find(|name| !known.contains(&name.as_str())) {
+        return Err(invalid(&format!("-a takes stdin, stdout or stderr, not {other:?}")));
+    }
+    let all = streams.is_empty();
+    let has = |name: &str| streams.iter().any(|stream| stream == name);
+    let manner = Manner {
+        stdin: (all || has("stdin")) && request.process.stdin != StdinMode::Closed,
+        stdout: all || has("stdout"),
+        stderr: all || has("stderr"),
+        tty: request.process.tty,
+        forward: given.on_or("sig-proxy", true),
+        keys: detach_keys(given)?,
+    };
+    if !detach {
+        require_terminal(&manner)?;
+    }
+    Ok(manner)
+}
+
+/// What could not be started and was to leave nothing leaves nothing.
+fn undo(engine: &Engine, request: &RunRequest, id: &ContainerId, error: Error) -> Error {
+    let named = match &request.name {
+        Some(name) => format!("start {name}"),
+        None => format!("start {}", short(id)),
+    };
+    let error = error.wrap(named);
+    if !request.auto_remove {
+        return error;
+    }
+    let remove = RemoveRequest {
+        force: true,
+        volumes: true,
+    };
+    match engine.containers().remove(&id.to_string(), remove) {
+        Err(second) if second.kind() != ErrorKind::NotFound => {
+            error.wrap(format!("and its removal failed ({second})"))
+        }
+        _ => error,
+    }
+}
+
+fn invalid(why: &str) -> Error {
+    Error::new(ErrorKind::InvalidInput, why)
 }

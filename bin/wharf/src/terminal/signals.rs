@@ -59,18 +59,29 @@ impl Signals {
         }))
     }
 
-    /// Waits for one that asks to stop.
-    fn wait_for_end(&self) -> Result<()> {
+    /// Waits for one that asks to stop (true), or until the other end of the
+    /// pipe `end` closes.
+    fn wait_for_end(&self, end: &std::os::fd::OwnedFd) -> Result<bool> {
         loop {
-            let mut fds = [PollFd::new(&self.fd, PollFlags::IN)];
+            let mut fds = [
+                PollFd::new(&self.fd, PollFlags::IN),
+                PollFd::new(end, PollFlags::IN),
+            ];
             match rustix::event::poll(&mut fds, None) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(errno) => return Err(errno.into()),
             }
+            let over = !fds[1].revents().is_empty();
             while let Some(event) = self.next()? {
-                if let Event::Forward(Signal::INT | Signal::TERM | Signal::HUP | Signal::QUIT) = event {
-                    return Ok(());
+                let Event::Forward(signal) = event else {
+                    continue;
+                };
+                if matches!(signal, Signal::INT | Signal::TERM | Signal::HUP | Signal::QUIT) {
+                    return Ok(true);
                 }
+            }
+            if over {
+                return Ok(false);
             }
         }
     }
@@ -79,5 +90,31 @@ impl Signals {
 impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+/// A thread that waits for the wish to stop while another thread is busy.
+/// Dropping it ends the thread.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    /// The thread sees its other end close.
+    _alive: std::os::fd::OwnedFd,
+}
+
+impl Watch {
+    /// Calls `stop` when a signal asks for it. A watch that cannot be set up
+    /// is none: then signals wait until the act is done.
+    pub(crate) fn start<'scope, 'env>(
+        scope: &'scope std::thread::Scope<'scope, 'env>,
+        signals: &'scope Signals,
+        stop: impl FnOnce() + Send + 'scope,
+    ) -> Option<Self> {
+        let (end, alive) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).ok()?;
+        scope.spawn(move || {
+            if let Ok(true) = signals.wait_for_end(&end) {
+                stop();
+            }
+        });
+        Some(Self { _alive: alive })
     }
 }

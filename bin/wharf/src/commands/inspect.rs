@@ -1,0 +1,79 @@
+//! `wharf inspect`: containers and images, in the shape of Docker's JSON.
+
+use engine::Engine;
+use serde_json::Value;
+use sys::{ErrorKind, Result};
+
+use super::{Call, DONE, FAILED};
+use crate::args::Given as _;
+use crate::{errors, output};
+
+/// What a name may mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Any,
+    Container,
+    Image,
+}
+
+pub(super) fn run(call: &Call<'_>) -> Result<u8> {
+    let kind = match call.given.text("type") {
+        Some("container") => Kind::Container,
+        Some("image") => Kind::Image,
+        _ => Kind::Any,
+    };
+    inspect(call, kind)
+}
+
+pub(super) fn containers(call: &Call<'_>) -> Result<u8> {
+    inspect(call, Kind::Container)
+}
+
+pub(super) fn images(call: &Call<'_>) -> Result<u8> {
+    inspect(call, Kind::Image)
+}
+
+fn inspect(call: &Call<'_>, kind: Kind) -> Result<u8> {
+    let engine = call.engine()?;
+    let mut objects = Vec::new();
+    let mut failures = Vec::new();
+    for name in call.given.texts("NAME") {
+        match find(&engine, name, kind) {
+            Ok(object) => objects.push(object),
+            Err(error) => failures.push(error),
+        }
+    }
+    // What was found is shown, also if something else was not.
+    if failures.is_empty() || !objects.is_empty() || call.given.text("format").is_none() {
+        output::print(&output::inspected(&objects, call.given.text("format"))?)?;
+    }
+    for failure in &failures {
+        output::note(&errors::message(failure, call.global.debug));
+    }
+    Ok(if failures.is_empty() { DONE } else { FAILED })
+}
+
+fn find(engine: &Engine, name: &str, kind: Kind) -> Result<Value> {
+    let container = || {
+        let found = engine.containers().inspect(name)?;
+        output::value_of(&found)
+    };
+    let image = || {
+        let found = engine.images().inspect(name)?;
+        output::value_of(&found)
+    };
+    match kind {
+        Kind::Container => container(),
+        Kind::Image => image(),
+        Kind::Any => match container() {
+            Err(error) if error.kind() == ErrorKind::NotFound => match image() {
+                Err(error) if error.kind() == ErrorKind::NotFound => Err(sys::Error::new(
+                    ErrorKind::NotFound,
+                    format!("no such container or image: {name}"),
+                )),
+                other => other,
+            },
+            other => other,
+        },
+    }
+}

@@ -1,0 +1,57 @@
+//! `wharf pull`.
+
+use engine::images::{PullRequest, PullStatus};
+use sys::Result;
+
+use super::create::interrupted;
+use super::{Call, DONE};
+use crate::args::Given as _;
+use crate::args::run::platform;
+use crate::output;
+use crate::progress::{Progress, Verbosity};
+use crate::terminal::signals::{Signals, Watch};
+
+pub(super) fn run(call: &Call<'_>) -> Result<u8> {
+    let given = call.given;
+    let name = given.text("NAME").unwrap_or_default();
+    let reference = super::reference(name)?;
+    let quiet = given.on("quiet");
+    let request = PullRequest {
+        platform: platform(given)?,
+        ..PullRequest::new(reference.clone())
+    };
+    let engine = call.engine()?;
+    let signals = Signals::new()?;
+    let progress = Progress::new(if quiet {
+        Verbosity::Quiet
+    } else {
+        Verbosity::Results
+    });
+    if reference.digest().is_none() && !name_has_tag(name) {
+        progress.line("Using default tag: latest");
+    }
+    let pulled = std::thread::scope(|scope| {
+        let _watch = Watch::start(scope, &signals, || {
+            progress.clear();
+            interrupted(&format!("pull {}", reference.familiar()))
+        });
+        engine.images().pull(&request, &|event| progress.pull(&event))
+    });
+    progress.finish_all();
+    let pulled = pulled?;
+    call.timings.done("pull");
+    let familiar = reference.familiar();
+    progress.line(&format!("Digest: {}", pulled.digest));
+    progress.line(&match pulled.status {
+        PullStatus::UpToDate => format!("Status: Image is up to date for {familiar}"),
+        PullStatus::Downloaded => format!("Status: Downloaded newer image for {familiar}"),
+    });
+    output::print_line(&reference.to_string())?;
+    Ok(DONE)
+}
+
+/// Whether a tag was written, which the parsed reference does not tell.
+fn name_has_tag(name: &str) -> bool {
+    let last = name.rsplit('/').next().unwrap_or(name);
+    last.contains(':')
+}
