@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use engine::config::Programs;
+use engine::images::CredentialFiles;
 use engine::{Config, Engine, Settings};
 use state::Layout;
 use sys::{Context as _, Error, ErrorKind, Result};
@@ -26,7 +27,11 @@ pub(crate) fn engine(global: &Global) -> Result<Engine> {
 fn config(global: &Global) -> Result<Config> {
     let layout = Layout::new(
         directory(global.root.clone(), "WHARF_ROOT", Layout::DEFAULT_ROOT)?,
-        directory(global.runroot.clone(), "WHARF_RUNROOT", Layout::DEFAULT_RUN_ROOT)?,
+        directory(
+            global.runroot.clone(),
+            "WHARF_RUNROOT",
+            Layout::DEFAULT_RUN_ROOT,
+        )?,
     );
     let mut config = Config::new(layout, programs()?);
     config.settings = match global.config.clone().or_else(|| path("WHARF_CONFIG")) {
@@ -38,6 +43,7 @@ fn config(global: &Global) -> Result<Config> {
         }
         None => Settings::read(CONFIG.as_ref())?,
     };
+    config.credentials = credentials();
     config.crash_at = lookup("WHARF_CRASH_AT");
     Ok(config)
 }
@@ -53,6 +59,23 @@ pub(crate) fn programs() -> Result<Programs> {
     Ok(programs)
 }
 
+/// Ours is `$WHARF_AUTH_FILE` or `wharf/auth.json` among the user's
+/// configurations; Docker's is where Docker has it.
+fn credentials() -> CredentialFiles {
+    let home = path("HOME");
+    let below_home = |name: &str| home.as_ref().map(|home| home.join(name));
+    CredentialFiles {
+        own: path("WHARF_AUTH_FILE").or_else(|| {
+            path("XDG_CONFIG_HOME")
+                .or_else(|| below_home(".config"))
+                .map(|directory| directory.join("wharf/auth.json"))
+        }),
+        docker: path("DOCKER_CONFIG")
+            .or_else(|| below_home(".docker"))
+            .map(|directory| directory.join("config.json")),
+    }
+}
+
 fn path(name: &str) -> Option<PathBuf> {
     std::env::var_os(name)
         .filter(|value| !value.is_empty())
@@ -64,7 +87,10 @@ fn directory(given: Option<PathBuf>, variable: &str, default: &str) -> Result<Pa
         .or_else(|| path(variable))
         .unwrap_or_else(|| PathBuf::from(default));
     if directory.as_os_str().is_empty() {
-        return Err(Error::new(ErrorKind::InvalidInput, "the store's directory has no name"));
+        return Err(Error::new(
+            ErrorKind::InvalidInput,
+            "the store's directory has no name",
+        ));
     }
     std::path::absolute(&directory).context(|| format!("find {}", directory.display()))
 }

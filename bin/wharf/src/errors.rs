@@ -76,9 +76,7 @@ fn hint(error: &Error) -> Option<String> {
         ErrorKind::NotFound if has("no such image") => {
             "wharf images lists what is here, wharf pull NAME fetches an image"
         }
-        ErrorKind::NotFound if has("no such network") => {
-            "use bridge, none, host or container:NAME"
-        }
+        ErrorKind::NotFound if has("no such network") => "use bridge, none, host or container:NAME",
         ErrorKind::NotFound if has("wharf-runtime") => {
             "the program wharf-runtime belongs beside wharf; WHARF_RUNTIME names another place"
         }
@@ -93,9 +91,7 @@ fn hint(error: &Error) -> Option<String> {
         ErrorKind::Unavailable if has("no space left") => {
             "wharf rm and wharf rmi free space; --root puts the store elsewhere"
         }
-        ErrorKind::CommandNotFound => {
-            "the program is not in the image, or not in its PATH"
-        }
+        ErrorKind::CommandNotFound => "the program is not in the image, or not in its PATH",
         ErrorKind::Corrupt if has("digest") => {
             "what arrived is not what the registry announced: try again, then ask its operator"
         }
@@ -116,7 +112,9 @@ pub(crate) fn usage(error: &clap::Error) -> Error {
     let argument = || {
         let text = text(ContextKind::InvalidArg).unwrap_or_default();
         let bare = text.split([' ', '[', '=']).next().unwrap_or_default();
-        bare.trim_matches(['<', '>']).trim_end_matches("...").to_owned()
+        bare.trim_matches(['<', '>'])
+            .trim_end_matches("...")
+            .to_owned()
     };
     let sentence = match error.kind() {
         clap::error::ErrorKind::InvalidSubcommand => {

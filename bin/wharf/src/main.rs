@@ -39,7 +39,11 @@ fn main() -> ExitCode {
     let Some((verb, given)) = commands::called(&given) else {
         return ExitCode::FAILURE;
     };
-    let wanted = if global.timings { Wanted::Yes } else { Wanted::No };
+    let wanted = if global.timings {
+        Wanted::Yes
+    } else {
+        Wanted::No
+    };
     let call = Call {
         timings: Timings::new(begin, wanted),
         global,

@@ -43,7 +43,9 @@ impl Progress {
         let terminal = match verbosity {
             Verbosity::Quiet => false,
             // Lines and bars in one place, or they would run into each other.
-            Verbosity::Results => std::io::stdout().is_terminal() && std::io::stderr().is_terminal(),
+            Verbosity::Results => {
+                std::io::stdout().is_terminal() && std::io::stderr().is_terminal()
+            }
             Verbosity::Messages => std::io::stderr().is_terminal(),
         };
         Self {
@@ -279,7 +281,9 @@ fn waiting() -> ProgressStyle {
 }
 
 fn moving() -> ProgressStyle {
-    style("{prefix}: {msg:11} [{bar:30}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}")
+    style(
+        "{prefix}: {msg:11} [{bar:30}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}",
+    )
 }
 
 fn counting() -> ProgressStyle {

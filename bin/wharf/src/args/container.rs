@@ -26,22 +26,39 @@ pub(crate) fn attach(command: Command) -> Command {
     shape(command, "[OPTIONS] CONTAINER")
         .arg(value("detach-keys", "KEYS", DETACH_KEYS))
         .arg(flag("no-stdin", "Do not attach stdin"))
-        .arg(flag("sig-proxy", "Pass signals on to the container (default true)"))
+        .arg(flag(
+            "sig-proxy",
+            "Pass signals on to the container (default true)",
+        ))
         .arg(operand("CONTAINER"))
 }
 
 pub(crate) fn commit(command: Command) -> Command {
     shape(command, "[OPTIONS] CONTAINER [REPOSITORY[:TAG]]")
         .after_help(COMMIT_EXAMPLES)
-        .arg(short_value('a', "author", "AUTHOR", "Author, as \"Ann <ann@example.org>\""))
-        .arg(short_list('c', "change", "INSTRUCTION", "Apply a Dockerfile instruction"))
+        .arg(short_value(
+            'a',
+            "author",
+            "AUTHOR",
+            "Author, as \"Ann <ann@example.org>\"",
+        ))
+        .arg(short_list(
+            'c',
+            "change",
+            "INSTRUCTION",
+            "Apply a Dockerfile instruction",
+        ))
         .arg(
             value("compression", "FORMAT", "gzip or zstd (default gzip)")
                 .value_parser(PossibleValuesParser::new(["gzip", "zstd"]))
                 .hide_possible_values(true),
         )
         .arg(short_value('m', "message", "TEXT", "What was changed"))
-        .arg(short_flag('p', "pause", "Let it stand still meanwhile (default true)"))
+        .arg(short_flag(
+            'p',
+            "pause",
+            "Let it stand still meanwhile (default true)",
+        ))
         .arg(operand("CONTAINER"))
         .arg(operand("NAME").required(false))
 }
@@ -55,12 +72,22 @@ pub(crate) fn exec(command: Command) -> Command {
         .after_help(EXEC_EXAMPLES)
         .arg(short_flag('d', "detach", "Run it in the background"))
         .arg(value("detach-keys", "KEYS", DETACH_KEYS))
-        .arg(short_list('e', "env", "NAME[=VALUE]", "Set a variable; NAME alone takes ours"))
+        .arg(short_list(
+            'e',
+            "env",
+            "NAME[=VALUE]",
+            "Set a variable; NAME alone takes ours",
+        ))
         .arg(list("env-file", "FILE", "Read variables from a file"))
         .arg(short_flag('i', "interactive", "Keep stdin open"))
         .arg(flag("privileged", "Give it every privilege"))
         .arg(short_flag('t', "tty", "Give it a terminal"))
-        .arg(short_value('u', "user", "USER[:GROUP]", "User by name or number"))
+        .arg(short_value(
+            'u',
+            "user",
+            "USER[:GROUP]",
+            "User by name or number",
+        ))
         .arg(short_value('w', "workdir", "DIR", "Working directory"))
         .arg(words("CONTAINER", 2))
 }
@@ -69,7 +96,11 @@ pub(crate) fn exec(command: Command) -> Command {
 pub(crate) fn inspect_container(command: Command) -> Command {
     shape(command, "[OPTIONS] CONTAINER [CONTAINER...]")
         .arg(inspect_format())
-        .arg(short_flag('s', "size", "Show the size of the writable layer"))
+        .arg(short_flag(
+            's',
+            "size",
+            "Show the size of the writable layer",
+        ))
         .arg(operands("NAME"))
 }
 
@@ -77,7 +108,11 @@ pub(crate) fn inspect_container(command: Command) -> Command {
 pub(crate) fn inspect(command: Command) -> Command {
     shape(command, "[OPTIONS] NAME|ID [NAME|ID...]")
         .arg(inspect_format())
-        .arg(short_flag('s', "size", "Show the size of the writable layer"))
+        .arg(short_flag(
+            's',
+            "size",
+            "Show the size of the writable layer",
+        ))
         .arg(
             value("type", "TYPE", "container or image")
                 .value_parser(PossibleValuesParser::new(["container", "image"]))
@@ -88,16 +123,34 @@ pub(crate) fn inspect(command: Command) -> Command {
 
 pub(crate) fn kill(command: Command) -> Command {
     shape(command, "[OPTIONS] CONTAINER [CONTAINER...]")
-        .arg(short_value('s', "signal", "SIGNAL", "Signal to send (default KILL)"))
+        .arg(short_value(
+            's',
+            "signal",
+            "SIGNAL",
+            "Signal to send (default KILL)",
+        ))
         .arg(operands("CONTAINER"))
 }
 
 pub(crate) fn logs(command: Command) -> Command {
     shape(command, "[OPTIONS] CONTAINER")
         .arg(short_flag('f', "follow", "Go on while the container runs"))
-        .arg(value("since", "TIME", "From a time (2026-01-31T12:00:00Z) or 42m ago on"))
-        .arg(short_value('n', "tail", "LINES", "Only the last lines (default all)"))
-        .arg(short_flag('t', "timestamps", "Show when each line was written"))
+        .arg(value(
+            "since",
+            "TIME",
+            "From a time (2026-01-31T12:00:00Z) or 42m ago on",
+        ))
+        .arg(short_value(
+            'n',
+            "tail",
+            "LINES",
+            "Only the last lines (default all)",
+        ))
+        .arg(short_flag(
+            't',
+            "timestamps",
+            "Show when each line was written",
+        ))
         .arg(value("until", "TIME", "Up to a time or 42m ago"))
         .arg(operand("CONTAINER"))
 }
@@ -105,9 +158,19 @@ pub(crate) fn logs(command: Command) -> Command {
 pub(crate) fn ps(command: Command) -> Command {
     shape(command, "[OPTIONS]")
         .arg(short_flag('a', "all", "Show those that do not run, too"))
-        .arg(short_list('f', "filter", "KEY=VALUE", "Show some only, as status=exited"))
+        .arg(short_list(
+            'f',
+            "filter",
+            "KEY=VALUE",
+            "Show some only, as status=exited",
+        ))
         .arg(format_option())
-        .arg(short_value('n', "last", "COUNT", "Show the newest, whether they run or not"))
+        .arg(short_value(
+            'n',
+            "last",
+            "COUNT",
+            "Show the newest, whether they run or not",
+        ))
         .arg(short_flag('l', "latest", "Show the newest one"))
         .arg(flag("no-trunc", "Do not shorten"))
         .arg(short_flag('q', "quiet", "Only ids"))
@@ -116,14 +179,26 @@ pub(crate) fn ps(command: Command) -> Command {
 
 pub(crate) fn rm(command: Command) -> Command {
     shape(command, "[OPTIONS] CONTAINER [CONTAINER...]")
-        .arg(short_flag('f', "force", "Kill it first; fine if there is none"))
-        .arg(short_flag('v', "volumes", "Remove its anonymous volumes, too"))
+        .arg(short_flag(
+            'f',
+            "force",
+            "Kill it first; fine if there is none",
+        ))
+        .arg(short_flag(
+            'v',
+            "volumes",
+            "Remove its anonymous volumes, too",
+        ))
         .arg(operands("CONTAINER"))
 }
 
 pub(crate) fn start(command: Command) -> Command {
     shape(command, "[OPTIONS] CONTAINER [CONTAINER...]")
-        .arg(short_flag('a', "attach", "Attach stdout and stderr, pass signals on"))
+        .arg(short_flag(
+            'a',
+            "attach",
+            "Attach stdout and stderr, pass signals on",
+        ))
         .arg(value("detach-keys", "KEYS", DETACH_KEYS))
         .arg(short_flag('i', "interactive", "Attach stdin"))
         .arg(operands("CONTAINER"))
@@ -132,8 +207,13 @@ pub(crate) fn start(command: Command) -> Command {
 pub(crate) fn stop(command: Command) -> Command {
     shape(command, "[OPTIONS] CONTAINER [CONTAINER...]")
         .arg(
-            short_value('t', "timeout", "SECONDS", "Time before SIGKILL, -1 for ever (default 10)")
-                .alias("time"),
+            short_value(
+                't',
+                "timeout",
+                "SECONDS",
+                "Time before SIGKILL, -1 for ever (default 10)",
+            )
+            .alias("time"),
         )
         .arg(operands("CONTAINER"))
 }

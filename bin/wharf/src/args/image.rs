@@ -11,7 +11,12 @@ pub(crate) fn images(command: Command) -> Command {
     shape(command, "[OPTIONS] [REPOSITORY[:TAG]]")
         .arg(short_flag('a', "all", "Show all images"))
         .arg(flag("digests", "Show digests"))
-        .arg(short_list('f', "filter", "KEY=VALUE", "Show some only, as dangling=true"))
+        .arg(short_list(
+            'f',
+            "filter",
+            "KEY=VALUE",
+            "Show some only, as dangling=true",
+        ))
         .arg(format_option())
         .arg(flag("no-trunc", "Do not shorten"))
         .arg(short_flag('q', "quiet", "Only ids"))
@@ -20,7 +25,12 @@ pub(crate) fn images(command: Command) -> Command {
 
 pub(crate) fn import(command: Command) -> Command {
     shape(command, "[OPTIONS] FILE|- [REPOSITORY[:TAG]]")
-        .arg(short_list('c', "change", "INSTRUCTION", "Apply a Dockerfile instruction"))
+        .arg(short_list(
+            'c',
+            "change",
+            "INSTRUCTION",
+            "Apply a Dockerfile instruction",
+        ))
         .arg(short_value('m', "message", "TEXT", "What it is"))
         .arg(value("platform", "OS/ARCH", "Platform of the image"))
         .arg(operand("FILE"))
@@ -35,13 +45,23 @@ pub(crate) fn inspect(command: Command) -> Command {
 
 pub(crate) fn load(command: Command) -> Command {
     shape(command, "[OPTIONS]")
-        .arg(short_value('i', "input", "FILE", "Read from a file instead of stdin"))
+        .arg(short_value(
+            'i',
+            "input",
+            "FILE",
+            "Read from a file instead of stdin",
+        ))
         .arg(short_flag('q', "quiet", "No progress"))
 }
 
 pub(crate) fn login(command: Command) -> Command {
     shape(command, "[OPTIONS] [SERVER]")
-        .arg(short_value('p', "password", "PASSWORD", "Password (others can see it: better --password-stdin)"))
+        .arg(short_value(
+            'p',
+            "password",
+            "PASSWORD",
+            "Password (others can see it: better --password-stdin)",
+        ))
         .arg(flag("password-stdin", "Read the password from stdin"))
         .arg(short_value('u', "username", "NAME", "User name"))
         .arg(operand("SERVER").required(false))
@@ -66,13 +86,22 @@ pub(crate) fn push(command: Command) -> Command {
 
 pub(crate) fn rmi(command: Command) -> Command {
     shape(command, "[OPTIONS] IMAGE [IMAGE...]")
-        .arg(short_flag('f', "force", "Also if stopped containers use it; fine if there is none"))
+        .arg(short_flag(
+            'f',
+            "force",
+            "Also if stopped containers use it; fine if there is none",
+        ))
         .arg(operands("IMAGE"))
 }
 
 pub(crate) fn save(command: Command) -> Command {
     shape(command, "[OPTIONS] IMAGE [IMAGE...]")
-        .arg(short_value('o', "output", "FILE", "Write to a file instead of stdout"))
+        .arg(short_value(
+            'o',
+            "output",
+            "FILE",
+            "Write to a file instead of stdout",
+        ))
         .arg(operands("IMAGE"))
 }
 

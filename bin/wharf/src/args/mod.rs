@@ -26,7 +26,7 @@ Options:
 /// A command's help and manners; `usage` is what follows its name.
 pub(crate) fn shape(command: Command, usage: &'static str) -> Command {
     let name = command.get_display_name().unwrap_or(command.get_name());
-    let usage = format!("wharf {} {usage}", name.replace('\0', " "));
+    let usage = format!("wharf {name} {usage}");
     command
         .override_usage(usage)
         .help_template(HELP)
@@ -116,7 +116,12 @@ pub(crate) fn format_option() -> Arg {
 }
 
 pub(crate) fn inspect_format() -> Arg {
-    short_value('f', "format", "FORMAT", "Format output: json or a Go template")
+    short_value(
+        'f',
+        "format",
+        "FORMAT",
+        "Format output: json or a Go template",
+    )
 }
 
 /// Go's words for true and false.

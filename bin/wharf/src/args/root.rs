@@ -77,7 +77,7 @@ pub(crate) fn root(detail: Detail<'_>) -> Command {
             .help_template("{usage-heading}  {usage}\n\n{about}\n\nCommands:\n{subcommands}");
         if detail.includes(noun.name) {
             for (name, aliases, verb) in noun.verbs {
-                let shown = format!("{}\0{name}", noun.name);
+                let shown = format!("{} {name}", noun.name);
                 let verb = definition(verb, name, &shown, detail);
                 group = group.subcommand(verb.aliases(*aliases));
             }
@@ -98,11 +98,7 @@ fn definition(verb: &Verb, name: &'static str, shown: &str, detail: Detail<'_>) 
                 .iter()
                 .any(|(one, aliases, _)| *one == name && aliases.iter().any(|a| detail.includes(a)))
         });
-    if mentioned {
-        (verb.define)(bare)
-    } else {
-        bare
-    }
+    if mentioned { (verb.define)(bare) } else { bare }
 }
 
 fn global_arguments() -> [Arg; 6] {
@@ -114,8 +110,16 @@ fn global_arguments() -> [Arg; 6] {
             .help(help)
     };
     [
-        path("root", "DIR", "Where images and containers are kept (/var/lib/wharf)"),
-        path("runroot", "DIR", "Where the state of what runs is kept (/run/wharf)"),
+        path(
+            "root",
+            "DIR",
+            "Where images and containers are kept (/var/lib/wharf)",
+        ),
+        path(
+            "runroot",
+            "DIR",
+            "Where the state of what runs is kept (/run/wharf)",
+        ),
         path("config", "FILE", "Configuration (/etc/wharf/wharf.toml)"),
         flag("debug", "Say more about errors").short('D'),
         flag("timings", "Tell how long each step took"),
@@ -130,13 +134,15 @@ fn global_arguments() -> [Arg; 6] {
 /// `wharf --help`: verbs in groups, as Docker shows them.
 fn help() -> String {
     use std::fmt::Write as _;
-    let mut text = String::from(
-        "Usage:  wharf [OPTIONS] COMMAND\n\nA container engine without a daemon\n",
-    );
+    let mut text =
+        String::from("Usage:  wharf [OPTIONS] COMMAND\n\nA container engine without a daemon\n");
     let width = VERBS.iter().map(|verb| verb.name.len()).max().unwrap_or(0) + 1;
     for (heading, common) in [("Common Commands", true), ("Commands", false)] {
         let _ = write!(text, "\n{heading}:\n");
-        for verb in VERBS.iter().filter(|verb| verb.common == common && !verb.hidden) {
+        for verb in VERBS
+            .iter()
+            .filter(|verb| verb.common == common && !verb.hidden)
+        {
             let _ = writeln!(text, "  {:width$} {}", verb.name, verb.about);
         }
         if common {
@@ -158,7 +164,11 @@ fn help() -> String {
             .map(|name| name.as_str())
             .unwrap_or_default();
         let option = format!("--{} {value}", argument.get_id());
-        let _ = writeln!(text, "  {short}{option:15} {}", argument.get_help().cloned().unwrap_or_default());
+        let _ = writeln!(
+            text,
+            "  {short}{option:15} {}",
+            argument.get_help().cloned().unwrap_or_default()
+        );
     }
     text.push_str("      --help          Print this help\n");
     text.push_str("\nRun 'wharf COMMAND --help' for more about a command.");
@@ -191,7 +201,10 @@ mod tests {
     fn the_help_groups_commands() {
         let text = help();
         assert!(text.contains("\nCommon Commands:\n  run "), "{text}");
-        assert!(text.contains("\nManagement Commands:\n  container "), "{text}");
+        assert!(
+            text.contains("\nManagement Commands:\n  container "),
+            "{text}"
+        );
         assert!(!text.contains("internal"), "{text}");
     }
 }

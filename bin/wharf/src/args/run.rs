@@ -12,9 +12,7 @@ use spec::image::Platform;
 use state::{LogConfig, LogDriver, ResourceLimits, RestartPolicy, StdinMode};
 use sys::{Context as _, Error, ErrorKind, Result};
 
-use super::{
-    Given, flag, list, shape, short_flag, short_list, short_value, value, words,
-};
+use super::{Given, flag, list, shape, short_flag, short_list, short_value, value, words};
 use crate::environment;
 
 const RUN_EXAMPLES: &str = "
@@ -29,13 +27,20 @@ Examples:
 pub(crate) fn run(command: Command) -> Command {
     let command = shape(command, "[OPTIONS] IMAGE [COMMAND] [ARG...]")
         .after_help(RUN_EXAMPLES)
-        .arg(short_flag('d', "detach", "Run in the background and print the container's id"))
+        .arg(short_flag(
+            'd',
+            "detach",
+            "Run in the background and print the container's id",
+        ))
         .arg(value(
             "detach-keys",
             "KEYS",
             "Keys that leave it running (default ctrl-p,ctrl-q)",
         ))
-        .arg(flag("sig-proxy", "Pass signals on to the container (default true)"));
+        .arg(flag(
+            "sig-proxy",
+            "Pass signals on to the container (default true)",
+        ));
     shared(command)
 }
 
@@ -63,23 +68,44 @@ fn shared(command: Command) -> Command {
 /// What runs, and as whom.
 fn process_arguments() -> [Arg; 22] {
     [
-        list("annotation", "KEY=VALUE", "Add an annotation for the OCI runtime"),
-        short_list('a', "attach", "STREAM", "Attach to stdin, stdout or stderr only"),
+        list(
+            "annotation",
+            "KEY=VALUE",
+            "Add an annotation for the OCI runtime",
+        ),
+        short_list(
+            'a',
+            "attach",
+            "STREAM",
+            "Attach to stdin, stdout or stderr only",
+        ),
         list("cap-add", "CAP", "Add a Linux capability"),
         list("cap-drop", "CAP", "Drop a Linux capability"),
         value("cidfile", "FILE", "Write the container's id to a new file"),
         value("entrypoint", "COMMAND", "Replace the image's entrypoint"),
-        short_list('e', "env", "NAME[=VALUE]", "Set a variable; NAME alone takes ours"),
+        short_list(
+            'e',
+            "env",
+            "NAME[=VALUE]",
+            "Set a variable; NAME alone takes ours",
+        ),
         list("env-file", "FILE", "Read variables from a file"),
         list("group-add", "GROUP", "Add a supplementary group"),
-        flag("init", "Run a small init that forwards signals and reaps processes"),
+        flag(
+            "init",
+            "Run a small init that forwards signals and reaps processes",
+        ),
         short_flag('i', "interactive", "Keep stdin open"),
         short_list('l', "label", "KEY[=VALUE]", "Set a label"),
         list("label-file", "FILE", "Read labels from a file"),
         value("name", "NAME", "Name of the container"),
         value("platform", "OS/ARCH", "Platform of the image"),
         flag("privileged", "Give the container every privilege"),
-        value("pull", "WHEN", "Pull the image: always, missing or never (default missing)"),
+        value(
+            "pull",
+            "WHEN",
+            "Pull the image: always, missing or never (default missing)",
+        ),
         short_flag('q', "quiet", "Say nothing while pulling"),
         flag("rm", "Remove the container when it exits"),
         short_flag('t', "tty", "Give it a terminal"),
@@ -98,14 +124,38 @@ fn resource_arguments() -> [Arg; 15] {
         value("cpuset-cpus", "LIST", "CPUs to run on (0-3, 0,1)"),
         value("cpuset-mems", "LIST", "Memory nodes to use"),
         short_value('m', "memory", "SIZE", "Memory limit (b, k, m, g)"),
-        value("memory-reservation", "SIZE", "Memory that is kept longest under pressure"),
-        value("memory-swap", "SIZE", "Memory and swap together, -1 for no limit"),
-        value("oom-score-adj", "NUMBER", "Preference of the out-of-memory killer (-1000 to 1000)"),
-        value("pids-limit", "NUMBER", "Most processes at a time, -1 for no limit"),
+        value(
+            "memory-reservation",
+            "SIZE",
+            "Memory that is kept longest under pressure",
+        ),
+        value(
+            "memory-swap",
+            "SIZE",
+            "Memory and swap together, -1 for no limit",
+        ),
+        value(
+            "oom-score-adj",
+            "NUMBER",
+            "Preference of the out-of-memory killer (-1000 to 1000)",
+        ),
+        value(
+            "pids-limit",
+            "NUMBER",
+            "Most processes at a time, -1 for no limit",
+        ),
         value("shm-size", "SIZE", "Size of /dev/shm"),
-        list("sysctl", "KEY=VALUE", "Set a kernel parameter of its namespaces"),
+        list(
+            "sysctl",
+            "KEY=VALUE",
+            "Set a kernel parameter of its namespaces",
+        ),
         list("ulimit", "NAME=SOFT[:HARD]", "Set a resource limit"),
-        value("restart", "POLICY", "no, always, unless-stopped, on-failure[:MAX]"),
+        value(
+            "restart",
+            "POLICY",
+            "no, always, unless-stopped, on-failure[:MAX]",
+        ),
     ]
 }
 
@@ -113,22 +163,48 @@ fn resource_arguments() -> [Arg; 15] {
 fn outside_arguments() -> [Arg; 20] {
     [
         list("add-host", "HOST:IP", "Add a line to /etc/hosts"),
-        list("device", "HOST[:CONTAINER[:rwm]]", "Add a device of the host"),
+        list(
+            "device",
+            "HOST[:CONTAINER[:rwm]]",
+            "Add a device of the host",
+        ),
         value("domainname", "NAME", "NIS domain name"),
         list("expose", "PORT", "Say that a port is used"),
         short_value('h', "hostname", "NAME", "Host name"),
         value("log-driver", "DRIVER", "json-file or none"),
         list("log-opt", "KEY=VALUE", "max-size=SIZE or max-file=COUNT"),
-        list("mount", "MOUNT", "type=bind|volume|tmpfs,source=…,target=…[,readonly]"),
+        list(
+            "mount",
+            "MOUNT",
+            "type=bind|volume|tmpfs,source=…,target=…[,readonly]",
+        ),
         value("network", "MODE", "bridge, none, host or container:NAME").alias("net"),
-        short_list('p', "publish", "[[IP:]PORT:]PORT[/udp]", "Publish a port on the host"),
+        short_list(
+            'p',
+            "publish",
+            "[[IP:]PORT:]PORT[/udp]",
+            "Publish a port on the host",
+        ),
         short_flag('P', "publish-all", "Publish all exposed ports"),
         flag("read-only", "Mount the root file system read-only"),
-        list("security-opt", "OPTION", "seccomp=FILE|unconfined, no-new-privileges"),
+        list(
+            "security-opt",
+            "OPTION",
+            "seccomp=FILE|unconfined, no-new-privileges",
+        ),
         value("stop-signal", "SIGNAL", "Signal that stops it"),
-        value("stop-timeout", "SECONDS", "Time between stop signal and SIGKILL"),
+        value(
+            "stop-timeout",
+            "SECONDS",
+            "Time between stop signal and SIGKILL",
+        ),
         list("tmpfs", "DIR[:OPTIONS]", "Mount a tmpfs"),
-        short_list('v', "volume", "[SOURCE:]DIR[:ro]", "Mount a directory of the host or a volume"),
+        short_list(
+            'v',
+            "volume",
+            "[SOURCE:]DIR[:ro]",
+            "Mount a directory of the host or a volume",
+        ),
         // What Docker's users write and what is the only way here.
         value("ipc", "MODE", "private").hide(true),
         value("cgroupns", "MODE", "private").hide(true),
@@ -176,7 +252,9 @@ pub(crate) fn request(given: &ArgMatches) -> Result<RunRequest> {
         restart,
         log: log(given)?,
         labels: labels(given)?,
-        annotations: each(given, "annotation", parse::label)?.into_iter().collect(),
+        annotations: each(given, "annotation", parse::label)?
+            .into_iter()
+            .collect(),
         auto_remove,
     })
 }
@@ -317,7 +395,9 @@ fn log(given: &ArgMatches) -> Result<Option<LogConfig>> {
                     .ok_or_else(|| invalid("max-file of --log-opt is a number from 1"))?;
             }
             _ => {
-                let why = format!("there is no log option {option:?}: use max-size=SIZE or max-file=COUNT");
+                let why = format!(
+                    "there is no log option {option:?}: use max-size=SIZE or max-file=COUNT"
+                );
                 return Err(invalid(&why));
             }
         }
@@ -372,4 +452,204 @@ fn only(given: &ArgMatches, name: &str, values: &[&str]) -> Result<()> {
 
 fn invalid(why: &str) -> Error {
     Error::new(ErrorKind::InvalidInput, why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use state::{MountKind, Protocol};
+
+    fn given(words: &[&str]) -> Result<ArgMatches, clap::Error> {
+        let words = std::iter::once("run").chain(words.iter().copied());
+        run(Command::new("run")).try_get_matches_from(words)
+    }
+
+    fn read(words: &[&str]) -> RunRequest {
+        request(&given(words).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn what_follows_the_image_is_the_command() {
+        for (words, command) in [
+            (&["img"][..], &[][..]),
+            (&["img", "ls", "-l"], &["ls", "-l"]),
+            (&["img", "-d", "--rm"], &["-d", "--rm"]),
+            (&["-i", "img", "sh", "-c", "x"], &["sh", "-c", "x"]),
+            (&["img", "--", "x"], &["--", "x"]),
+            (&["--", "img", "x"], &["x"]),
+            (&["--name", "a", "img", "--name", "b"], &["--name", "b"]),
+            (&["img", "--help"], &["--help"]),
+            (&["img", ""], &[""]),
+        ] {
+            let request = read(words);
+            assert_eq!(request.image, "img", "{words:?}");
+            assert_eq!(request.process.command, command, "{words:?}");
+            assert!(!request.auto_remove, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn flags_are_written_as_for_docker() {
+        for (words, tty, stdin, rm) in [
+            (&["-it", "--rm", "i"][..], true, StdinMode::Once, true),
+            (&["-ti", "i"], true, StdinMode::Once, false),
+            (&["-dit", "i"], true, StdinMode::Open, false),
+            (
+                &["--rm=true", "-t=false", "i"],
+                false,
+                StdinMode::Closed,
+                true,
+            ),
+            (
+                &["--rm=false", "--tty", "i"],
+                true,
+                StdinMode::Closed,
+                false,
+            ),
+            (
+                &["--rm", "--rm=0", "--interactive=1", "i"],
+                false,
+                StdinMode::Once,
+                false,
+            ),
+            (
+                &["--tty", "--rm", "i", "--tty=false"],
+                true,
+                StdinMode::Closed,
+                true,
+            ),
+        ] {
+            let request = read(words);
+            assert_eq!(request.process.tty, tty, "{words:?}");
+            assert_eq!(request.process.stdin, stdin, "{words:?}");
+            assert_eq!(request.auto_remove, rm, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn values_are_written_as_for_docker() {
+        let request = read(&[
+            "--name=web",
+            "--name",
+            "db",
+            "-eA=1",
+            "-e",
+            "B=x=y",
+            "--env=C=",
+            "-p8080:80",
+            "-p",
+            "127.0.0.1:53:53/udp",
+            "-m",
+            "512m",
+            "--memory-swap",
+            "-1",
+            "--cpus=1.5",
+            "--pids-limit",
+            "-1",
+            "-v",
+            "/srv:/data:ro",
+            "--mount",
+            "type=tmpfs,target=/t",
+            "--tmpfs",
+            "/run:size=1m",
+            "-h",
+            "host",
+            "--net",
+            "none",
+            "-lkey=value",
+            "--entrypoint",
+            "",
+            "-u1000:1000",
+            "-w/work",
+            "--ulimit",
+            "nofile=10:20",
+            "--stop-signal",
+            "INT",
+            "--security-opt",
+            "no-new-privileges",
+            "--cap-drop",
+            "ALL",
+            "img",
+        ]);
+        assert_eq!(
+            request.name.map(|name| name.to_string()).as_deref(),
+            Some("db")
+        );
+        assert_eq!(request.process.env, ["A=1", "B=x=y", "C="]);
+        assert_eq!(request.process.entrypoint, Some(Vec::new()));
+        assert_eq!(request.process.user.as_deref(), Some("1000:1000"));
+        assert_eq!(request.process.workdir.as_deref(), Some("/work"));
+        assert_eq!(request.ports.len(), 2);
+        assert_eq!(request.ports[1].protocol, Protocol::Udp);
+        assert_eq!(request.resources.memory, Some(512 << 20));
+        assert_eq!(request.resources.memory_swap, Some(-1));
+        assert_eq!(request.resources.nano_cpus, Some(1_500_000_000));
+        assert_eq!(request.resources.pids, Some(-1));
+        assert_eq!(request.resources.ulimits[0].hard, 20);
+        assert_eq!(request.mounts.len(), 3);
+        assert!(request.mounts[0].read_only);
+        assert!(matches!(
+            request.mounts[2].kind,
+            MountKind::Tmpfs {
+                size: Some(1_048_576),
+                ..
+            }
+        ));
+        assert_eq!(request.hostname.as_deref(), Some("host"));
+        assert_eq!(request.network, engine::NetworkRequest::None);
+        assert_eq!(request.labels["key"], "value");
+        assert_eq!(request.stop.signal, Some(2));
+        assert!(request.confinement.no_new_privileges);
+        assert_eq!(request.confinement.cap_drop, ["ALL"]);
+    }
+
+    #[test]
+    fn variables_come_from_here_and_from_files() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("env");
+        std::fs::write(&file, "# comment\nA=from file\n\nPATH\nNOT_SET_ANYWHERE\n").unwrap();
+        let file = format!("--env-file={}", file.display());
+        let request = read(&[
+            &file,
+            "-e",
+            "PATH",
+            "-e",
+            "NOT_SET_ANYWHERE",
+            "-e",
+            "A=2",
+            "i",
+        ]);
+        let path = format!("PATH={}", std::env::var("PATH").unwrap());
+        assert_eq!(request.process.env, ["A=from file", &path, &path, "A=2"]);
+    }
+
+    #[test]
+    fn faults_are_refused() {
+        for words in [
+            &[][..],
+            &["--rm=maybe", "i"],
+            &["--nmae", "x", "i"],
+            &["--name"],
+            &["-z", "i"],
+        ] {
+            assert!(given(words).is_err(), "{words:?}");
+        }
+        for words in [
+            &["-m", "lots", "i"][..],
+            &["--name", "a/b", "i"],
+            &["-p", "99999:1", "i"],
+            &["--network", "nowhere", "i"],
+            &["--pull", "maybe", "i"],
+            &["--restart", "always", "--rm", "i"],
+            &["--log-driver", "syslog", "i"],
+            &["--log-opt", "max-file=0", "i"],
+            &["--pids-limit", "many", "i"],
+            &["--ipc", "host", "i"],
+            &["--env-file", "/nonexistent/file", "i"],
+            &["--security-opt", "seccomp=/nonexistent/file", "i"],
+            &[""],
+        ] {
+            assert!(request(&given(words).unwrap()).is_err(), "{words:?}");
+        }
+    }
 }

@@ -37,7 +37,11 @@ pub(crate) fn repair(command: Command) -> Command {
 pub(crate) fn oci(command: Command) -> Command {
     shape(command, "COMMAND [ARG...]")
         .disable_help_flag(true)
-        .arg(words("COMMAND", 0).required(false).allow_hyphen_values(true))
+        .arg(
+            words("COMMAND", 0)
+                .required(false)
+                .allow_hyphen_values(true),
+        )
 }
 
 /// What monitors run when a container ended and nobody is there to clean up.

@@ -14,7 +14,11 @@ pub(super) fn run(call: &Call<'_>) -> Result<u8> {
         name: given.text("NAME").map(str::to_owned),
         author: given.text("author").map(str::to_owned),
         message: given.text("message").map(str::to_owned),
-        changes: given.texts("change").into_iter().map(str::to_owned).collect(),
+        changes: given
+            .texts("change")
+            .into_iter()
+            .map(str::to_owned)
+            .collect(),
         pause: given.on_or("pause", true),
         compression: match given.text("compression") {
             Some("zstd") => CommitCompression::Zstd,

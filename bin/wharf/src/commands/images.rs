@@ -33,7 +33,11 @@ pub(super) fn run(call: &Call<'_>) -> Result<u8> {
         .texts("filter")
         .into_iter()
         .map(str::parse)
-        .chain(given.text("NAME").map(|name| Ok(Filter::Reference(name.to_owned()))))
+        .chain(
+            given
+                .text("NAME")
+                .map(|name| Ok(Filter::Reference(name.to_owned()))),
+        )
         .collect::<Result<_>>()?;
     let all = call.engine()?.images().list()?;
     call.timings.done("list");
@@ -151,7 +155,10 @@ fn id(image: &ImageSummary, truncate: bool) -> String {
 #[derive(Debug)]
 enum Filter {
     Dangling(bool),
-    Label { key: String, value: Option<String> },
+    Label {
+        key: String,
+        value: Option<String>,
+    },
     Before(String),
     Since(String),
     /// A pattern: `name`, `name:tag`, `*/na?e:v*`.
@@ -219,8 +226,8 @@ impl Filter {
         };
         // `docker.io/library/debian` is `debian`.
         let familiar = name.parse::<Reference>().map(|name| name.familiar_name());
-        let name_fits = matches(name, repository)
-            || familiar.is_ok_and(|familiar| familiar == *repository);
+        let name_fits =
+            matches(name, repository) || familiar.is_ok_and(|familiar| familiar == *repository);
         let tag_fits = tag.is_none_or(|tag| matches(tag, line.tag.as_deref().unwrap_or_default()));
         name_fits && tag_fits
     }
@@ -238,8 +245,14 @@ impl Bounds {
         let created = |name: &str| -> Result<Timestamp> {
             let image = all.iter().find(|image| {
                 let id = image.id.to_string();
-                let by_id = id == name || id.split_once(':').is_some_and(|(_, hex)| name.len() >= 4 && hex.starts_with(name));
-                by_id || name.parse::<Reference>().is_ok_and(|name| image.tags.contains(&name))
+                let by_id = id == name
+                    || id
+                        .split_once(':')
+                        .is_some_and(|(_, hex)| name.len() >= 4 && hex.starts_with(name));
+                by_id
+                    || name
+                        .parse::<Reference>()
+                        .is_ok_and(|name| image.tags.contains(&name))
             });
             let created = image.and_then(|image| image.created.as_deref()?.parse().ok());
             created.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("no such image: {name}")))
@@ -256,15 +269,20 @@ impl Bounds {
     }
 
     fn include(&self, image: &ImageSummary) -> bool {
-        let created: Option<Timestamp> = image.created.as_deref().and_then(|text| text.parse().ok());
-        self.before.is_none_or(|before| created.is_some_and(|created| created < before))
-            && self.since.is_none_or(|since| created.is_some_and(|created| created > since))
+        let created: Option<Timestamp> =
+            image.created.as_deref().and_then(|text| text.parse().ok());
+        self.before
+            .is_none_or(|before| created.is_some_and(|created| created < before))
+            && self
+                .since
+                .is_none_or(|since| created.is_some_and(|created| created > since))
     }
 }
 
 /// A shell pattern with `*` and `?`, neither of which takes a slash.
 fn matches(pattern: &str, text: &str) -> bool {
-    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
+    let (pattern, text): (Vec<char>, Vec<char>) =
+        (pattern.chars().collect(), text.chars().collect());
     // Where to go on if the star has to take one more character.
     let (mut p, mut t, mut star) = (0, 0, None);
     while t < text.len() {

@@ -100,7 +100,9 @@ fn ask(question: &str) -> Result<String> {
         ));
     }
     let mut error = io::stderr().lock();
-    let _ = error.write_all(question.as_bytes()).and_then(|()| error.flush());
+    let _ = error
+        .write_all(question.as_bytes())
+        .and_then(|()| error.flush());
     let mut line = String::new();
     io::stdin()
         .lock()

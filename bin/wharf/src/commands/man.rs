@@ -27,7 +27,6 @@ fn page(directory: &Path, mut command: Command, name: String) -> Result<()> {
         page(directory, verb, name)?;
     }
     command = command
-        .name(name.clone())
         .display_name(name.clone())
         .disable_help_subcommand(true);
     let path = directory.join(format!("{name}.1"));

@@ -12,11 +12,9 @@ mod diff;
 mod each;
 mod exec;
 mod images;
-mod import;
 mod info;
 mod inspect;
 mod kill;
-mod load;
 mod login;
 mod logout;
 mod logs;
@@ -29,7 +27,6 @@ mod repair;
 mod rm;
 mod rmi;
 mod run;
-mod save;
 mod start;
 mod stop;
 mod tag;
@@ -107,39 +104,97 @@ macro_rules! verb {
     }};
 }
 
-const ATTACH: Verb = verb!("attach", "Take part in a running container", container::attach, attach::run);
-const COMMIT: Verb = verb!("commit", "Make an image of a container's changes", container::commit, commit::run);
-const CREATE: Verb = verb!("create", "Create a container", run_args::create, create::run, codes: Codes::Container);
-const DIFF: Verb = verb!("diff", "Show what a container changed in its files", container::diff, diff::run);
+const ATTACH: Verb = verb!(
+    "attach",
+    "Take part in a running container",
+    container::attach,
+    attach::run
+);
+const COMMIT: Verb = verb!(
+    "commit",
+    "Make an image of a container's changes",
+    container::commit,
+    commit::run
+);
+const CREATE: Verb =
+    verb!("create", "Create a container", run_args::create, create::run, codes: Codes::Container);
+const DIFF: Verb = verb!(
+    "diff",
+    "Show what a container changed in its files",
+    container::diff,
+    diff::run
+);
 const EXEC: Verb = verb!("exec", "Execute a command in a running container", container::exec, exec::run, codes: Codes::Container, common: true);
 const IMAGES: Verb = verb!("images", "List images", image::images, images::run, common: true);
-const IMPORT: Verb = verb!("import", "Make an image of a tar archive of files", image::import, import::run);
-const INFO: Verb = verb!("info", "Show what there is on this host", system::info, info::run, common: true);
-const INSPECT: Verb = verb!("inspect", "Show everything about containers and images", container::inspect, inspect::run);
-const KILL: Verb = verb!("kill", "Send a signal to running containers", container::kill, kill::run);
-const LOAD: Verb = verb!("load", "Load images from an archive", image::load, load::run);
+const INFO: Verb =
+    verb!("info", "Show what there is on this host", system::info, info::run, common: true);
+const INSPECT: Verb = verb!(
+    "inspect",
+    "Show everything about containers and images",
+    container::inspect,
+    inspect::run
+);
+const KILL: Verb = verb!(
+    "kill",
+    "Send a signal to running containers",
+    container::kill,
+    kill::run
+);
 const LOGIN: Verb = verb!("login", "Log in to a registry", image::login, login::run, common: true);
-const LOGOUT: Verb = verb!("logout", "Log out from a registry", image::logout, logout::run, common: true);
-const LOGS: Verb = verb!("logs", "Show what a container has printed", container::logs, logs::run);
+const LOGOUT: Verb =
+    verb!("logout", "Log out from a registry", image::logout, logout::run, common: true);
+const LOGS: Verb = verb!(
+    "logs",
+    "Show what a container has printed",
+    container::logs,
+    logs::run
+);
 const PS: Verb = verb!("ps", "List containers", container::ps, ps::run, common: true);
-const PULL: Verb = verb!("pull", "Download an image from a registry", image::pull, pull::run, common: true);
-const PUSH: Verb = verb!("push", "Upload an image to a registry", image::push, push::run, common: true);
+const PULL: Verb =
+    verb!("pull", "Download an image from a registry", image::pull, pull::run, common: true);
+const PUSH: Verb =
+    verb!("push", "Upload an image to a registry", image::push, push::run, common: true);
 const RM: Verb = verb!("rm", "Remove containers", container::rm, rm::run);
 const RMI: Verb = verb!("rmi", "Remove images", image::rmi, rmi::run);
 const RUN: Verb = verb!("run", "Create and run a new container from an image", run_args::run, run::run, codes: Codes::Container, common: true);
-const SAVE: Verb = verb!("save", "Save images to an archive", image::save, save::run);
-const START: Verb = verb!("start", "Start stopped containers", container::start, start::run);
-const STOP: Verb = verb!("stop", "Stop running containers", container::stop, stop::run);
+const START: Verb = verb!(
+    "start",
+    "Start stopped containers",
+    container::start,
+    start::run
+);
+const STOP: Verb = verb!(
+    "stop",
+    "Stop running containers",
+    container::stop,
+    stop::run
+);
 const TAG: Verb = verb!("tag", "Give an image one more name", image::tag, tag::run);
-const VERSION: Verb = verb!("version", "Show the version", system::version, version::run, common: true);
-const WAIT: Verb = verb!("wait", "Wait until containers stop, then print their exit codes", container::wait, wait::run);
-const COMPLETION: Verb = verb!("completion", "Print the completion script for a shell", system::completion, completion::run);
-const OCI: Verb = verb!("oci", "Use the OCI runtime (wharf-runtime)", system::oci, oci::run);
+const VERSION: Verb =
+    verb!("version", "Show the version", system::version, version::run, common: true);
+const WAIT: Verb = verb!(
+    "wait",
+    "Wait until containers stop, then print their exit codes",
+    container::wait,
+    wait::run
+);
+const COMPLETION: Verb = verb!(
+    "completion",
+    "Print the completion script for a shell",
+    system::completion,
+    completion::run
+);
+const OCI: Verb = verb!(
+    "oci",
+    "Use the OCI runtime (wharf-runtime)",
+    system::oci,
+    oci::run
+);
 
 /// Every verb that can be written alone, in the order of the help.
 pub(crate) const VERBS: &[Verb] = &[
     RUN, EXEC, PS, PULL, PUSH, IMAGES, LOGIN, LOGOUT, VERSION, INFO, ATTACH, COMMIT, COMPLETION,
-    CREATE, DIFF, IMPORT, INSPECT, KILL, LOAD, LOGS, OCI, RM, RMI, SAVE, START, STOP, TAG, WAIT,
+    CREATE, DIFF, INSPECT, KILL, LOGS, OCI, RM, RMI, START, STOP, TAG, WAIT,
 ];
 
 pub(crate) const NOUNS: &[Noun] = &[
@@ -156,7 +211,12 @@ pub(crate) const NOUNS: &[Noun] = &[
             (
                 "inspect",
                 &[],
-                verb!("inspect", "Show everything about containers", container::inspect_container, inspect::containers),
+                verb!(
+                    "inspect",
+                    "Show everything about containers",
+                    container::inspect_container,
+                    inspect::containers
+                ),
             ),
             ("kill", &[], KILL),
             ("logs", &[], LOGS),
@@ -173,18 +233,20 @@ pub(crate) const NOUNS: &[Noun] = &[
         about: "Manage images",
         hidden: false,
         verbs: &[
-            ("import", &[], IMPORT),
             (
                 "inspect",
                 &[],
-                verb!("inspect", "Show everything about images", image::inspect, inspect::images),
+                verb!(
+                    "inspect",
+                    "Show everything about images",
+                    image::inspect,
+                    inspect::images
+                ),
             ),
-            ("load", &[], LOAD),
             ("ls", &["list"], IMAGES),
             ("pull", &[], PULL),
             ("push", &[], PUSH),
             ("rm", &["remove"], RMI),
-            ("save", &[], SAVE),
             ("tag", &[], TAG),
         ],
     },
@@ -197,7 +259,12 @@ pub(crate) const NOUNS: &[Noun] = &[
             (
                 "repair",
                 &[],
-                verb!("repair", "Look at everything and heal what crashes left", system::repair, repair::run),
+                verb!(
+                    "repair",
+                    "Look at everything and heal what crashes left",
+                    system::repair,
+                    repair::run
+                ),
             ),
         ],
     },
@@ -209,12 +276,22 @@ pub(crate) const NOUNS: &[Noun] = &[
             (
                 "cleanup",
                 &[],
-                verb!("cleanup", "Clean up after a container's end", system::cleanup, cleanup::run),
+                verb!(
+                    "cleanup",
+                    "Clean up after a container's end",
+                    system::cleanup,
+                    cleanup::run
+                ),
             ),
             (
                 "man",
                 &[],
-                verb!("man", "Write manual pages to a directory", system::man, man::run),
+                verb!(
+                    "man",
+                    "Write manual pages to a directory",
+                    system::man,
+                    man::run
+                ),
             ),
         ],
     },

@@ -7,11 +7,12 @@ use sys::{Error, ErrorKind, Result};
 
 use super::{Call, DONE};
 use crate::args::Given as _;
-use crate::output::template::LABELS_BY_NAME;
 use crate::output::list::ListFormat;
+use crate::output::template::LABELS_BY_NAME;
 use crate::output::{self, human};
 
-const COLUMNS: &str = "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}";
+const COLUMNS: &str =
+    "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}";
 
 const HEADERS: [(&str, &str); 16] = [
     ("Command", "COMMAND"),
@@ -67,7 +68,10 @@ pub(super) fn run(call: &Call<'_>) -> Result<u8> {
     call.timings.done("list");
     let truncate = !given.on("no-trunc");
     if given.on("quiet") && format.is_none() {
-        let ids: String = containers.iter().map(|one| id(one, truncate) + "\n").collect();
+        let ids: String = containers
+            .iter()
+            .map(|one| id(one, truncate) + "\n")
+            .collect();
         output::print(&ids)?;
         return Ok(DONE);
     }
@@ -94,10 +98,20 @@ fn row(container: &ContainerSummary, now: Timestamp, truncate: bool) -> Value {
     let mounts: Vec<String> = container
         .mounts
         .iter()
-        .map(|mount| if truncate { shortened(mount, 15) } else { mount.clone() })
+        .map(|mount| {
+            if truncate {
+                shortened(mount, 15)
+            } else {
+                mount.clone()
+            }
+        })
         .collect();
     let command = container.command.join(" ");
-    let command = if truncate { shortened(&command, 20) } else { command };
+    let command = if truncate {
+        shortened(&command, 20)
+    } else {
+        command
+    };
     json!({
         "Command": format!("{command:?}"),
         "CreatedAt": created_at(container.created),
@@ -148,11 +162,25 @@ pub(super) fn created_at(time: Timestamp) -> String {
 /// `0.0.0.0:8080->80/tcp, 443/tcp`; neighbors are put together.
 fn ports(container: &ContainerSummary) -> String {
     let mut published = container.ports.clone();
-    published.sort_by_key(|port| (port.container, port.protocol, port.host.ip(), port.host.port()));
+    published.sort_by_key(|port| {
+        (
+            port.container,
+            port.protocol,
+            port.host.ip(),
+            port.host.port(),
+        )
+    });
     let mut parts: Vec<String> = Vec::new();
     let mut runs: Vec<(PortMapping, u16)> = Vec::new();
     let mut by_host = published.clone();
-    by_host.sort_by_key(|port| (port.host.ip(), port.protocol, port.container, port.host.port()));
+    by_host.sort_by_key(|port| {
+        (
+            port.host.ip(),
+            port.protocol,
+            port.container,
+            port.host.port(),
+        )
+    });
     for port in by_host {
         match runs.last_mut() {
             Some((first, length))
@@ -183,13 +211,16 @@ fn ports(container: &ContainerSummary) -> String {
             first.protocol
         ));
     }
-    if !matches!(container.status, state::Status::Running { .. } | state::Status::Paused { .. }) {
+    if !matches!(
+        container.status,
+        state::Status::Running { .. } | state::Status::Paused { .. }
+    ) {
         return parts.join(", ");
     }
     for (exposed, protocol) in &container.exposed {
-        let is_published = published
-            .iter()
-            .any(|port| port.protocol == *protocol && (exposed.first..=exposed.last).contains(&port.container));
+        let is_published = published.iter().any(|port| {
+            port.protocol == *protocol && (exposed.first..=exposed.last).contains(&port.container)
+        });
         if !is_published {
             let length = exposed.last - exposed.first + 1;
             parts.push(format!("{}/{protocol}", range(exposed.first, length)));
@@ -221,7 +252,12 @@ mod tests {
             image_id: "sha256:4c01db0b339c0f2bd1a4b5e9a3a6a5b34c01db0b339c0f2bd1a4b5e9a3a6a5b3"
                 .parse()
                 .unwrap(),
-            command: vec!["/entry".into(), "sh".into(), "-c".into(), "sleep \"9\"".into()],
+            command: vec![
+                "/entry".into(),
+                "sh".into(),
+                "-c".into(),
+                "sleep \"9\"".into(),
+            ],
             created: now,
             status: Status::Running { since: now },
             ports: vec![
@@ -231,8 +267,20 @@ mod tests {
                 port("127.0.0.1:53", 53, Protocol::Udp),
             ],
             exposed: vec![
-                (PortRange { first: 80, last: 80 }, Protocol::Tcp),
-                (PortRange { first: 443, last: 443 }, Protocol::Tcp),
+                (
+                    PortRange {
+                        first: 80,
+                        last: 80,
+                    },
+                    Protocol::Tcp,
+                ),
+                (
+                    PortRange {
+                        first: 443,
+                        last: 443,
+                    },
+                    Protocol::Tcp,
+                ),
             ],
             labels: BTreeMap::from([("a".into(), "b".into())]),
             mounts: vec!["/a/very/long/source".into()],
@@ -255,7 +303,7 @@ mod tests {
         let now = Timestamp::from_nanos(180 * 1_000_000_000);
         let row = row(&container(), now, true);
         assert_eq!(row["ID"], "4c01db0b339c");
-        assert_eq!(row["Command"], "\"/entry sh -c \\\"sleep…\"".replace("\\\"sl", "sl"));
+        assert_eq!(row["Command"], "\"/entry sh -c sleep …\"");
         assert_eq!(row["CreatedAt"], "1970-01-01 00:00:00 +0000 UTC");
         assert_eq!(row["RunningFor"], "3 minutes ago");
         assert_eq!(row["Status"], "Up 3 minutes");

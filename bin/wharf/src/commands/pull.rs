@@ -35,7 +35,9 @@ pub(super) fn run(call: &Call<'_>) -> Result<u8> {
             progress.clear();
             interrupted(&format!("pull {}", reference.familiar()))
         });
-        engine.images().pull(&request, &|event| progress.pull(&event))
+        engine
+            .images()
+            .pull(&request, &|event| progress.pull(&event))
     });
     progress.finish_all();
     let pulled = pulled?;

@@ -35,7 +35,9 @@ pub(super) fn run(call: &Call<'_>) -> Result<u8> {
             progress.clear();
             interrupted(&format!("push {}", reference.familiar()))
         });
-        engine.images().push(&request, &|event| progress.push(&event))
+        engine
+            .images()
+            .push(&request, &|event| progress.push(&event))
     });
     progress.finish_all();
     let pushed = pushed?;

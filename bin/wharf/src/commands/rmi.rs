@@ -21,7 +21,10 @@ pub(super) fn run(call: &Call<'_>) -> Result<u8> {
             }
             removed => removed.context(|| format!("remove {name}"))?,
         };
-        let untagged = removed.untagged.iter().map(|name| format!("Untagged: {name}"));
+        let untagged = removed
+            .untagged
+            .iter()
+            .map(|name| format!("Untagged: {name}"));
         let deleted = removed.deleted.iter().map(|id| format!("Deleted: {id}"));
         let lines: Vec<String> = untagged.chain(deleted).collect();
         Ok((!lines.is_empty()).then(|| lines.join("\n")))

@@ -57,7 +57,9 @@ fn manner(call: &Call<'_>, request: &RunRequest, detach: bool) -> Result<Manner>
     let streams: Vec<String> = named.iter().map(|name| name.to_lowercase()).collect();
     let known = ["stdin", "stdout", "stderr"];
     if let Some(other) = streams.iter().find(|name| !known.contains(&name.as_str())) {
-        return Err(invalid(&format!("-a takes stdin, stdout or stderr, not {other:?}")));
+        return Err(invalid(&format!(
+            "-a takes stdin, stdout or stderr, not {other:?}"
+        )));
     }
     let all = streams.is_empty();
     let has = |name: &str| streams.iter().any(|stream| stream == name);

@@ -3,9 +3,9 @@
 use engine::AttachRequest;
 use sys::{Context as _, Error, ErrorKind, Result};
 
+use super::Call;
 use super::attached::{OnClosedPipe, detach_keys, take_part};
 use super::each::each;
-use super::Call;
 use crate::args::Given as _;
 use crate::terminal;
 use crate::terminal::session::{Manner, require_terminal};

@@ -5,7 +5,10 @@ use sys::Result;
 
 use super::{Call, DONE};
 use crate::args::Given as _;
-use crate::output::{self, template::{Purpose, Template}};
+use crate::output::{
+    self,
+    template::{Purpose, Template},
+};
 
 const DEFAULT: &str = "\
 Client: Wharf

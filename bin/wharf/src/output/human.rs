@@ -112,7 +112,11 @@ mod tests {
             (729 * 86_400, "24 months"),
             (730 * 86_400, "2 years"),
         ] {
-            assert_eq!(duration(Duration::from_secs(seconds)), expected, "{seconds}");
+            assert_eq!(
+                duration(Duration::from_secs(seconds)),
+                expected,
+                "{seconds}"
+            );
         }
         assert_eq!(ago(Duration::from_secs(5)), "5 seconds ago");
     }

@@ -66,7 +66,10 @@ mod tests {
 
     #[test]
     fn lines_without_cells_divide_columns() {
-        assert_eq!(align("aaaaaaaaaaaa\tb\nno cell\nc\td"), "aaaaaaaaaaaa   b\nno cell\nc         d\n");
+        assert_eq!(
+            align("aaaaaaaaaaaa\tb\nno cell\nc\td"),
+            "aaaaaaaaaaaa   b\nno cell\nc         d\n"
+        );
         assert_eq!(align(""), "");
         assert_eq!(align("one"), "one\n");
         assert_eq!(align("a\t\tb"), "a                   b\n");

@@ -35,7 +35,10 @@ impl DetachKeys {
 }
 
 fn key(text: &str) -> Option<u8> {
-    match (text.as_bytes(), text.strip_prefix("ctrl-").map(str::as_bytes)) {
+    match (
+        text.as_bytes(),
+        text.strip_prefix("ctrl-").map(str::as_bytes),
+    ) {
         ([byte @ 0x20..=0x7e], _) => Some(*byte),
         (_, Some([byte @ b'a'..=b'z'])) => Some(byte - b'a' + 1),
         (_, Some(b"@")) => Some(0),
@@ -95,13 +98,18 @@ mod tests {
             ("ctrl-p,ctrl-q", &[16, 17][..]),
             ("a", b"a"),
             ("ctrl-a,a", &[1, b'a']),
-            ("ctrl-@,ctrl-[,ctrl-\\,ctrl-],ctrl-^,ctrl-_", &[0, 27, 28, 29, 30, 31]),
+            (
+                "ctrl-@,ctrl-[,ctrl-\\,ctrl-],ctrl-^,ctrl-_",
+                &[0, 27, 28, 29, 30, 31],
+            ),
             ("", b""),
             ("ctrl-z", &[26]),
         ] {
             assert_eq!(DetachKeys::parse(text).unwrap().0, bytes, "{text}");
         }
-        for bad in ["ctrl-", "ctrl-A", "ctrl-1", "xx", "a,", ",", "é", "ctrl-aa", "\n"] {
+        for bad in [
+            "ctrl-", "ctrl-A", "ctrl-1", "xx", "a,", ",", "é", "ctrl-aa", "\n",
+        ] {
             assert!(DetachKeys::parse(bad).is_err(), "{bad:?}");
         }
     }

@@ -37,7 +37,9 @@ pub(crate) fn no_echo() -> Result<Changed> {
 /// panic, before an exit.
 pub(crate) fn restore() {
     // A panic elsewhere must not keep the terminal raw.
-    let mut before = BEFORE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut before = BEFORE
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     if let Some(modes) = before.take() {
         // Nothing can be done if it is gone.
         let _ = tcsetattr(stdin(), OptionalActions::Drain, &modes);
@@ -48,7 +50,9 @@ fn change(change: impl FnOnce(&mut Termios)) -> Result<Changed> {
     let modes = tcgetattr(stdin()).context(|| "read the terminal's modes")?;
     let mut changed = modes.clone();
     change(&mut changed);
-    let mut before = BEFORE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut before = BEFORE
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     if before.is_none() {
         *before = Some(modes);
         // In a release build a panic ends the program without unwinding.

@@ -63,7 +63,11 @@ pub(crate) fn run(session: &Session, manner: &Manner, signals: &Signals) -> Resu
         session,
         manner,
         signals,
-        input: if manner.stdin { Input::Open } else { Input::Ended },
+        input: if manner.stdin {
+            Input::Open
+        } else {
+            Input::Ended
+        },
         watch: raw.then(|| DetachWatch::new(manner.keys.clone())),
         requests: Vec::new(),
     }

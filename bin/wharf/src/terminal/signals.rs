@@ -53,10 +53,12 @@ impl Signals {
         let Some(number) = self.fd.read()? else {
             return Ok(None);
         };
-        Ok(Some(match FORWARDED.iter().find(|one| one.as_raw() == number) {
-            Some(signal) => Event::Forward(*signal),
-            None => Event::Resized,
-        }))
+        Ok(Some(
+            match FORWARDED.iter().find(|one| one.as_raw() == number) {
+                Some(signal) => Event::Forward(*signal),
+                None => Event::Resized,
+            },
+        ))
     }
 
     /// Waits for one that asks to stop (true), or until the other end of the
@@ -76,7 +78,10 @@ impl Signals {
                 let Event::Forward(signal) = event else {
                     continue;
                 };
-                if matches!(signal, Signal::INT | Signal::TERM | Signal::HUP | Signal::QUIT) {
+                if matches!(
+                    signal,
+                    Signal::INT | Signal::TERM | Signal::HUP | Signal::QUIT
+                ) {
                     return Ok(true);
                 }
             }

@@ -20,6 +20,8 @@ use registry::{Client, CredentialSource};
 use spec::Reference;
 use sys::{Context, Error, ErrorKind, Result};
 
+pub use ::image::LayerProgress;
+pub use ::registry::{CredentialFiles, Credentials, Uploaded};
 pub use archive::{ImportRequest, LoadedImage};
 pub use inspect::{HistoryEntry, ImageInspect};
 pub use list::ImageSummary;

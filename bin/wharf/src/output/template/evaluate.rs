@@ -241,12 +241,8 @@ impl Scope {
     fn operand(&mut self, operand: &Operand, dot: &Value) -> Result<Value, Failure> {
         match operand {
             Operand::Literal(value) => Ok(value.clone()),
-            Operand::Function(name, at) => {
-                functions::call(name, Vec::new(), self.purpose, *at)
-            }
-            Operand::Chain(Base::Dot, fields, at) => {
-                Ok(descend(dot, fields, *at)?.clone())
-            }
+            Operand::Function(name, at) => functions::call(name, Vec::new(), self.purpose, *at),
+            Operand::Chain(Base::Dot, fields, at) => Ok(descend(dot, fields, *at)?.clone()),
             Operand::Chain(Base::Variable(name), fields, at) => {
                 let known = self.variables.iter().rev().find(|(n, _)| n == name);
                 let (_, value) = known.ok_or_else(|| undefined(name, *at))?;
@@ -285,7 +281,10 @@ fn descend<'a>(
                 } else {
                     format!("there is {}", names.join(", "))
                 };
-                Failure::missing(position, format!("there is no field {field}{whose}: {there}"))
+                Failure::missing(
+                    position,
+                    format!("there is no field {field}{whose}: {there}"),
+                )
             })?,
             Value::Null => {
                 let why = format!("there is no field {field}{whose}: it is empty");

@@ -19,7 +19,10 @@ pub(super) fn call(
 ) -> Result<Value, Failure> {
     let wrong = |why: &str| Failure::new(position, format!("{name} {why}"));
     if purpose == Purpose::Header
-        && matches!(name, "json" | "title" | "lower" | "upper" | "truncate" | "split" | "join")
+        && matches!(
+            name,
+            "json" | "title" | "lower" | "upper" | "truncate" | "split" | "join"
+        )
     {
         // The column's head stays as it is.
         return Ok(arguments
@@ -101,8 +104,8 @@ pub(super) fn call(
         }
         ("ne", [one, other]) => (!equal(one, other)).into(),
         ("lt" | "le" | "gt" | "ge", [one, other]) => {
-            let order = order(one, other)
-                .ok_or_else(|| wrong("compares two numbers or two texts"))?;
+            let order =
+                order(one, other).ok_or_else(|| wrong("compares two numbers or two texts"))?;
             match name {
                 "lt" => order == Ordering::Less,
                 "le" => order != Ordering::Greater,
@@ -114,7 +117,10 @@ pub(super) fn call(
         ("html", values) => escape_html(&joined(values)).into(),
         ("urlquery", values) => escape_query(&joined(values)).into(),
         _ if NAMES.split(", ").any(|known| known.trim() == name) => {
-            return Err(wrong(&format!("does not take {} arguments of this kind", a.len())));
+            return Err(wrong(&format!(
+                "does not take {} arguments of this kind",
+                a.len()
+            )));
         }
         _ => {
             let why = format!("there is no function {name:?}; there is {NAMES}");
@@ -183,9 +189,7 @@ fn index(value: Value, key: &Value) -> Result<Value, String> {
 
 fn slice(value: &Value, from: usize, to: Option<usize>) -> Option<Value> {
     match value {
-        Value::String(text) => text
-            .get(from..to.unwrap_or(text.len()))
-            .map(Value::from),
+        Value::String(text) => text.get(from..to.unwrap_or(text.len())).map(Value::from),
         Value::Array(list) => list
             .get(from..to.unwrap_or(list.len()))
             .map(|part| part.to_vec().into()),

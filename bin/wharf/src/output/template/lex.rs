@@ -41,7 +41,10 @@ pub(super) fn split(source: &str) -> Result<Vec<Piece>, Failure> {
     loop {
         let at = source.len() - rest.len();
         let Some(open) = rest.find("{{") else {
-            push_text(&mut pieces, if trim_next { rest.trim_start() } else { rest });
+            push_text(
+                &mut pieces,
+                if trim_next { rest.trim_start() } else { rest },
+            );
             return Ok(pieces);
         };
         let mut text = &rest[..open];

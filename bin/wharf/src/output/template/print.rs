@@ -131,12 +131,10 @@ impl Verb {
             ('s', Value::String(text)) => self.cut(text),
             ('s', Value::Array(_) | Value::Object(_)) => inner(value),
             ('q', Value::String(text)) => format!("{text:?}"),
-            ('x', Value::String(text)) => {
-                text.bytes().fold(String::new(), |mut text, byte| {
-                    let _ = write!(text, "{byte:02x}");
-                    text
-                })
-            }
+            ('x', Value::String(text)) => text.bytes().fold(String::new(), |mut text, byte| {
+                let _ = write!(text, "{byte:02x}");
+                text
+            }),
             ('t', Value::Bool(truth)) => truth.to_string(),
             ('T', value) => type_name(value).to_owned(),
             ('d', Value::Number(number)) if number.is_i64() || number.is_u64() => {

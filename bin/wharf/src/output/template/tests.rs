@@ -40,9 +40,15 @@ fn formats_that_people_use_with_docker() {
         ("{{ .State.Pid }}", "4242"),
         ("{{.State.Status}}: {{.State.ExitCode}}", "running: 0"),
         ("{{json .State.Running}}", "true"),
-        ("{{json .Config.Labels}}", r#"{"com.example.team":"web","maintainer":"x <x@y>"}"#),
+        (
+            "{{json .Config.Labels}}",
+            r#"{"com.example.team":"web","maintainer":"x <x@y>"}"#,
+        ),
         ("{{.Config.Env}}", "[PATH=/bin A=1]"),
-        ("{{.NetworkSettings.Networks.bridge.IPAddress}}", "172.30.0.2"),
+        (
+            "{{.NetworkSettings.Networks.bridge.IPAddress}}",
+            "172.30.0.2",
+        ),
         (
             "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}",
             "172.30.0.2 10.0.0.2 ",
@@ -70,17 +76,20 @@ fn formats_that_people_use_with_docker() {
         (r#"{{index .Config.Labels "com.example.team"}}"#, "web"),
         (r#"{{index .Config.Labels "nothing"}}"#, ""),
         (r#"{{join .Args " "}}"#, "-c sleep 5"),
-        (r#"{{upper .State.Status}} {{title "two words"}}"#, "RUNNING Two Words"),
+        (
+            r#"{{upper .State.Status}} {{title "two words"}}"#,
+            "RUNNING Two Words",
+        ),
         ("{{lower \"ABC\" | upper | printf \"%s!\"}}", "ABC!"),
         ("{{truncate .Id 12}}", "4c01db0b339c"),
-        (r#"{{printf "%.7s|%-6s|%5d|%05d" .Id "ab" 42 42}}"#, "4c01db0|ab    |   42|00042"),
+        (
+            r#"{{printf "%.7s|%-6s|%5d|%05d" .Id "ab" 42 42}}"#,
+            "4c01db0|ab    |   42|00042",
+        ),
         (r#"{{slice .Id 0 4}}"#, "4c01"),
         (r#"{{range split "a,b" ","}}[{{.}}]{{end}}"#, "[a][b]"),
         ("{{len .Mounts}}", "2"),
-        (
-            "{{if .State.Running}}yes{{else}}no{{end}}",
-            "yes",
-        ),
+        ("{{if .State.Running}}yes{{else}}no{{end}}", "yes"),
         (
             "{{if .State.Health}}{{.State.Health.Status}}{{else}}none{{end}}",
             "none",
@@ -95,15 +104,27 @@ fn formats_that_people_use_with_docker() {
         ("a {{- /* comment */ -}} b", "ab"),
         ("{{/* c */}}x", "x"),
         ("{{$x := .State}}{{$x.Pid}}", "4242"),
-        ("{{$n := 0}}{{range .Mounts}}{{$n = len .Type}}{{end}}{{$n}}", "6"),
+        (
+            "{{$n := 0}}{{range .Mounts}}{{$n = len .Type}}{{end}}{{$n}}",
+            "6",
+        ),
         ("{{and .State.Running (gt .State.Pid 1)}}", "true"),
         ("{{or .Nothing .Name}}", "/web"),
         ("{{not .State.Running}}", "false"),
-        (r#"{{if and (eq .State.Status "running") (ne .Name "/db")}}up{{end}}"#, "up"),
+        (
+            r#"{{if and (eq .State.Status "running") (ne .Name "/db")}}up{{end}}"#,
+            "up",
+        ),
         (r#"{{eq .Name "a" "/web"}}"#, "true"),
         ("{{`raw \\n`}} {{\"\\t\\u00e9\"}}", "raw \\n \té"),
-        ("{{range $i, $m := .Mounts}}{{if $i}},{{end}}{{$m.Type}}{{end}}", "bind,volume"),
-        ("{{range .Mounts}}{{if .RW}}{{continue}}{{end}}{{.Type}}{{end}}", "volume"),
+        (
+            "{{range $i, $m := .Mounts}}{{if $i}},{{end}}{{$m.Type}}{{end}}",
+            "bind,volume",
+        ),
+        (
+            "{{range .Mounts}}{{if .RW}}{{continue}}{{end}}{{.Type}}{{end}}",
+            "volume",
+        ),
         ("{{range .Mounts}}{{.Type}}{{break}}{{end}}", "bind"),
         ("{{range .State.Health}}x{{else}}empty{{end}}", "empty"),
         ("{{.SizeRw}} {{true}} {{nil}}", "12.5 true <no value>"),
@@ -115,7 +136,10 @@ fn formats_that_people_use_with_docker() {
         ("plain", "plain"),
         ("{{print 1 2 \"x\" 3}}", "1 2x3"),
         ("{{.Config.ExposedPorts}}", "map[80/tcp:map[]]"),
-        (r#"{{.Config.Labels.Nope | printf "%s"}}{{end}}"#, "error: template at 1:41: end without a beginning"),
+        (
+            r#"{{.Config.Labels.Nope | printf "%s"}}{{end}}"#,
+            "error: template at 1:38: end without a beginning",
+        ),
     ] {
         assert_eq!(render(template), expected, "{template}");
     }
@@ -124,16 +148,28 @@ fn formats_that_people_use_with_docker() {
 #[test]
 fn faults_are_said_with_their_place() {
     for (template, expected) in [
-        ("{{.Nmae}}", "1:3: there is no field Nmae: there is Args, Config, Id,"),
-        ("{{.State.Foo}}", "1:3: there is no field Foo in .State: there is ExitCode"),
-        ("{{.Name.First}}", "1:3: there is no field First in .Name: it is a plain value"),
+        (
+            "{{.Nmae}}",
+            "1:3: there is no field Nmae: there is Args, Config, Id,",
+        ),
+        (
+            "{{.State.Foo}}",
+            "1:3: there is no field Foo in .State: there is ExitCode",
+        ),
+        (
+            "{{.Name.First}}",
+            "1:3: there is no field First in .Name: it is a plain value",
+        ),
         ("{{.State.Health.Status}}", "it is empty"),
         ("a\n  {{foo .Id}}", "2:5: there is no function \"foo\""),
         ("{{if .X}}", "1:1: if without its end"),
         ("{{end}}", "1:1: end without a beginning"),
         ("{{.Id", "1:1: the action does not end"),
         ("{{\"x}}", "1:3: the string does not end"),
-        ("{{index .Args 7}}", "7 is out of range: there are 2 elements"),
+        (
+            "{{index .Args 7}}",
+            "7 is out of range: there are 2 elements",
+        ),
         ("{{(.Id}}", "1:3: the parenthesis is not closed"),
         ("{{.Id)}}", "1:6: unexpected )"),
         ("{{}}", "a value is missing"),
