@@ -2,8 +2,6 @@
 //! independent of it, and supervises. It has nobody to print to: errors go
 //! over the channel.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
@@ -14,7 +12,7 @@ use sys::{Context as _, Error, ErrorKind, Result, inherited};
 use crate::exe_guard::Guard;
 
 /// Larger than any job: one with a seccomp profile has about 100 KB.
-const JOB_MAX: u64 = 16 << 20;
+const JOB_MAX: usize = 16 << 20;
 /// Larger allocations go back to the kernel at once.
 const LARGE: i32 = 16 << 10;
 /// Signals that must not end the container silently: it is ended by its own
@@ -50,15 +48,7 @@ fn prepare(guard: &Guard, control: &OwnedFd) -> Result<(MonitorJob, Vec<OwnedFd>
 
 fn read_job() -> Result<MonitorJob> {
     let read = || -> Result<MonitorJob> {
-        let file = File::from(inherited::take(JOB_FD)?);
-        let size = file.metadata()?.len();
-        if size > JOB_MAX {
-            return Err(Error::new(ErrorKind::InvalidInput, "it is too large"));
-        }
-        let mut text = Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1);
-        // The one who wrote it may have left the position at its end.
-        rustix::fs::seek(&file, rustix::fs::SeekFrom::Start(0))?;
-        file.take(JOB_MAX).read_to_end(&mut text)?;
+        let text = sys::memfd::read_sealed(inherited::take(JOB_FD)?, JOB_MAX)?;
         serde_json::from_slice(&text)
             .map_err(|error| Error::new(ErrorKind::InvalidInput, error.to_string()))
     };
