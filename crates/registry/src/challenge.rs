@@ -177,7 +177,7 @@ mod tests {
             )]
         );
         assert_eq!(parse(r#"Basic realm="Registry Realm""#), [Challenge::Basic]);
-        assert_eq!(parse(r#"basic REALM=x"#), [Challenge::Basic]);
+        assert_eq!(parse("basic REALM=x"), [Challenge::Basic]);
         assert_eq!(
             parse(r#"Negotiate, Bearer realm = "https://a/t" , error="x, y=z", Basic realm="r""#),
             [bearer("https://a/t", None, None), Challenge::Basic]

@@ -107,10 +107,10 @@ impl Default for Timeouts {
         Self {
             lookup: Duration::from_secs(10),
             connect: Duration::from_secs(10),
-            idle: Duration::from_secs(60),
+            idle: Duration::from_mins(1),
             attempts: 5,
             pause: Duration::from_millis(300),
-            longest_pause: Duration::from_secs(60),
+            longest_pause: Duration::from_mins(1),
         }
     }
 }

@@ -248,10 +248,13 @@ impl Session {
             Security::Loopback if tls::has_own_authorities(&self.config, &endpoint.authority) => {
                 https
             }
-            Security::Loopback => match self.speaks(endpoint, http)? {
-                true => http,
-                false => https,
-            },
+            Security::Loopback => {
+                if self.speaks(endpoint, http)? {
+                    http
+                } else {
+                    https
+                }
+            }
             Security::Insecure => {
                 let unverified = Base {
                     scheme: "https",

@@ -17,7 +17,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{
-    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore,
+    CertificateError as Bad, ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore,
     SignatureScheme, StreamOwned,
 };
 use sys::{Context, Error, ErrorKind, Result};
@@ -106,7 +106,7 @@ impl ServerCertVerifier for Verifier {
         match verdict {
             // Neither its dates nor a signature are wrong: it is an authority
             // itself, and one that we were told to trust.
-            Err(rustls::Error::InvalidCertificate(CertificateError::Other(_)))
+            Err(rustls::Error::InvalidCertificate(Bad::Other(_)))
                 if self.own.iter().any(|own| own == shown) =>
             {
                 verify_server_name(&ParsedCertificate::try_from(shown)?, name)?;
@@ -277,10 +277,8 @@ fn read_bundle(path: &Path) -> Result<Vec<Certificate>> {
 /// What a failed handshake means for people; `None` if `error` is none.
 pub(crate) fn words_for(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     let error = error.downcast_ref::<rustls::Error>()?;
-    use rustls::CertificateError as Bad;
-    use rustls::Error as Tls;
     let words = match error {
-        Tls::InvalidCertificate(bad) => match bad {
+        rustls::Error::InvalidCertificate(bad) => match bad {
             Bad::UnknownIssuer => "its certificate is signed by an unknown authority".to_owned(),
             Bad::Expired | Bad::ExpiredContext { .. } => "its certificate has expired".to_owned(),
             Bad::NotValidYet | Bad::NotValidYetContext { .. } => {
@@ -293,7 +291,7 @@ pub(crate) fn words_for(error: &(dyn std::error::Error + 'static)) -> Option<Str
             // A certificate that is an authority itself, say.
             other => format!("its certificate is not valid ({other})"),
         },
-        Tls::InvalidMessage(_) => "it does not speak TLS".to_owned(),
+        rustls::Error::InvalidMessage(_) => "it does not speak TLS".to_owned(),
         other => format!("TLS: {other}"),
     };
     Some(words)

@@ -98,7 +98,7 @@ impl Contents {
                 Error::new(ErrorKind::InvalidInput, words)
             };
             let entry = Entry::deserialize(value).map_err(|_| wrong())?;
-            if let Some(found) = entry.credentials().ok_or_else(wrong)? {
+            if let Some(found) = entry.credentials().map_err(|Malformed| wrong())? {
                 return Ok(Some(found));
             }
         }
@@ -106,27 +106,29 @@ impl Contents {
     }
 }
 
+/// What an entry must not be.
+struct Malformed;
+
 impl Entry {
-    /// `None` if it is malformed, `Some(None)` if it is empty (a helper has
-    /// the secret then).
-    fn credentials(self) -> Option<Option<Credentials>> {
+    /// `None` if it is empty: a helper has the secret then.
+    fn credentials(self) -> Result<Option<Credentials>, Malformed> {
         if !self.registrytoken.is_empty() {
             let token = self.registrytoken;
-            return Some(Some(Credentials::Token { token }));
+            return Ok(Some(Credentials::Token { token }));
         }
         let (user, password) = if self.auth.is_empty() {
             (self.username, self.password)
         } else {
-            let bytes = STANDARD.decode(self.auth.trim()).ok()?;
-            let text = String::from_utf8(bytes).ok()?;
-            let (user, password) = text.split_once(':')?;
+            let bytes = STANDARD.decode(self.auth.trim()).map_err(|_| Malformed)?;
+            let text = String::from_utf8(bytes).map_err(|_| Malformed)?;
+            let (user, password) = text.split_once(':').ok_or(Malformed)?;
             (user.to_owned(), password.trim_end_matches('\0').to_owned())
         };
         if !self.identitytoken.is_empty() {
             let token = self.identitytoken;
-            return Some(Some(Credentials::Identity { user, token }));
+            return Ok(Some(Credentials::Identity { user, token }));
         }
-        Some((!user.is_empty()).then_some(Credentials::Password { user, password }))
+        Ok((!user.is_empty()).then_some(Credentials::Password { user, password }))
     }
 }
 

@@ -15,7 +15,7 @@ const TOKEN_USER: &str = "<token>";
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Secret {
+struct Known {
     #[serde(rename = "ServerURL", default)]
     server_url: String,
     #[serde(default)]
@@ -35,24 +35,24 @@ pub(super) fn get(name: &str, server: &str) -> Result<Option<Credentials>> {
         }
         return Err(failure(name, &answer));
     }
-    let secret: Secret = serde_json::from_slice(&answer).map_err(|_| {
+    let known: Known = serde_json::from_slice(&answer).map_err(|_| {
         Error::new(
             ErrorKind::Corrupt,
             format!("docker-credential-{name} answers with no JSON"),
         )
     })?;
-    if secret.username.is_empty() && secret.secret.is_empty() {
+    if known.username.is_empty() && known.secret.is_empty() {
         return Ok(None);
     }
-    Ok(Some(if secret.username == TOKEN_USER {
+    Ok(Some(if known.username == TOKEN_USER {
         Credentials::Identity {
             user: String::new(),
-            token: secret.secret,
+            token: known.secret,
         }
     } else {
         Credentials::Password {
-            user: secret.username,
-            password: secret.secret,
+            user: known.username,
+            password: known.secret,
         }
     }))
 }
@@ -64,12 +64,12 @@ pub(super) fn store(name: &str, server: &str, credentials: &Credentials) -> Resu
             (TOKEN_USER.to_owned(), token.clone())
         }
     };
-    let secret = Secret {
+    let known = Known {
         server_url: server.to_owned(),
         username,
         secret,
     };
-    let text = serde_json::to_string(&secret)
+    let text = serde_json::to_string(&known)
         .map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
     done(name, ask(name, "store", &text)?)
 }

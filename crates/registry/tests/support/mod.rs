@@ -5,7 +5,8 @@
 #![allow(
     dead_code,
     unreachable_pub,
-    reason = "each test binary uses a part of this"
+    clippy::unwrap_used,
+    reason = "each test binary uses a part of this, and unwraps as tests do"
 )]
 
 pub mod fake;
