@@ -1,5 +1,7 @@
 //! What holds for every input, hostile ones first.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use std::time::Duration;
 
 use proptest::prelude::*;

@@ -1,6 +1,8 @@
 //! Names are looked up at a name server of our own, on port 53 of loopback
 //! addresses that nobody else uses. Needs root for the port.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use std::io::{Read, Write};
 use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! Against a server that does what registries on bad days, and attackers, do.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod support;
 
 use std::io::Read;

@@ -1,5 +1,7 @@
 //! Against Debian's `docker-registry`: the real protocol, real refusals.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod support;
 
 use std::io::Read;

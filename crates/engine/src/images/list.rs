@@ -37,14 +37,10 @@ impl Images<'_> {
         for image in store.list()? {
             let mut size = 0;
             for layer in &image.chain {
-                size += match sizes.get(layer) {
-                    Some(size) => *size,
-                    None => {
-                        let size = layer_size(&store, layer)?;
-                        sizes.insert(*layer, size);
-                        size
-                    }
-                };
+                if !sizes.contains_key(layer) {
+                    sizes.insert(*layer, layer_size(&store, layer)?);
+                }
+                size += sizes[layer];
             }
             summaries.push(ImageSummary {
                 id: image.id,

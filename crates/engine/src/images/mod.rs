@@ -22,7 +22,8 @@ use sys::{Context, Error, ErrorKind, Result};
 
 pub use ::image::LayerProgress;
 pub use ::registry::{CredentialFiles, Credentials, Uploaded};
-pub use archive::{ImportRequest, LoadedImage};
+pub use archive::ImportRequest;
+pub use image::archive::Loaded;
 pub use inspect::{HistoryEntry, ImageInspect};
 pub use list::ImageSummary;
 pub use pull::{LayerInfo, PullEvent, PullRequest, PullStatus, Pulled};
@@ -66,7 +67,7 @@ impl<'a> Images<'a> {
     }
 
     /// A client with the configured mirrors and credentials; opens nothing.
-    fn client(&self, credentials: Option<CredentialSource>) -> Client {
+    fn client(self, credentials: Option<CredentialSource>) -> Client {
         let config = self.engine.config();
         let files = || CredentialSource::Files(config.credentials.clone());
         Client::new(

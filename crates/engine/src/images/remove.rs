@@ -1,6 +1,7 @@
 //! `rmi`: names go first, and with the last name the image.
 
-use image::{Image, Store};
+use image::{Freed, Image, KeepAlive, Store};
+use spec::image::{Descriptor, MediaType};
 use spec::{Digest, Reference};
 use sys::{Error, ErrorKind, Result};
 
@@ -23,6 +24,8 @@ pub struct Removed {
     pub untagged: Vec<String>,
     /// Ids of images.
     pub deleted: Vec<Digest>,
+    /// Blobs, snapshots and bytes that are free now.
+    pub freed: Freed,
 }
 
 impl Images<'_> {
@@ -39,13 +42,13 @@ impl Images<'_> {
                 return Ok(removed);
             }
             Some(_) => {}
-            None => self.check_names(&image, text, force)?,
+            None => check_names(&image, text, force)?,
         }
         self.check_users(&image, text, force)?;
         let names = store.references().remove_manifest(&image.manifest.digest)?;
         removed.untagged = names.iter().map(Reference::familiar).collect();
         removed.deleted.push(image.id);
-        self.sweep(&store)?;
+        removed.freed = self.sweep(&store)?;
         Ok(removed)
     }
 
@@ -65,20 +68,11 @@ impl Images<'_> {
                 removed.deleted.push(image.id);
             }
         }
-        self.sweep(&store)?;
+        removed.freed = self.sweep(&store)?;
         Ok(removed)
     }
 
-    fn check_names(&self, image: &Image, text: &str, force: Force) -> Result<()> {
-        if force == Force::Yes || image.references.len() < 2 {
-            return Ok(());
-        }
-        let names: Vec<_> = image.references.iter().map(Reference::familiar).collect();
-        let words = format!("image {text} has several names ({})", names.join(", "));
-        Err(Error::new(ErrorKind::Conflict, words))
-    }
-
-    fn check_users(&self, image: &Image, text: &str, force: Force) -> Result<()> {
+    fn check_users(self, image: &Image, text: &str, force: Force) -> Result<()> {
         let users = users::all(self.engine.layout())?;
         let in_the_way =
             |user: &&User| user.image == image.id && (user.running || force == Force::No);
@@ -94,10 +88,35 @@ impl Images<'_> {
         Err(Error::new(ErrorKind::Conflict, words))
     }
 
-    /// Frees what no name and no container leads to.
-    fn sweep(&self, _store: &Store) -> Result<()> {
-        Ok(())
+    /// Frees what no name and no container leads to. Containers are asked for
+    /// under the store's lock: one made meanwhile keeps its image.
+    fn sweep(self, store: &Store) -> Result<Freed> {
+        store.sweep(|| {
+            let mut keep = KeepAlive::default();
+            for user in users::all(self.engine.layout())? {
+                let size = match store.content().size(&user.manifest) {
+                    Ok(size) => size,
+                    // A lost manifest keeps nothing alive.
+                    Err(error) if error.kind() == ErrorKind::NotFound => 0,
+                    Err(error) => return Err(error),
+                };
+                let kind = MediaType::OciManifest;
+                let manifest = Descriptor::new(kind, user.manifest, size);
+                keep.manifests.push(manifest);
+                keep.active.push(user.id);
+            }
+            Ok(keep)
+        })
     }
+}
+
+fn check_names(image: &Image, text: &str, force: Force) -> Result<()> {
+    if force == Force::Yes || image.references.len() < 2 {
+        return Ok(());
+    }
+    let names: Vec<_> = image.references.iter().map(Reference::familiar).collect();
+    let words = format!("image {text} has several names ({})", names.join(", "));
+    Err(Error::new(ErrorKind::Conflict, words))
 }
 
 /// Which images a prune takes.
