@@ -75,6 +75,8 @@ make_image() {
             --config.stopsignal SIGINT \
             --config.label org.opencontainers.image.title=PostgreSQL
         umoci gc --layout "$work/layout"
+        # The name under which it is loaded; umoci takes a tag only.
+        sed -i 's,"postgres","docker.io/library/postgres:15",' "$work/layout/index.json"
     } >>"$log" 2>&1
     tar -C "$work/layout" -cf "$image.part" .
     mv "$image.part" "$image"

@@ -69,7 +69,7 @@ fn control_c_during_run_while_pulling() {
         let running = bed
             .command(&["run", "--name", "early", &name, "true"])
             .start();
-        std::thread::sleep(std::time::Duration::from_millis(1000));
+        std::thread::sleep(std::time::Duration::from_secs(1));
         running.signal(Signal::INT);
         assert!(!running.finish().status.success());
         assert_eq!(bed.run(&["ps", "-aq"]).ok(), "");

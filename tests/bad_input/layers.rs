@@ -225,7 +225,7 @@ fn headers_that_are_wrong() {
         assert!(!attack_raw(
             bed,
             &Tar::new()
-                .pax(&[("path", &[b'x'; 100_000])])
+                .pax(&[("path", "x".repeat(100_000).as_bytes())])
                 .file("a", 0o644, "a")
                 .finish()
         ));

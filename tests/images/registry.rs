@@ -297,7 +297,7 @@ fn a_busy_registry_is_asked_again() {
         let count = std::sync::atomic::AtomicUsize::new(0);
         let served = HostileRegistry::serving(&ImageBuilder::busybox(), move |request, answer| {
             let turn = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            if request.path.contains("/blobs/") && turn % 2 == 0 {
+            if request.path.contains("/blobs/") && turn.is_multiple_of(2) {
                 return black_box_tests::Answer::new(503).header("Retry-After", "0");
             }
             answer

@@ -22,7 +22,11 @@ fn input_reaches_the_command_with_i_only() {
 #[test]
 fn much_input_and_output_at_once() {
     bed!(|bed| {
-        let input: String = (0..400_000).map(|number| format!("{number}\n")).collect();
+        let input = (0..400_000)
+            .map(|number: u32| number.to_string())
+            .collect::<Vec<_>>()
+            .join("\n")
+            + "\n";
         let outcome = bed
             .command(&["run", "--rm", "-i", BUSYBOX, "cat"])
             .input(&input)

@@ -14,7 +14,7 @@ use crate::leaks::Leaks;
 pub const BUSYBOX: &str = "busybox";
 
 /// No test may take longer than this; the slow ones are split.
-const LIMIT: Duration = Duration::from_secs(180);
+const LIMIT: Duration = Duration::from_mins(3);
 
 /// One test's machine.
 pub struct Bed {

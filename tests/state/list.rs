@@ -58,9 +58,9 @@ fn filters() {
             .code(3);
         let names = |filters: &[&str]| {
             let mut arguments = vec!["ps", "-a", "--format", "{{.Names}}"];
-            filters
-                .iter()
-                .for_each(|filter| arguments.extend(["--filter", filter]));
+            for filter in filters {
+                arguments.extend(["--filter", filter]);
+            }
             let mut names: Vec<_> = bed
                 .run(&arguments)
                 .ok()
@@ -168,7 +168,7 @@ fn inspect() {
         assert!(one["Image"].as_str().unwrap().starts_with("sha256:"));
         // A made-up process number is worth nothing: it has to be the container's.
         let words = std::fs::read(format!("/proc/{}/cmdline", one["State"]["Pid"])).unwrap();
-        assert_eq!(words, b"sleep\01000\0");
+        assert_eq!(words, b"sleep\x001000\0");
 
         assert_eq!(
             bed.run(&["inspect", "-f", "{{json .Config.Env}}", "one"])

@@ -8,6 +8,7 @@
     reason = "a program for people"
 )]
 
+mod bench;
 mod layers;
 
 use std::process::ExitCode;
@@ -16,7 +17,10 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let result = match arguments.first().map(String::as_str) {
         Some("layers") => layers::check(),
-        _ => Err("usage: cargo xtask layers".to_owned()),
+        Some("bench") => bench::run(&arguments[1..]),
+        _ => Err(
+            "usage: cargo xtask layers | bench [--quick] [--only run,exec,many,images]".to_owned(),
+        ),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,19 @@
+#!/bin/bash
+# Measures Wharf beside docker, podman, runc and crun; BUDGETS.md says what is promised. Words are passed on to
+# `cargo xtask bench`: --quick, --only run,exec,many,images.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+[ "$(id -u)" = 0 ] || { echo "make bench needs root: sudo make bench" >&2; exit 1; }
+export PATH=$PATH:/usr/sbin:/sbin
+
+image=$(scripts/postgres-image.sh)
+cargo build --locked --quiet --profile quick --package xtask
+xtask=${CARGO_TARGET_DIR:-target}/$(rustc -vV | sed -n 's/^host: //p')/quick/xtask
+
+# Namespaces of our own: the engines' bridges and firewalls do not meet the host's, and die with us. crun and podman
+# refuse a host with both cgroup versions mounted, so here all engines see one of them.
+exec unshare --mount --net --pid --fork --kill-child --mount-proc sh -c '
+    umount /sys/fs/cgroup/unified 2>/dev/null || true
+    mount -t tmpfs tmpfs /run
+    busybox ip link set lo up
+    "$@"' sh "$xtask" bench --bin build --image "$image" "$@"
