@@ -37,7 +37,7 @@ clean_up() {
         tail -n 30 "$log" >&2
     fi
     # debootstrap mounts /proc and /sys in its target while it works; it may have died before unmounting them.
-    grep -o " $work/[^ ]*" /proc/self/mountinfo | sort -r | xargs -r umount -l || true
+    awk -v dir="$work/" 'index($5, dir) == 1 { print $5 }' /proc/self/mountinfo | sort -r | xargs -r umount -l || true
     rm -rf --one-file-system "$work"
     exit $status
 }

@@ -112,7 +112,7 @@ impl Engines {
         let rootfs = self.path("crun/rootfs");
         let script = format!(
             "set -e; cd {rootfs}; cp $(command -v busybox) bin/busybox
-             for name in $(./bin/busybox --list); do ln -sf busybox bin/$name 2>/dev/null || true; done
+             for name in $(./bin/busybox --list | grep -vx busybox); do ln -sf busybox bin/$name 2>/dev/null || true; done
              mkdir -p proc sys dev etc tmp root; echo root:x:0:0:root:/root:/bin/sh > etc/passwd; echo root:x:0: > etc/group
              tar -cf {dir}/rootfs.tar .; cp -a . {dir}/runc/rootfs/",
             dir = self.dir.display()
@@ -513,7 +513,7 @@ impl Drop for Engines {
             .args([
                 "-c",
                 &format!(
-                    "grep -o ' {}/[^ ]*' /proc/self/mountinfo | sort -r | xargs -r umount -l",
+                    "awk -v dir={}/ 'index($5, dir) == 1 {{ print $5 }}' /proc/self/mountinfo | sort -r | xargs -r umount -l",
                     self.dir.display()
                 ),
             ])

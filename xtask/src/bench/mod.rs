@@ -72,7 +72,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
     if wanted("images") {
         match value("--image") {
             Some(image) => {
-                images::transfers(&engines, image.as_ref(), effort.transfers, &mut report)?
+                images::transfers(&engines, image.as_ref(), effort.transfers, &mut report)?;
             }
             None => eprintln!("bench: no --image given: pull and push are not measured"),
         }
