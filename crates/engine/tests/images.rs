@@ -19,7 +19,7 @@ use engine::{Config, Engine, PullPolicy};
 use image::LayerProgress;
 use registry::{Upload, Uploaded};
 use spec::Reference;
-use spec::image::{Descriptor, LayerCompression, MediaType};
+use spec::image::{Descriptor, LayerCompression, MediaType, Platform};
 use state::Layout;
 use support::fake::{Fake, Seen, raw, reply};
 use support::real::{Guard, Registry};
@@ -255,7 +255,7 @@ fn tells_about_images() {
     let images = host.engine.images();
     let list = images.list().unwrap();
     assert_eq!(list.len(), 1);
-    assert_eq!(list[0].tags, [name.clone()]);
+    assert_eq!(list[0].tags, std::slice::from_ref(&name));
     assert_eq!(list[0].digests, [name.with_digest(made.manifest.0.digest)]);
     assert!(list[0].size >= 50_000);
     assert_eq!(images.list().unwrap(), list);
@@ -515,4 +515,52 @@ fn imports_a_root_file_system() {
     assert_eq!(image.config.config.cmd, Some(vec!["sh".to_owned()]));
     let layers = host.layers(&reference("imported"));
     assert_eq!(std::fs::read(layers[0].join("hello")).unwrap(), b"x");
+}
+
+#[test]
+fn an_index_is_remembered_by_its_digest() {
+    let registry = Registry::start(&Guard::Open);
+    let name = reference(&format!("{}/app:v1", registry.host()));
+    let made = make(&[("one", b"1")]);
+    publish(&made, &name);
+    let mut entry = made.manifest.0.clone();
+    entry.platform = Some(Platform::host());
+    let text = serde_json::to_vec(&serde_json::json!({
+        "schemaVersion": 2, "mediaType": MediaType::OciIndex.as_str(), "manifests": [entry],
+    }))
+    .unwrap();
+    let index = Descriptor::new(MediaType::OciIndex, sha256(&text), text.len() as u64);
+    anonymous().put_manifest(&name, &index, &text).unwrap();
+
+    let host = Host::new();
+    host.pull(&name).unwrap();
+    let images = host.engine.images();
+    let list = images.list().unwrap();
+    assert_eq!(list.len(), 1);
+    assert_eq!(list[0].tags, std::slice::from_ref(&name));
+    assert!(list[0].digests.contains(&name.with_digest(index.digest)));
+    let by_digest = name.with_digest(index.digest).to_string();
+    assert_eq!(images.find(&by_digest).unwrap().id, list[0].id);
+    assert_eq!(host.pull(&name).unwrap().0, PullStatus::UpToDate);
+    let removed = images.remove(&name.to_string(), Force::No).unwrap();
+    assert_eq!(removed.deleted, [list[0].id]);
+    assert!(removed.freed.blobs >= 3);
+    assert_eq!(blobs(&host), 0);
+}
+
+#[test]
+fn the_documented_configuration_is_one() {
+    let page = include_str!("../../../docs/registries.md");
+    let example = page
+        .split("```toml")
+        .nth(1)
+        .unwrap()
+        .split("```")
+        .next()
+        .unwrap();
+    let settings = engine::Settings::parse(example).unwrap();
+    let hosts = &settings.registry.registries;
+    assert_eq!(hosts["docker.io"].mirrors.len(), 3);
+    assert!(hosts["registry.example"].insecure);
+    assert!(settings.registry.proxy.no_proxy.is_some());
 }

@@ -12,6 +12,12 @@ use std::path::PathBuf;
 
 use sys::Result;
 
+/// The registry that people mean by a host or an old URL: Docker Hub has many
+/// (`https://index.docker.io/v1/`).
+pub fn registry_name(text: &str) -> &str {
+    file::key_of(text)
+}
+
 /// What proves who we are.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Credentials {

@@ -37,6 +37,6 @@ pub mod url;
 
 pub use client::Client;
 pub use config::{Mirror, ProxyConfig, RegistryConfig, RegistryEntry, Timeouts};
-pub use credentials::{CredentialFiles, CredentialSource, Credentials};
+pub use credentials::{CredentialFiles, CredentialSource, Credentials, registry_name};
 pub use resolve::Resolved;
 pub use upload::{Upload, Uploaded};

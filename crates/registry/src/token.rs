@@ -193,7 +193,8 @@ pub(crate) fn refusal(endpoint: &Endpoint, credentials: Option<&Credentials>) ->
     match credentials.and_then(Credentials::user) {
         Some(user) => format!("registry {name} refused the credentials for user {user}"),
         None if credentials.is_some() => format!("registry {name} refused the stored token"),
-        None => format!("registry {name} demands credentials"),
+        // Many answer thus where there is nothing, too.
+        None => format!("registry {name} demands credentials, or has no such repository"),
     }
 }
 

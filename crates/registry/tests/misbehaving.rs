@@ -465,3 +465,37 @@ fn an_upload_is_not_sent_to_another_host_with_credentials() {
     assert_eq!(there[0].header("authorization"), None);
     assert_eq!(there[0].body, bytes);
 }
+
+#[test]
+fn a_proxy_is_asked_and_not_the_name_servers() {
+    let proxy = Fake::start(|_, _| reply("403 Forbidden", "", b""));
+    let mut config = config();
+    let entry = registry::RegistryEntry {
+        insecure: true,
+        ..Default::default()
+    };
+    config
+        .registries
+        .insert("registry.example:5000".to_owned(), entry);
+    config.proxy.http = Some(format!("http://{}", proxy.host()));
+    config.proxy.https = config.proxy.http.clone();
+    let client = Client::new(config.clone(), CredentialSource::None);
+    let name = reference("registry.example:5000/image:v1");
+    let platform = Platform::new("linux", "amd64");
+    let error = client.resolve(&name, &platform).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("connect to registry.example:5000: the proxy refuses"),
+        "{error}"
+    );
+    assert!(proxy.seen().iter().all(|seen| seen.method == "CONNECT"));
+    assert_eq!(proxy.seen()[0].path, "registry.example:5000");
+
+    // What is named is reached directly: here, not at all.
+    config.proxy.no_proxy = Some("registry.example".to_owned());
+    let before = proxy.seen().len();
+    let client = Client::new(config, CredentialSource::None);
+    assert!(client.resolve(&name, &platform).is_err());
+    assert_eq!(proxy.seen().len(), before);
+}

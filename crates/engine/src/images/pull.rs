@@ -115,6 +115,13 @@ impl Images<'_> {
         if !known {
             store.references().set(reference, &manifest)?;
         }
+        if let Some((index, _)) = &resolved.index {
+            // What others call this very image, for all platforms.
+            let name = reference.with_digest(index.digest);
+            if store.references().get(&name)?.as_ref() != Some(&manifest) {
+                store.references().set(&name, &manifest)?;
+            }
+        }
         Ok(Pulled {
             image: store.load(manifest.digest)?,
             digest: resolved.digest(),

@@ -6,6 +6,7 @@ use spec::{Digest, Reference};
 use sys::{Error, ErrorKind, Result};
 
 use super::Images;
+use super::list::tags_of;
 use super::users::{self, User};
 
 /// Whether to remove what is in the way.
@@ -36,7 +37,7 @@ impl Images<'_> {
         let image = store.find(text)?;
         let mut removed = Removed::default();
         match name_meant(&image, text) {
-            Some(name) if image.references.len() > 1 => {
+            Some(name) if has_another_name(&image, &name) => {
                 store.references().remove(&name)?;
                 removed.untagged.push(name.familiar());
                 return Ok(removed);
@@ -52,14 +53,14 @@ impl Images<'_> {
         Ok(removed)
     }
 
-    /// Removes images that no container uses: those without a name, or all.
+    /// Removes images that no container uses: those without a tag, or all.
     pub fn prune(&self, which: Prune) -> Result<Removed> {
         let store = self.store()?;
         let users = users::all(self.engine.layout())?;
         let mut removed = Removed::default();
         for image in store.list()? {
             let used = users.iter().any(|user| user.image == image.id);
-            let wanted = which == Prune::Unused || image.references.is_empty();
+            let wanted = which == Prune::Unused || tags_of(&image).is_empty();
             if wanted && !used {
                 let names = store.references().remove_manifest(&image.manifest.digest)?;
                 removed
@@ -111,10 +112,11 @@ impl Images<'_> {
 }
 
 fn check_names(image: &Image, text: &str, force: Force) -> Result<()> {
-    if force == Force::Yes || image.references.len() < 2 {
+    let tags = tags_of(image);
+    if force == Force::Yes || tags.len() < 2 {
         return Ok(());
     }
-    let names: Vec<_> = image.references.iter().map(Reference::familiar).collect();
+    let names: Vec<_> = tags.iter().map(Reference::familiar).collect();
     let words = format!("image {text} has several names ({})", names.join(", "));
     Err(Error::new(ErrorKind::Conflict, words))
 }
@@ -122,11 +124,22 @@ fn check_names(image: &Image, text: &str, force: Force) -> Result<()> {
 /// Which images a prune takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Prune {
-    /// Those without a name.
+    /// Those without a tag.
     #[default]
     Dangling,
     /// All that no container was made from.
     Unused,
+}
+
+/// Whether the image stays when `name` goes: by a tag, or in another
+/// repository. A digest that it was pulled by goes with the last tag.
+fn has_another_name(image: &Image, name: &Reference) -> bool {
+    let mut others = image.references.iter().filter(|other| *other != name);
+    others.any(|other| {
+        other.digest().is_none()
+            || other.registry() != name.registry()
+            || other.repository() != name.repository()
+    })
 }
 
 /// The name of the image that `text` is, if it is no id.
