@@ -1,12 +1,24 @@
 //! One more process in a running container.
 
+use std::convert::Infallible;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+use rustix::fs::{CWD, Mode, OFlags, openat, stat};
+use rustix::process::{DumpableBehavior, Pid, PidfdFlags, Signal};
 use spec::runtime::Process;
 use state::{ProcessRef, SeccompProfile};
-use sys::{Error, ErrorKind, Result};
+use sys::clone::{
+    CLONE_NEWCGROUP, CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWUTS,
+};
+use sys::{Context as _, Error, ErrorKind, Result};
 
-use crate::cgroup::CgroupPath;
-use crate::create::ProcessStdio;
-use crate::lifecycle::Running;
+use crate::cgroup::{Cgroup, CgroupPath, Entry, Hierarchies};
+use crate::create::{ProcessStdio, filter_of, in_pid_namespace};
+use crate::handshake::{FromInit, Link};
+use crate::init::{self, Filter, Joining, confine, console};
+use crate::lifecycle::{Running, wait_for_execution};
+use crate::mounts::root::Root;
+use crate::sandbox::Identity;
 
 /// Everything that makes the process.
 #[derive(Debug)]
@@ -21,6 +33,17 @@ pub struct ExecRequest<'a> {
     /// More groups to look up in the container.
     pub groups: &'a [String],
     pub stdio: ProcessStdio,
+    /// Whether it may outlive us.
+    pub lifetime: Lifetime,
+}
+
+/// How long a process lives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Lifetime {
+    /// No longer than its parent.
+    #[default]
+    WithParent,
+    Own,
 }
 
 /// Runs a process in the namespaces and the cgroup of `target`, as a child of
@@ -28,6 +51,194 @@ pub struct ExecRequest<'a> {
 /// wrong. [`Running::take_console`] has the terminal.
 ///
 /// The calling process must have one thread only.
-pub fn exec(_request: ExecRequest<'_>) -> Result<Running> {
-    Err(Error::new(ErrorKind::Unsupported, "not built yet"))
+pub fn exec(request: ExecRequest<'_>) -> Result<Running> {
+    let identity = Identity::plan(request.process)?;
+    let filter = filter_of(None, request.seccomp, &identity)?;
+    let target = open_target(request.target)?;
+    let hierarchies = Hierarchies::find()?;
+    let entry = Entry::open(&request.cgroup, &hierarchies)?;
+    let namespaces = differing_namespaces(request.target.pid)?;
+    let pid_namespace = open_pid_namespace(request.target.pid)?;
+    // The pid named this process all the while that we looked at its /proc.
+    still_there(request.target)?;
+    let (ours, theirs) = Link::pair()?;
+    let birth_group = entry
+        .unified
+        .as_ref()
+        .map(rustix::io::dup)
+        .transpose()
+        .context(|| "hold the cgroup")?;
+    let joiner = Joiner {
+        target: target.as_fd(),
+        namespaces,
+        entry: &entry,
+        identity: &identity,
+        filter: filter.as_ref(),
+        user: request.user,
+        groups: request.groups,
+        stdio: &request.stdio,
+        lifetime: request.lifetime,
+    };
+    let child = in_pid_namespace(pid_namespace.as_ref(), || {
+        sys::clone::clone_child(0, birth_group.as_ref().map(|fd| fd.as_fd()), || {
+            let link = theirs;
+            match joiner.run(&link) {
+                Ok(never) => match never {},
+                Err(error) => {
+                    // If nobody listens any more there is nobody to tell.
+                    let _ = link.tell_parent(&FromInit::Failed(error));
+                    1
+                }
+            }
+        })
+    })
+    .context(|| "clone a process into the container")?;
+    let cgroup = Cgroup::with(request.cgroup, hierarchies);
+    let process = ProcessRef::of(child.pid)?;
+    let mut running = Running::new(process, child.pidfd, cgroup);
+    match wait_until_running(&ours) {
+        Ok(console) => {
+            running.set_console(console);
+            Ok(running)
+        }
+        Err(error) => {
+            let _ = running.signal(9);
+            let _ = running.reap();
+            Err(error)
+        }
+    }
+}
+
+fn wait_until_running(link: &Link) -> Result<Option<OwnedFd>> {
+    let died = || {
+        Error::new(
+            ErrorKind::Internal,
+            "the process died before it ran its program; did the container stop?",
+        )
+    };
+    match link.hear_init()? {
+        Some(FromInit::Ready { console, .. }) => {
+            wait_for_execution(link, died)?;
+            Ok(console)
+        }
+        Some(FromInit::Failed(error)) => Err(error),
+        Some(FromInit::Executing) | None => Err(died()),
+    }
+}
+
+struct Joiner<'a> {
+    target: BorrowedFd<'a>,
+    namespaces: i32,
+    entry: &'a Entry,
+    identity: &'a Identity<'a>,
+    filter: Option<&'a Filter>,
+    user: &'a str,
+    groups: &'a [String],
+    stdio: &'a ProcessStdio,
+    lifetime: Lifetime,
+}
+
+impl Joiner<'_> {
+    /// The same order as for init, with joining in place of building; see
+    /// `docs/security.md`.
+    fn run(&self, link: &Link) -> Result<Infallible> {
+        // We are in the container's pid namespace: its processes see us.
+        rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+        sys::process::reset_signals()?;
+        self.entry.enter()?;
+        let mut warnings = confine::oom_score(self.identity.process)?;
+        // All in one call: there is no moment with half of them.
+        sys::namespace::join(self.target, self.namespaces)
+            .context(|| "join the container's namespaces")?;
+        rustix::process::setsid().context(|| "make a session")?;
+        if self.namespaces & CLONE_NEWUSER != 0 {
+            init::become_root()?;
+        }
+        // Joining the mount namespace made its root ours.
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = Root::new(openat(CWD, "/", flags, Mode::empty())?);
+        let console = console::open(self.stdio, &root)?;
+        console::attach_stdio(self.stdio, console.as_ref())?;
+        let joining = Joining {
+            identity: self.identity,
+            user: self.user,
+            groups: self.groups,
+            filter: self.filter,
+        };
+        let umask = Mode::from(0o022);
+        let program = init::get_ready(&joining, &root, umask, console.as_ref(), &mut warnings)?;
+        if self.lifetime == Lifetime::WithParent {
+            rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        }
+        drop(root);
+        sys::process::close_on_exec_from(3)?;
+        link.tell_parent(&FromInit::Ready {
+            warnings,
+            console: console.map(|console| console.master),
+        })?;
+        confine::filter(joining.filter, joining.identity)?;
+        link.tell_parent(&FromInit::Executing)?;
+        init::exec::execute(&program)
+    }
+}
+
+fn open_target(target: ProcessRef) -> Result<OwnedFd> {
+    let open = || -> Result<OwnedFd> {
+        let pid = Pid::from_raw(target.pid)
+            .ok_or_else(|| Error::new(ErrorKind::InvalidInput, "not a pid"))?;
+        Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
+    };
+    let pidfd = open().map_err(|_| not_running())?;
+    still_there(target)?;
+    Ok(pidfd)
+}
+
+fn still_there(target: ProcessRef) -> Result<()> {
+    if target.is_alive() {
+        return Ok(());
+    }
+    Err(not_running())
+}
+
+fn not_running() -> Error {
+    Error::new(ErrorKind::Conflict, "the container is not running")
+}
+
+/// The namespaces of the target that are not ours. Joining one's own user
+/// namespace is refused by the kernel; for the others it is only a waste.
+fn differing_namespaces(pid: i32) -> Result<i32> {
+    let all = [
+        ("mnt", CLONE_NEWNS),
+        ("net", CLONE_NEWNET),
+        ("ipc", CLONE_NEWIPC),
+        ("uts", CLONE_NEWUTS),
+        ("cgroup", CLONE_NEWCGROUP),
+        ("user", CLONE_NEWUSER),
+    ];
+    let mut differing = 0;
+    for (name, flag) in all {
+        if differs(pid, name)? {
+            differing |= flag;
+        }
+    }
+    Ok(differing)
+}
+
+fn open_pid_namespace(pid: i32) -> Result<Option<OwnedFd>> {
+    if !differs(pid, "pid")? {
+        return Ok(None);
+    }
+    let path = format!("/proc/{pid}/ns/pid");
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    openat(CWD, &path, flags, Mode::empty())
+        .context(|| format!("open {path}"))
+        .map(Some)
+}
+
+fn differs(pid: i32, name: &str) -> Result<bool> {
+    let path = format!("/proc/{pid}/ns/{name}");
+    let theirs = stat(&path).context(|| format!("look at {path}"))?;
+    let ours = stat(format!("/proc/self/ns/{name}"))
+        .context(|| format!("look at our {name} namespace"))?;
+    Ok((theirs.st_dev, theirs.st_ino) != (ours.st_dev, ours.st_ino))
 }

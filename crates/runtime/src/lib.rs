@@ -19,9 +19,14 @@ pub mod cgroup;
 pub mod create;
 pub mod exec;
 mod handshake;
+pub mod hooks;
+mod init;
 pub mod lifecycle;
+mod mounts;
+mod sandbox;
+mod seccomp;
 
 pub use cgroup::{Cgroup, CgroupPath};
 pub use create::{CreateRequest, Gate, InitProcess, ProcessStdio, create};
-pub use exec::{ExecRequest, exec};
-pub use lifecycle::{Created, Running};
+pub use exec::{ExecRequest, Lifetime, exec};
+pub use lifecycle::{Created, Running, open_gate};

@@ -10,12 +10,14 @@
 //! Start reading at [`error`], which every crate uses, then at the interface
 //! you need.
 
+pub mod bpf_device;
 pub mod caps;
 pub mod clone;
 pub mod error;
 pub mod exe;
 pub mod heap;
 pub mod inherited;
+pub mod loopback;
 pub mod memfd;
 pub mod mount;
 pub mod namespace;

@@ -140,3 +140,15 @@ pub fn signal_pid(pid: i32, signal: i32) -> Result<()> {
         _ => Err(Error::from(std::io::Error::last_os_error())),
     }
 }
+
+/// dup2(2) onto one of the standard descriptors, which nobody owns.
+pub fn duplicate_to(from: BorrowedFd<'_>, standard: i32) -> Result<()> {
+    if !(0..=2).contains(&standard) {
+        return Err(Error::from_errno(libc::EINVAL));
+    }
+    // SAFETY: no OwnedFd holds a standard descriptor.
+    match unsafe { libc::dup2(from.as_raw_fd(), standard) } {
+        -1 => Err(Error::from(std::io::Error::last_os_error())),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,169 @@
+//! Which devices a cgroup may open: the specification's rules, in order, with
+//! everything denied before the first one. Pure.
+
+use spec::runtime::DeviceRule;
+use sys::bpf_device::{Access, DeviceKind, Rule};
+use sys::{Error, ErrorKind, Result};
+
+/// What every container may use (config-linux.md, "Default Devices"), and
+/// making nodes of any kind, which opens nothing.
+const ALWAYS: [(DeviceKind, Option<u32>, Option<u32>, Access); 11] = [
+    (DeviceKind::Character, None, None, Access::MAKE),
+    (DeviceKind::Block, None, None, Access::MAKE),
+    (DeviceKind::Character, Some(1), Some(3), Access::ALL),
+    (DeviceKind::Character, Some(1), Some(5), Access::ALL),
+    (DeviceKind::Character, Some(1), Some(7), Access::ALL),
+    (DeviceKind::Character, Some(1), Some(8), Access::ALL),
+    (DeviceKind::Character, Some(1), Some(9), Access::ALL),
+    (DeviceKind::Character, Some(5), Some(0), Access::ALL),
+    (DeviceKind::Character, Some(5), Some(1), Access::ALL),
+    (DeviceKind::Character, Some(5), Some(2), Access::ALL),
+    (DeviceKind::Character, Some(136), None, Access::ALL),
+];
+
+/// The rules to enforce; the last one that matches decides, no match denies.
+pub(super) fn rules(asked: &[DeviceRule]) -> Result<Vec<Rule>> {
+    let mut rules = Vec::new();
+    for rule in asked {
+        let rule = parse(rule)?;
+        // A rule for everything makes those before it void.
+        if is_for_all(&rule) {
+            rules.clear();
+            if !rule.allow {
+                continue;
+            }
+        }
+        rules.push(rule);
+    }
+    if !rules.first().is_some_and(is_for_all) {
+        rules.extend(ALWAYS.iter().map(|(kind, major, minor, access)| Rule {
+            allow: true,
+            kind: Some(*kind),
+            major: *major,
+            minor: *minor,
+            access: *access,
+        }));
+    }
+    Ok(rules)
+}
+
+fn parse(rule: &DeviceRule) -> Result<Rule> {
+    let refuse = |what: String| {
+        Err(Error::new(
+            ErrorKind::InvalidInput,
+            format!("linux.resources.devices: {what}"),
+        ))
+    };
+    let kind = match rule.kind.as_deref() {
+        None | Some("a" | "") => None,
+        Some("c" | "u") => Some(DeviceKind::Character),
+        Some("b") => Some(DeviceKind::Block),
+        Some(other) => return refuse(format!("unknown type {other:?}")),
+    };
+    let number = |number: Option<i64>| match number {
+        None | Some(-1) => Ok(None),
+        Some(number) => u32::try_from(number).map(Some).map_err(|_| {
+            Error::new(
+                ErrorKind::InvalidInput,
+                format!("linux.resources.devices: number {number} is out of range"),
+            )
+        }),
+    };
+    let mut access = Access::NONE;
+    for letter in rule.access.as_deref().unwrap_or("rwm").chars() {
+        access = access
+            | match letter {
+                'r' => Access::READ,
+                'w' => Access::WRITE,
+                'm' => Access::MAKE,
+                other => return refuse(format!("unknown access {other:?}")),
+            };
+    }
+    if access == Access::NONE {
+        access = Access::ALL;
+    }
+    Ok(Rule {
+        allow: rule.allow,
+        kind,
+        major: number(rule.major)?,
+        minor: number(rule.minor)?,
+        access,
+    })
+}
+
+fn is_for_all(rule: &Rule) -> bool {
+    rule.kind.is_none()
+        && rule.major.is_none()
+        && rule.minor.is_none()
+        && rule.access == Access::ALL
+}
+
+/// Version 1: file and line for each write, after `a` was denied.
+pub(super) fn lines(rules: &[Rule]) -> Vec<(&'static str, String)> {
+    let mut lines = Vec::new();
+    if !rules.first().is_some_and(is_for_all) {
+        lines.push(("devices.deny", "a".to_owned()));
+    }
+    for rule in rules {
+        let file = if rule.allow {
+            "devices.allow"
+        } else {
+            "devices.deny"
+        };
+        if is_for_all(rule) {
+            lines.push((file, "a".to_owned()));
+            continue;
+        }
+        let kinds: &[&str] = match rule.kind {
+            None => &["c", "b"],
+            Some(DeviceKind::Character) => &["c"],
+            Some(DeviceKind::Block) => &["b"],
+        };
+        let number = |number: Option<u32>| {
+            number.map_or_else(|| "*".to_owned(), |number| number.to_string())
+        };
+        let (major, minor) = (number(rule.major), number(rule.minor));
+        for kind in kinds {
+            lines.push((
+                file,
+                format!("{kind} {major}:{minor} {}", rule.access.letters()),
+            ));
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(allow: bool, kind: &str, major: Option<i64>, access: &str) -> DeviceRule {
+        DeviceRule {
+            allow,
+            kind: Some(kind.to_owned()),
+            major,
+            minor: None,
+            access: Some(access.to_owned()),
+        }
+    }
+
+    #[test]
+    fn everything_is_denied_but_the_defaults() {
+        let lines = lines(&rules(&[]).unwrap());
+        assert_eq!(lines[0], ("devices.deny", "a".to_owned()));
+        assert!(lines.contains(&("devices.allow", "c 1:3 rwm".to_owned())));
+    }
+
+    #[test]
+    fn a_privileged_container_gets_one_line() {
+        let rules = rules(&[rule(false, "a", None, "rwm"), rule(true, "a", None, "rwm")]).unwrap();
+        assert_eq!(lines(&rules), [("devices.allow", "a".to_owned())]);
+    }
+
+    #[test]
+    fn refuses_strange_rules() {
+        assert!(rules(&[rule(true, "x", None, "r")]).is_err());
+        assert!(rules(&[rule(true, "c", Some(-5), "r")]).is_err());
+        assert!(rules(&[rule(true, "c", None, "rx")]).is_err());
+    }
+}

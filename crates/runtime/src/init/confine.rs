@@ -1,0 +1,114 @@
+//! Limits, ids, capabilities, the system call filter.
+
+use std::fs;
+
+use rustix::fs::{Gid, Uid};
+use rustix::process::DumpableBehavior;
+use spec::runtime::Process;
+use sys::caps::{self, Caps};
+use sys::rlimit::{self, Outcome};
+use sys::{Context as _, Error, ErrorKind, Result};
+
+use super::Filter;
+use super::users::Account;
+use crate::sandbox::Identity;
+
+/// Sets `oom_score_adj`; lowering it needs a right that we may lack, and is
+/// then left as it is.
+pub(crate) fn oom_score(process: &Process) -> Result<Vec<String>> {
+    let Some(asked) = process.oom_score_adj else {
+        return Ok(Vec::new());
+    };
+    let file = "/proc/self/oom_score_adj";
+    match fs::write(file, asked.to_string()) {
+        Ok(()) => Ok(Vec::new()),
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Ok(vec![format!(
+            "oom_score_adj {asked} is below our own and we may not lower it; it stays as it is"
+        )]),
+        Err(error) => Err(error).context(|| format!("set oom_score_adj to {asked}")),
+    }
+}
+
+/// Resource limits; what we may not give is clamped, and said.
+pub(crate) fn limits(identity: &Identity<'_>) -> Result<Vec<String>> {
+    let mut warnings = Vec::new();
+    for (name, resource, limit) in &identity.limits {
+        match rlimit::set(*resource, *limit).context(|| format!("set {name}"))? {
+            Outcome::AsAsked => {}
+            Outcome::Clamped(to) => warnings.push(format!(
+                "{name} {}:{} is beyond our own hard limit and was set to {}:{}",
+                limit.soft, limit.hard, to.soft, to.hard
+            )),
+        }
+    }
+    Ok(warnings)
+}
+
+/// Ids and capabilities. CAP_SYS_ADMIN stays in force when a filter is still
+/// to be loaded without no_new_privs; [`filter`] gives it up.
+pub(crate) fn apply(identity: &Identity<'_>, account: &Account) -> Result<()> {
+    caps::bound(identity.bounding)?;
+    // Without this a change to another user would drop all capabilities.
+    rustix::thread::set_keep_capabilities(true).context(|| "keep capabilities")?;
+    change_ids(account)?;
+    rustix::thread::set_keep_capabilities(false).context(|| "keep capabilities")?;
+    if identity.process.no_new_privileges {
+        rustix::thread::set_no_new_privs(true).context(|| "set no_new_privs")?;
+    }
+    let for_filter = if identity.process.no_new_privileges {
+        Caps::default()
+    } else {
+        Caps::SYS_ADMIN & caps::permitted()?
+    };
+    // The inheritable set holds what ambient ones need and nothing else.
+    caps::set(
+        identity.effective | for_filter,
+        identity.permitted | for_filter,
+        identity.ambient,
+    )
+    .context(|| "set capabilities")?;
+    caps::set_ambient(identity.ambient).context(|| "set ambient capabilities")?;
+    // A change of ids made us dumpable as the host's default says.
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .context(|| "hide our memory")
+}
+
+fn change_ids(account: &Account) -> Result<()> {
+    let groups: Vec<Gid> = account
+        .groups
+        .iter()
+        .map(|gid| Gid::from_raw(*gid))
+        .collect();
+    match rustix::thread::set_thread_groups(&groups) {
+        Ok(()) => {}
+        // A user namespace whose owner may not change groups.
+        Err(rustix::io::Errno::PERM) if groups.is_empty() => {}
+        Err(errno) => return Err(Error::from(errno)).context(|| "set additional groups"),
+    }
+    let gid = Gid::from_raw(account.gid);
+    rustix::thread::set_thread_res_gid(gid, gid, gid)
+        .context(|| format!("become group {}", account.gid))?;
+    let uid = Uid::from_raw(account.uid);
+    rustix::thread::set_thread_res_uid(uid, uid, uid)
+        .context(|| format!("become user {}", account.uid))
+}
+
+/// Loads the filter and gives up what was kept for it. What the filter then
+/// has to allow is capset, and execve.
+pub(crate) fn filter(filter: Option<&Filter>, identity: &Identity<'_>) -> Result<()> {
+    if let Some(filter) = filter {
+        sys::seccomp::load(&filter.program, filter.flags).context(|| "load the seccomp filter")?;
+    }
+    if identity.process.no_new_privileges || identity.permitted.contains(Caps::SYS_ADMIN) {
+        return Ok(());
+    }
+    caps::set(identity.effective, identity.permitted, identity.ambient).map_err(|error| {
+        Error::new(
+            ErrorKind::InvalidInput,
+            format!(
+                "the seccomp profile forbids capset, which is needed after it unless \
+                 noNewPrivileges is set ({error})"
+            ),
+        )
+    })
+}

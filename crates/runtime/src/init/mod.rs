@@ -1,0 +1,241 @@
+//! The child's side of a start: the ordered list of steps up to execve.
+//!
+//! Order is security: each line of [`set_up`] says what breaks if it moves.
+//! `docs/security.md` tells the whole story.
+
+pub(crate) mod confine;
+pub(crate) mod console;
+pub(crate) mod exec;
+mod identity;
+mod pid1;
+mod rootfs;
+mod users;
+
+pub(crate) use identity::become_root;
+
+use std::convert::Infallible;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::Mode;
+use rustix::process::{DumpableBehavior, Signal};
+use spec::runtime::{Hooks, Spec};
+use state::RootFs;
+use sys::seccomp::Instruction;
+use sys::{Context as _, Error, ErrorKind, Result};
+
+use crate::cgroup::{CgroupPath, Entry, Hierarchies};
+use crate::create::{Gate, InitProcess, ProcessStdio};
+use crate::handshake::{FromInit, Link, ToInit};
+use crate::hooks;
+use crate::mounts::root::Root;
+use crate::sandbox::{Identity, Sandbox};
+
+/// Everything that the child gets, by way of the copied memory.
+#[derive(Debug)]
+pub(crate) struct Init<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) spec: &'a Spec,
+    pub(crate) bundle: &'a Path,
+    pub(crate) sandbox: Sandbox<'a>,
+    pub(crate) rootfs: &'a RootFs,
+    pub(crate) mountpoint: &'a Path,
+    pub(crate) cgroup: &'a CgroupPath,
+    pub(crate) hierarchies: &'a Hierarchies,
+    pub(crate) entry: Entry,
+    pub(crate) user: &'a str,
+    pub(crate) groups: &'a [String],
+    pub(crate) stdio: ProcessStdio,
+    pub(crate) kind: InitProcess,
+    pub(crate) gate: Gate,
+    pub(crate) filter: Option<Filter>,
+    /// Whether the parent has something to do first.
+    pub(crate) waits_for_parent: bool,
+}
+
+/// A compiled system call filter.
+#[derive(Debug)]
+pub(crate) struct Filter {
+    pub(crate) program: Vec<Instruction>,
+    pub(crate) flags: u64,
+}
+
+/// What a new process of a container is to be, whether init or not.
+pub(crate) struct Joining<'a> {
+    pub(crate) identity: &'a Identity<'a>,
+    pub(crate) user: &'a str,
+    pub(crate) groups: &'a [String],
+    pub(crate) filter: Option<&'a Filter>,
+}
+
+/// Runs in the clone; returns its exit code if it came to no program.
+pub(crate) fn run(init: Init<'_>, link: Link) -> i32 {
+    let mut reply = link;
+    match set_up(init, &mut reply) {
+        Ok(never) => match never {},
+        Err(error) => {
+            // If nobody listens any more there is nobody to tell.
+            let _ = reply.tell_parent(&FromInit::Failed(error));
+            1
+        }
+    }
+}
+
+fn set_up(init: Init<'_>, link: &mut Link) -> Result<Infallible> {
+    // First of all, for our memory is a copy of the parent's: nobody in the
+    // container may look at it, or at our descriptors.
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    // The parent may have blocked signals and ignores SIGPIPE.
+    sys::process::reset_signals()?;
+    // Before anything is made: all of it is charged to the container. Before
+    // the cgroup namespace, whose root it becomes.
+    init.entry.enter()?;
+    let sandbox = &init.sandbox;
+    identity::join_namespaces(&sandbox.namespaces)?;
+    let pid = wait_for_parent(init.waits_for_parent, link)?;
+    if sandbox.namespaces.cgroup.is_new() {
+        sys::namespace::unshare(sys::clone::CLONE_NEWCGROUP)
+            .context(|| "make a cgroup namespace")?;
+    }
+    rustix::process::setsid().context(|| "make a session")?;
+    // While the host's /proc is the only one in sight.
+    let mut warnings = confine::oom_score(sandbox.process.process)?;
+    // Modes of what we make are meant as given.
+    let umask = rustix::process::umask(Mode::empty());
+    // From here to the pivot every path in the root goes through `built.root`.
+    let mut built = rootfs::build(&init)?;
+    identity::become_root_of(&sandbox.namespaces)?;
+    rootfs::fill(&init, &mut built)?;
+    let console = console::open(&init.stdio, &built.root)?;
+    console::bind(console.as_ref(), &built.root)?;
+    run_hooks(&init, pid, |hooks| &hooks.create_container)?;
+    // Through a procfs of our own, before /proc/sys is made read-only.
+    identity::names_and_sysctls(sandbox)?;
+    rootfs::protect(&init, &built)?;
+    // The host is out of sight from here on.
+    rootfs::pivot(&init, &built.root)?;
+    console::attach_stdio(&init.stdio, console.as_ref())?;
+    let joining = Joining {
+        identity: &sandbox.process,
+        user: init.user,
+        groups: init.groups,
+        filter: init.filter.as_ref(),
+    };
+    let ready = get_ready(
+        &joining,
+        &built.root,
+        umask,
+        console.as_ref(),
+        &mut warnings,
+    )?;
+    if matches!(init.gate, Gate::Parent) {
+        // After the ids changed: that clears it. A parent that died before
+        // shows at the gate.
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    }
+    // Whatever else the parent had open ends here, before anybody outside can
+    // make us wait.
+    drop(built);
+    sys::process::close_on_exec_from(3)?;
+    link.tell_parent(&FromInit::Ready {
+        warnings,
+        console: console.map(|console| console.master),
+    })?;
+    wait_at_gate(&init.gate, link)?;
+    run_hooks(&init, pid, |hooks| &hooks.start_container)?;
+    match init.kind {
+        InitProcess::Program => {
+            confine::filter(joining.filter, joining.identity)?;
+            link.tell_parent(&FromInit::Executing)?;
+            exec::execute(&ready)
+        }
+        InitProcess::Reaper => pid1::run(&ready, &joining, link, &init.stdio),
+    }
+}
+
+/// From the root to the point where only the filter and execve are left; the
+/// same for init and for a process that joins later.
+pub(crate) fn get_ready(
+    joining: &Joining<'_>,
+    root: &Root,
+    umask: Mode,
+    console: Option<&Console>,
+    warnings: &mut Vec<String>,
+) -> Result<exec::Program> {
+    let process = joining.identity.process;
+    // While we may still read every file of the container.
+    let account = users::look_up(root, process, joining.user, joining.groups)?;
+    console::give_to(console, account.uid);
+    // While CAP_SYS_RESOURCE is ours, if it ever was.
+    warnings.extend(confine::limits(joining.identity)?);
+    // As root: the directory may be closed to the user, as in Docker.
+    exec::enter_directory(&process.cwd)?;
+    confine::apply(joining.identity, &account)?;
+    let mask = process.user.umask.map_or(umask, Mode::from);
+    rustix::process::umask(mask);
+    // With the user's rights, and before the gate: "not found" is known when
+    // the container is created.
+    exec::Program::find(process, &account)
+}
+
+fn wait_for_parent(waits: bool, link: &Link) -> Result<Option<i32>> {
+    if !waits {
+        return Ok(None);
+    }
+    match link.hear_parent()? {
+        Some(ToInit::Continue { pid }) => Ok(Some(pid)),
+        _ => Err(parent_gone()),
+    }
+}
+
+/// Returns when the gate is open. With a socket, answers go to whoever opened
+/// it.
+fn wait_at_gate(gate: &Gate, link: &mut Link) -> Result<()> {
+    match gate {
+        Gate::Parent => match link.hear_parent()? {
+            Some(ToInit::Start) => Ok(()),
+            _ => Err(parent_gone()),
+        },
+        Gate::Socket(listener) => loop {
+            let client = rustix::io::retry_on_intr(|| {
+                rustix::net::accept_with(listener.as_fd(), rustix::net::SocketFlags::CLOEXEC)
+            })
+            .context(|| "wait for the start")?;
+            let client = Link::from_fd(client);
+            // A client that goes away without a word has not opened anything.
+            if let Ok(Some(ToInit::Start)) = client.hear_parent() {
+                *link = client;
+                return Ok(());
+            }
+        },
+    }
+}
+
+fn run_hooks(
+    init: &Init<'_>,
+    pid: Option<i32>,
+    which: impl FnOnce(&Hooks) -> &Vec<spec::runtime::Hook>,
+) -> Result<()> {
+    let Some(hooks) = init.spec.hooks.as_ref().map(which) else {
+        return Ok(());
+    };
+    let state = hooks::state(
+        init.id,
+        spec::runtime::StateStatus::Creating,
+        pid,
+        init.bundle,
+        &init.spec.annotations,
+    );
+    hooks::run(hooks, &state)
+}
+
+fn parent_gone() -> Error {
+    Error::new(ErrorKind::Interrupted, "the creating process went away")
+}
+
+/// The terminal's two ends while init sets itself up.
+#[derive(Debug)]
+pub(crate) struct Console {
+    pub(crate) master: OwnedFd,
+    pub(crate) slave: OwnedFd,
+}

@@ -1,0 +1,109 @@
+//! Hiding paths and making them read-only.
+
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, major, minor, openat};
+use rustix::io::Errno;
+use rustix::mount::MountAttrFlags;
+use sys::mount::{AttributeChange, Depth, FileSystem, attach, change, copy_tree};
+use sys::{Context as _, Error, ErrorKind, Result};
+
+use super::plan::libc_attr;
+use super::root::Root;
+
+/// What is put over masked paths, opened on the host.
+#[derive(Debug)]
+pub(crate) struct MaskSources {
+    null: OwnedFd,
+}
+
+impl MaskSources {
+    /// The host's /dev/null, verified to be it.
+    pub(crate) fn open() -> Result<Self> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let null = openat(CWD, "/dev/null", flags, Mode::empty()).context(|| "open /dev/null")?;
+        let stat = fstat(&null).context(|| "look at /dev/null")?;
+        let is_null = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
+            && (major(stat.st_rdev), minor(stat.st_rdev)) == (1, 3);
+        if !is_null {
+            return Err(Error::new(
+                ErrorKind::Corrupt,
+                "/dev/null is not the null device",
+            ));
+        }
+        Ok(Self { null })
+    }
+}
+
+/// Hides each path that exists: a directory under an empty one, anything else
+/// under the null device.
+pub(crate) fn mask(root: &Root, paths: &[PathBuf], sources: &MaskSources) -> Result<()> {
+    // Attached to the first directory; the others get copies of it.
+    let mut empty: Option<OwnedFd> = None;
+    for path in paths {
+        let mut hide = || -> Result<()> {
+            let Some(target) = open_if_there(root, path)? else {
+                return Ok(());
+            };
+            let stat = fstat(&target)?;
+            if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+                let cover = copy_tree(sources.null.as_fd(), Depth::One)?;
+                return attach(cover.as_fd(), target.as_fd());
+            }
+            match &empty {
+                Some(empty) => {
+                    let cover = copy_tree(empty.as_fd(), Depth::One)?;
+                    attach(cover.as_fd(), target.as_fd())
+                }
+                None => attach(empty.insert(empty_directory()?).as_fd(), target.as_fd()),
+            }
+        };
+        hide().context(|| format!("mask {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Makes each path that exists read-only, with all below it.
+pub(crate) fn protect(root: &Root, paths: &[PathBuf]) -> Result<()> {
+    for path in paths {
+        let protect = || -> Result<()> {
+            let Some(target) = open_if_there(root, path)? else {
+                return Ok(());
+            };
+            let tree = copy_tree(target.as_fd(), Depth::Tree)?;
+            change(tree.as_fd(), Depth::Tree, read_only())?;
+            attach(tree.as_fd(), target.as_fd())
+        };
+        protect().context(|| format!("make {} read-only", path.display()))?;
+    }
+    Ok(())
+}
+
+pub(crate) fn read_only() -> AttributeChange {
+    AttributeChange {
+        set: libc_attr::RDONLY,
+        ..AttributeChange::default()
+    }
+}
+
+fn open_if_there(root: &Root, path: &Path) -> Result<Option<OwnedFd>> {
+    match root.open(path, OFlags::PATH) {
+        Ok(fd) => Ok(Some(fd)),
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// A tmpfs that holds nothing and takes nothing.
+fn empty_directory() -> Result<OwnedFd> {
+    let tmpfs = FileSystem::open("tmpfs")?;
+    tmpfs.set("size", "0")?;
+    tmpfs.set("nr_inodes", "1")?;
+    tmpfs.mount(
+        MountAttrFlags::MOUNT_ATTR_RDONLY
+            | MountAttrFlags::MOUNT_ATTR_NOSUID
+            | MountAttrFlags::MOUNT_ATTR_NODEV
+            | MountAttrFlags::MOUNT_ATTR_NOEXEC,
+    )
+}

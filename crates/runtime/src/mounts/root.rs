@@ -1,0 +1,195 @@
+//! The container's root, opened once. Every path in it is resolved by the
+//! kernel below this descriptor, so that no symlink, however often it is
+//! exchanged, leads out.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat2};
+use rustix::io::Errno;
+use sys::{Context as _, Error, ErrorKind, Result};
+
+/// The descriptor.
+#[derive(Debug)]
+pub(crate) struct Root(OwnedFd);
+
+/// What a mount point has to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    Directory,
+    File,
+}
+
+impl Root {
+    pub(crate) fn new(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+
+    /// Opens `path` in the root; symlinks are followed as the container would.
+    pub(crate) fn open(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+        self.open_with(path, flags, ResolveFlags::empty())
+    }
+
+    /// As [`Root::open`] where no part may be a symlink.
+    pub(crate) fn open_without_symlinks(
+        &self,
+        path: &Path,
+        flags: OFlags,
+    ) -> Result<OwnedFd, Errno> {
+        self.open_with(path, flags | OFlags::NOFOLLOW, ResolveFlags::NO_SYMLINKS)
+    }
+
+    fn open_with(&self, path: &Path, flags: OFlags, more: ResolveFlags) -> Result<OwnedFd, Errno> {
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | more;
+        loop {
+            match openat2(
+                &self.0,
+                path,
+                flags | OFlags::CLOEXEC,
+                Mode::empty(),
+                resolve,
+            ) {
+                // A rename raced with the walk and the kernel could not be
+                // sure; it asks for another try.
+                Err(Errno::AGAIN) => {}
+                done => return done,
+            }
+        }
+    }
+
+    /// The mount point at `path`, made if it is missing; an O_PATH descriptor.
+    pub(crate) fn mount_point(&self, path: &Path, shape: Shape) -> Result<OwnedFd> {
+        let flags = match shape {
+            Shape::Directory => OFlags::PATH | OFlags::DIRECTORY,
+            Shape::File => OFlags::PATH,
+        };
+        match self.open(path, flags) {
+            Ok(fd) => Ok(fd),
+            Err(Errno::NOENT) => self.make(path, shape),
+            Err(errno) => Err(errno.into()),
+        }
+        .context(|| format!("open mount point {} in the container", path.display()))
+    }
+
+    /// A mount point none of whose parts may be a symlink, for file systems
+    /// that the container's security rests on (/proc, /sys).
+    pub(crate) fn plain_mount_point(&self, path: &Path) -> Result<OwnedFd> {
+        let open = || self.open_without_symlinks(path, OFlags::PATH | OFlags::DIRECTORY);
+        match open() {
+            Err(Errno::NOENT) => {
+                self.make(path, Shape::Directory)?;
+                open().map_err(Error::from)
+            }
+            Err(Errno::LOOP) => Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!("{} in the image is a symlink", path.display()),
+            )),
+            done => done.map_err(Error::from),
+        }
+        .context(|| format!("open mount point {} in the container", path.display()))
+    }
+
+    /// Makes the missing parts of `path` one by one, each below the
+    /// descriptor of the one before, and opens the last.
+    fn make(&self, path: &Path, shape: Shape) -> Result<OwnedFd> {
+        let directory = OFlags::PATH | OFlags::DIRECTORY;
+        let names: Vec<&OsStr> = path.iter().filter(|part| *part != "/").collect();
+        let Some((last, parents)) = names.split_last() else {
+            return Ok(self.open(Path::new("/"), directory)?);
+        };
+        let mut walked = PathBuf::from("/");
+        let mut at: OwnedFd = self.open(&walked, directory)?;
+        for name in parents {
+            walked.push(name);
+            at = match self.open(&walked, directory) {
+                Ok(fd) => fd,
+                Err(Errno::NOENT) => make_directory(at.as_fd(), name)?,
+                Err(errno) => return Err(errno.into()),
+            };
+        }
+        walked.push(last);
+        match shape {
+            Shape::Directory => make_directory(at.as_fd(), last),
+            Shape::File => {
+                let flags = OFlags::CREATE
+                    | OFlags::EXCL
+                    | OFlags::WRONLY
+                    | OFlags::NOFOLLOW
+                    | OFlags::CLOEXEC;
+                match rustix::fs::openat(&at, *last, flags, Mode::from(0o644)) {
+                    Ok(_) | Err(Errno::EXIST) => {}
+                    Err(errno) => return Err(errno.into()),
+                }
+                open_child(at.as_fd(), last, OFlags::PATH)
+            }
+        }
+    }
+
+    /// A file of the container that we read: regular, not larger than
+    /// `limit`; `None` if it is missing or anything else.
+    pub(crate) fn read_file(&self, path: &Path, limit: usize) -> Result<Option<Vec<u8>>> {
+        // Non-blocking: a FIFO in the image must not hold us up.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let fd = match self.open(path, flags) {
+            Ok(fd) => fd,
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NXIO | Errno::XDEV) => {
+                return Ok(None);
+            }
+            Err(errno) => return Err(Error::from(errno)).context(|| reading(path)),
+        };
+        let stat = fstat(&fd).context(|| reading(path))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Ok(None);
+        }
+        let too_large = || {
+            Error::new(
+                ErrorKind::InvalidInput,
+                format!(
+                    "{} in the container is larger than {limit} bytes",
+                    path.display()
+                ),
+            )
+        };
+        if usize::try_from(stat.st_size).unwrap_or(usize::MAX) > limit {
+            return Err(too_large());
+        }
+        let mut content = Vec::new();
+        let mut buffer = [0; 4096];
+        loop {
+            let count = rustix::io::read(&fd, &mut buffer).context(|| reading(path))?;
+            if count == 0 {
+                return Ok(Some(content));
+            }
+            if content.len() + count > limit {
+                return Err(too_large());
+            }
+            content.extend_from_slice(&buffer[..count]);
+        }
+    }
+}
+
+impl AsFd for Root {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+fn make_directory(parent: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd> {
+    match mkdirat(parent, name, Mode::from(0o755)) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    open_child(parent, name, OFlags::PATH | OFlags::DIRECTORY)
+}
+
+/// Opens what was just made; if somebody put a symlink there, it is refused.
+fn open_child(parent: BorrowedFd<'_>, name: &OsStr, flags: OFlags) -> Result<OwnedFd> {
+    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    Ok(openat2(parent, name, flags, Mode::empty(), resolve)?)
+}
+
+fn reading(path: &Path) -> String {
+    format!("read {} in the container", path.display())
+}
