@@ -241,5 +241,6 @@ fn exec_request(exec: &ExecSpec, cgroup: CgroupPath, stdio: ProcessStdio) -> Exe
         user: &exec.user,
         groups: &exec.groups,
         stdio,
+        lifetime: runtime::Lifetime::WithParent,
     }
 }

@@ -35,7 +35,6 @@ pub(crate) enum What {
     Cgroups,
 }
 
-const READ_ONLY: u64 = libc_attr::RDONLY;
 const ATIME_MASK: u64 = libc_attr::ATIME;
 
 /// `MOUNT_ATTR_*` of mount_setattr(2).
@@ -147,10 +146,6 @@ impl PlannedMount {
                 Ok(())
             }
         }
-    }
-
-    pub(crate) fn is_read_only(&self) -> bool {
-        (self.attributes.set | self.recursive.set) & READ_ONLY != 0
     }
 }
 
@@ -274,7 +269,6 @@ mod tests {
     #[test]
     fn the_later_option_wins() {
         let planned = one("tmpfs", &["ro", "rw", "relatime", "noatime", "size=64k"]);
-        assert!(!planned.is_read_only());
         assert_eq!(planned.attributes.set, libc_attr::NOATIME);
         assert_eq!(
             planned.attributes.clear,
