@@ -135,8 +135,8 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         // The engine's part of the clean-up.
-        if let Ok(path) = runtime::CgroupPath::of_container(&self.id.to_string()) {
-            let cgroup = runtime::Cgroup::open(path);
+        let path = runtime::CgroupPath::of_container(&self.id.to_string());
+        if let Ok(cgroup) = path.and_then(runtime::Cgroup::open) {
             let _ = cgroup.kill_all();
             let _ = cgroup.remove();
         }
