@@ -272,7 +272,8 @@ impl Networks {
                 host.leases.replace(address, &lease)?;
             }
         }
-        host.rebuild_firewall()
+        host.rebuild_firewall()?;
+        host.firewall.forget_flows(&winner.ports)
     }
 
     pub(crate) fn lock_path(&self) -> PathBuf {
@@ -451,11 +452,10 @@ impl Host {
     fn publish(&mut self, request: &AttachRequest, attachment: &Attachment) -> Result<Change> {
         let ipv6 = attachment.ipv6.map(|place| place.address);
         let addresses = (attachment.ipv4, ipv6);
-        self.firewall.add(&rules::elements(
-            &request.container,
-            addresses,
-            &request.ports,
-        ))
+        let elements = rules::elements(&request.container, addresses, &request.ports);
+        let change = self.firewall.add(&elements)?;
+        self.firewall.forget_flows(&request.ports)?;
+        Ok(change)
     }
 
     /// Lets a link on the host carry nothing any more, if it is there.

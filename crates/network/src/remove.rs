@@ -43,6 +43,7 @@ impl Networks {
         };
         let elements = host.elements(address, &lease);
         let change = host.firewall.remove(&elements)?;
+        host.firewall.forget_flows(&lease.ports)?;
         let name = plan::link_name(address);
         match wire {
             Wire::Cut => host.cut_link(&name)?,

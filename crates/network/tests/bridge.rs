@@ -278,6 +278,33 @@ fn a_dead_container_in_the_way_loses_its_port() {
 }
 
 #[test]
+fn a_flow_of_udp_follows_the_port_to_the_next_container() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new();
+    // One sender, whose packets never pause long enough to be forgotten.
+    let sender = world::within(&world.outside, || {
+        let socket = std::net::UdpSocket::bind("0.0.0.0:4000").unwrap();
+        socket.connect(at(HOST4, 5353)).unwrap();
+        socket
+    });
+    let says = |who: &str| {
+        let answer = world::ask_from(&sender);
+        assert_eq!(answer, Some(format!("{who} sees {OUTSIDE4}")));
+    };
+    sender.send(b"too early").unwrap();
+    let mut first = world.start(&["5353:53/udp"]);
+    serve_udp(&first.netns, 53, "first");
+    says("first");
+    world.detach(&first);
+    first.reserved.clear();
+    let second = world.start(&["5353:53/udp"]);
+    serve_udp(&second.netns, 53, "second");
+    says("second");
+}
+
+#[test]
 fn a_container_that_is_attached_again_gets_a_new_wire() {
     if !is_root() {
         return;

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 
 use rustix::io::Errno;
+use state::PortMapping;
+use sys::netlink::conntrack::{self, Flow, IpVersion};
 use sys::netlink::nftables::{self, Element, Table, TableState};
 use sys::netlink::{Protocol, Socket};
 use sys::{Context as _, Error, ErrorKind, Result};
@@ -94,6 +96,44 @@ impl Firewall {
         let messages = nftables::delete_elements(&self.table.name, elements);
         self.change(messages)
             .context(|| "take ports out of the firewall")
+    }
+
+    /// Lets flows of UDP to these ports begin anew, so that they follow the
+    /// elements as they are now. Without connection tracking by netlink in
+    /// the kernel they do so half a minute after their last packet.
+    pub(crate) fn forget_flows(&mut self, ports: &[PortMapping]) -> Result<()> {
+        let udp: Vec<&PortMapping> = ports
+            .iter()
+            .filter(|port| port.protocol == state::Protocol::Udp)
+            .collect();
+        for (version, is_v4) in [(IpVersion::V4, true), (IpVersion::V6, false)] {
+            let published: Vec<_> = udp
+                .iter()
+                .filter(|port| port.host.is_ipv4() == is_v4)
+                .collect();
+            if published.is_empty() {
+                continue;
+            }
+            let Ok(replies) = self.socket()?.dump(&conntrack::list_udp(version)) else {
+                continue;
+            };
+            let mut messages = Vec::new();
+            for reply in &replies {
+                let Some(flow) = Flow::parse(reply)? else {
+                    continue;
+                };
+                let is_ours = published.iter().any(|port| {
+                    let ip = port.host.ip();
+                    port.host.port() == flow.port && (ip.is_unspecified() || ip == flow.destination)
+                });
+                if is_ours {
+                    messages.push(flow.forget());
+                }
+            }
+            // One that is gone already needs no forgetting.
+            self.socket()?.exchange(messages)?;
+        }
+        Ok(())
     }
 
     /// Deletes the table, if it is there.

@@ -286,13 +286,23 @@ pub fn ask_udp(netns: &OwnedFd, to: SocketAddr) -> Option<String> {
     within(netns, || {
         let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
         let socket = UdpSocket::bind(any).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        socket.connect(to).ok()?;
-        socket.send(b"?").ok()?;
-        let mut buffer = [0; 64];
-        let length = socket.recv(&mut buffer).ok()?;
-        Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
+        socket.connect(to).unwrap();
+        ask_from(&socket)
     })
+}
+
+/// Asks a server of UDP until it answers: packets may be lost.
+pub fn ask_from(socket: &UdpSocket) -> Option<String> {
+    socket.set_read_timeout(Some(PATIENCE / 10)).unwrap();
+    for _ in 0..10 {
+        let mut buffer = [0; 64];
+        // A refusal of the packet before is told now.
+        let sent = socket.send(b"?");
+        if let (Ok(_), Ok(length)) = (sent, socket.recv(&mut buffer)) {
+            return Some(String::from_utf8_lossy(&buffer[..length]).into_owned());
+        }
+    }
+    None
 }
 
 /// Whether a connection comes about, however busy the machine is.

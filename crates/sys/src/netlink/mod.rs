@@ -2,7 +2,7 @@
 //!
 //! [`message`] writes and reads the wire format, [`socket`] sends messages and
 //! collects answers, [`route`] knows links, addresses and routes, and
-//! [`nftables`] knows the packet filter. All of it is plain
+//! [`nftables`] and [`conntrack`] know the packet filter. All of it is plain
 //! encoding: a function returns a [`Message`], and the caller decides which
 //! messages travel together in one system call.
 //!
@@ -12,6 +12,7 @@
 //! length is checked and a reply that does not fit is an error of kind
 //! `Corrupt`, never a panic.
 
+pub mod conntrack;
 pub mod message;
 pub mod nftables;
 pub mod route;
