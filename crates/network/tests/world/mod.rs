@@ -110,6 +110,8 @@ impl World {
                 route::add_default_route(up1, HOST6.parse().unwrap()),
             ];
             all_ok(&mut socket, setup);
+            // Somebody who means harm: takes answers from 127.0.0.1.
+            std::fs::write("/proc/sys/net/ipv4/conf/up1/route_localnet", "1").unwrap();
         });
     }
 
