@@ -59,7 +59,14 @@ fn a_published_port_is_reached_from_everywhere() {
     if !is_root() {
         return;
     }
-    let world = World::new();
+    for bridge_filter in ["0", "1"] {
+        let world = World::new();
+        world.set_bridge_filter(bridge_filter);
+        reach_published_ports(&world);
+    }
+}
+
+fn reach_published_ports(world: &World) {
     let a = world.start(&["8080:80", "5353:53/udp", "6000-6002:80-82"]);
     let b = world.start(&[]);
     for port in [80, 81, 82] {

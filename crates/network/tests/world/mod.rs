@@ -226,6 +226,20 @@ impl World {
         }
     }
 
+    /// Whether packets that are merely bridged pass the packet filter
+    /// (`br_netfilter`); Docker and Kubernetes turn it on. Does nothing on a
+    /// kernel without it.
+    pub fn set_bridge_filter(&self, value: &str) {
+        self.on_host(|| {
+            for setting in ["bridge-nf-call-iptables", "bridge-nf-call-ip6tables"] {
+                let path = std::path::Path::new("/proc/sys/net/bridge").join(setting);
+                if path.exists() {
+                    std::fs::write(path, value).unwrap();
+                }
+            }
+        });
+    }
+
     /// A second store on the same host.
     pub fn other_store(&self) -> Networks {
         let layout = Layout::new(
