@@ -73,6 +73,8 @@ fn credentials() -> CredentialFiles {
         docker: path("DOCKER_CONFIG")
             .or_else(|| below_home(".docker"))
             .map(|directory| directory.join("config.json")),
+        // Found on the search path.
+        helpers: Vec::new(),
     }
 }
 

@@ -12,6 +12,8 @@ use std::path::PathBuf;
 
 use sys::Result;
 
+use self::helper::Helper;
+
 /// The registry that people mean by a host or an old URL: Docker Hub has many
 /// (`https://index.docker.io/v1/`).
 pub fn registry_name(text: &str) -> &str {
@@ -97,6 +99,8 @@ pub struct CredentialFiles {
     pub own: Option<PathBuf>,
     /// Docker's `config.json`; only read.
     pub docker: Option<PathBuf>,
+    /// Where helpers are looked for before the search path.
+    pub helpers: Vec<PathBuf>,
 }
 
 impl CredentialFiles {
@@ -105,7 +109,7 @@ impl CredentialFiles {
     pub fn find(&self, registry: &str) -> Result<Option<Credentials>> {
         for path in self.own.iter().chain(&self.docker) {
             let contents = file::read(path)?;
-            if let Some(found) = contents.find(registry)? {
+            if let Some(found) = contents.find(registry, &self.helpers)? {
                 return Ok(Some(found));
             }
         }
@@ -117,7 +121,9 @@ impl CredentialFiles {
         let path = self.own_path()?;
         let contents = file::read(path)?;
         match contents.helper_for(registry) {
-            Some(helper) => helper::store(&helper, &file::server_of(registry), credentials),
+            Some(name) => {
+                helper::store(self.helper(&name), &file::server_of(registry), credentials)
+            }
             None => file::store(path, registry, credentials),
         }
     }
@@ -128,17 +134,25 @@ impl CredentialFiles {
         let path = self.own_path()?;
         let contents = file::read(path)?;
         let in_helper = match contents.helper_for(registry) {
-            Some(helper) => {
+            Some(name) => {
+                let helper = self.helper(&name);
                 let server = file::server_of(registry);
-                let known = helper::get(&helper, &server)?.is_some();
+                let known = helper::get(helper, &server)?.is_some();
                 if known {
-                    helper::erase(&helper, &server)?;
+                    helper::erase(helper, &server)?;
                 }
                 known
             }
             None => false,
         };
         Ok(file::erase(path, registry)? || in_helper)
+    }
+
+    fn helper<'a>(&'a self, name: &'a str) -> Helper<'a> {
+        Helper {
+            name,
+            directories: &self.helpers,
+        }
     }
 
     fn own_path(&self) -> Result<&std::path::Path> {

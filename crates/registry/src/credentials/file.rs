@@ -3,7 +3,7 @@
 
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,7 +11,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use sys::{Context, Error, ErrorKind, Result};
 
-use super::{Credentials, helper};
+use super::Credentials;
+use super::helper::{self, Helper};
 
 const LARGEST: u64 = 4 * 1024 * 1024;
 /// What Docker has kept Hub's credentials under since its first registry.
@@ -54,15 +55,20 @@ pub(super) fn read(path: &Path) -> Result<Contents> {
 }
 
 impl Contents {
-    pub(super) fn find(&self, registry: &str) -> Result<Option<Credentials>> {
+    pub(super) fn find(
+        &self,
+        registry: &str,
+        directories: &[PathBuf],
+    ) -> Result<Option<Credentials>> {
+        let ask = |name: &str| helper::get(Helper { name, directories }, &server_of(registry));
         if let Some(name) = self.own_helper(registry) {
-            return helper::get(&name, &server_of(registry));
+            return ask(&name);
         }
         if let Some(found) = self.entry(registry)? {
             return Ok(Some(found));
         }
         match self.default_helper() {
-            Some(name) => helper::get(&name, &server_of(registry)),
+            Some(name) => ask(&name),
             None => Ok(None),
         }
     }
@@ -257,7 +263,7 @@ mod tests {
                 "bad.example": {"auth": "***"}},
               "credHelpers": {"h.example": ""}, "HttpHeaders": {"x": "y"}}"#,
         );
-        let find = |registry| contents.find(registry).unwrap();
+        let find = |registry| contents.find(registry, &[]).unwrap();
         assert_eq!(find("docker.io"), Some(password("joe", "a:b")));
         assert_eq!(find("old.example"), Some(password("u", "p")));
         let identity = Credentials::Identity {
@@ -268,7 +274,7 @@ mod tests {
         assert_eq!(find("empty.example"), None);
         assert_eq!(find("h.example"), None);
         assert_eq!(find("other.example"), None);
-        assert!(contents.find("bad.example").is_err());
+        assert!(contents.find("bad.example", &[]).is_err());
     }
 
     #[test]
@@ -284,18 +290,18 @@ mod tests {
         store(&path, "localhost:5000", &password("ann", "2")).unwrap();
         let contents = read(&path).unwrap();
         assert_eq!(
-            contents.find("docker.io").unwrap(),
+            contents.find("docker.io", &[]).unwrap(),
             Some(password("joe", "1"))
         );
         assert_eq!(
-            contents.find("localhost:5000").unwrap(),
+            contents.find("localhost:5000", &[]).unwrap(),
             Some(password("ann", "2"))
         );
         assert_eq!(contents.all["psFormat"], "x");
         assert!(contents.all["auths"].get(HUB_SERVER).is_some());
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         assert!(erase(&path, "docker.io").unwrap());
-        assert_eq!(read(&path).unwrap().find("docker.io").unwrap(), None);
+        assert_eq!(read(&path).unwrap().find("docker.io", &[]).unwrap(), None);
         assert_eq!(
             std::fs::read_dir(path.parent().unwrap()).unwrap().count(),
             1

@@ -2,6 +2,7 @@
 //! (github.com/docker/docker-credential-helpers, "Development").
 
 use std::io::{Read, Write};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use serde::{Deserialize, Serialize};
@@ -24,21 +25,29 @@ struct Known {
     secret: String,
 }
 
+/// A helper by name, and where to look for its program.
+#[derive(Clone, Copy)]
+pub(super) struct Helper<'a> {
+    pub(super) name: &'a str,
+    /// Before the search path of this process.
+    pub(super) directories: &'a [PathBuf],
+}
+
 /// What the helper knows for a server.
-pub(super) fn get(name: &str, server: &str) -> Result<Option<Credentials>> {
-    let (succeeded, answer) = ask(name, "get", server)?;
+pub(super) fn get(helper: Helper<'_>, server: &str) -> Result<Option<Credentials>> {
+    let (succeeded, answer) = ask(helper, "get", server)?;
     if !succeeded {
         let text = String::from_utf8_lossy(&answer);
         // The protocol has words for this and no code.
         if text.to_ascii_lowercase().contains("not found") {
             return Ok(None);
         }
-        return Err(failure(name, &answer));
+        return Err(failure(helper, &answer));
     }
     let known: Known = serde_json::from_slice(&answer).map_err(|_| {
         Error::new(
             ErrorKind::Corrupt,
-            format!("docker-credential-{name} answers with no JSON"),
+            format!("docker-credential-{} answers with no JSON", helper.name),
         )
     })?;
     if known.username.is_empty() && known.secret.is_empty() {
@@ -57,7 +66,7 @@ pub(super) fn get(name: &str, server: &str) -> Result<Option<Credentials>> {
     }))
 }
 
-pub(super) fn store(name: &str, server: &str, credentials: &Credentials) -> Result<()> {
+pub(super) fn store(helper: Helper<'_>, server: &str, credentials: &Credentials) -> Result<()> {
     let (username, secret) = match credentials {
         Credentials::Password { user, password } => (user.clone(), password.clone()),
         Credentials::Identity { token, .. } | Credentials::Token { token } => {
@@ -71,33 +80,34 @@ pub(super) fn store(name: &str, server: &str, credentials: &Credentials) -> Resu
     };
     let text = serde_json::to_string(&known)
         .map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
-    done(name, ask(name, "store", &text)?)
+    done(helper, ask(helper, "store", &text)?)
 }
 
-pub(super) fn erase(name: &str, server: &str) -> Result<()> {
-    done(name, ask(name, "erase", server)?)
+pub(super) fn erase(helper: Helper<'_>, server: &str) -> Result<()> {
+    done(helper, ask(helper, "erase", server)?)
 }
 
-fn done(name: &str, (succeeded, answer): (bool, Vec<u8>)) -> Result<()> {
+fn done(helper: Helper<'_>, (succeeded, answer): (bool, Vec<u8>)) -> Result<()> {
     if succeeded {
         Ok(())
     } else {
-        Err(failure(name, &answer))
+        Err(failure(helper, &answer))
     }
 }
 
-fn failure(name: &str, answer: &[u8]) -> Error {
+fn failure(helper: Helper<'_>, answer: &[u8]) -> Error {
     let text = String::from_utf8_lossy(answer);
     let mut words: String = text.trim().chars().take(200).collect();
     words.retain(|letter| !letter.is_control());
     Error::new(
         ErrorKind::Unavailable,
-        format!("docker-credential-{name}: {words}"),
+        format!("docker-credential-{}: {words}", helper.name),
     )
 }
 
 /// Runs the helper; whether it succeeded, and what it said.
-fn ask(name: &str, act: &str, input: &str) -> Result<(bool, Vec<u8>)> {
+fn ask(helper: Helper<'_>, act: &str, input: &str) -> Result<(bool, Vec<u8>)> {
+    let name = helper.name;
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     if name.is_empty() || !name.bytes().all(plain) {
         let words = format!("{name:?} is not the name of a credential helper");
@@ -105,7 +115,9 @@ fn ask(name: &str, act: &str, input: &str) -> Result<(bool, Vec<u8>)> {
     }
     let program = format!("docker-credential-{name}");
     let what = || format!("run {program}");
-    let mut child = Command::new(&program)
+    let mut places = helper.directories.iter().map(|place| place.join(&program));
+    let found = places.find(|path| path.is_file());
+    let mut child = Command::new(found.unwrap_or_else(|| PathBuf::from(&program)))
         .arg(act)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -133,7 +145,11 @@ mod tests {
     #[test]
     fn a_helper_is_a_name_and_no_path() {
         for name in ["", "../x", "a/b", "a b", "a;b"] {
-            assert!(get(name, "x").is_err(), "{name}");
+            let helper = Helper {
+                name,
+                directories: &[],
+            };
+            assert!(get(helper, "x").is_err(), "{name}");
         }
     }
 }
