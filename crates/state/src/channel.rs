@@ -192,12 +192,15 @@ impl Channel {
         let mut packet = vec![0; PAYLOAD_MAX + 1];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut was_reset = false;
         let received = loop {
             let mut parts = [IoSliceMut::new(&mut packet)];
             match rustix::net::recvmsg(&self.socket, &mut parts, &mut control, flags) {
                 Ok(received) => break received,
                 Err(Errno::INTR) => {}
-                // The other end died with data of ours unread.
+                // The other end closed with data of ours unread. The kernel
+                // says so once, before what the other end said last.
+                Err(Errno::CONNRESET) if !was_reset => was_reset = true,
                 Err(Errno::CONNRESET) => return Ok(None),
                 Err(errno) => return Err(Error::from(errno)).context(|| "receive a message"),
             }
@@ -344,6 +347,17 @@ mod tests {
         let (frame, _) = two.receive::<ToMonitor>().unwrap().unwrap();
         assert!(matches!(frame, Frame::StdinEnd));
         assert!(two.receive::<ToMonitor>().unwrap().is_none());
+    }
+
+    #[test]
+    fn last_words_arrive_from_an_end_that_did_not_listen() {
+        let (one, two) = Channel::pair().unwrap();
+        one.send(&ToMonitor::Go).unwrap();
+        two.send(&FromMonitor::Ready).unwrap();
+        drop(two);
+        let (frame, _) = one.receive::<FromMonitor>().unwrap().unwrap();
+        assert!(matches!(frame, Frame::Message(FromMonitor::Ready)));
+        assert!(one.receive::<FromMonitor>().unwrap().is_none());
     }
 
     #[test]
