@@ -122,6 +122,7 @@ impl Monitor {
             client.send(FromMonitor::Exited(record.clone()));
         }
         self.told = Some(self.now());
+        self.task.let_go();
     }
 }
 

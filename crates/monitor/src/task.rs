@@ -4,7 +4,8 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use runtime::{
-    CgroupPath, CreateRequest, Created, ExecRequest, Gate, InitProcess, ProcessStdio, Running,
+    CgroupPath, CreateRequest, Created, ExecRequest, Gate, InitProcess, Lifetime, ProcessStdio,
+    Running,
 };
 use spec::runtime::{NamespaceKind, Process, Spec};
 use state::{ContainerId, ExecSpec, StartSpec, StdinMode, Work};
@@ -24,6 +25,8 @@ pub(crate) struct Task {
     network: Option<OwnedFd>,
     created: Option<Created>,
     pub(crate) running: Option<Running>,
+    /// Reaped, and still holding what takes time to let go of.
+    ended: Option<Running>,
     /// Processes outside of a pid namespace of their own outlive the first.
     has_pid_namespace: bool,
     cgroup: String,
@@ -46,6 +49,7 @@ impl Task {
             network,
             created: None,
             running: None,
+            ended: None,
             has_pid_namespace: has_pid_namespace(&work),
             cgroup: String::new(),
             oom_kills: 0,
@@ -77,6 +81,8 @@ impl Task {
             ),
             None => None,
         };
+        // An overlay must not be mounted twice.
+        self.ended = None;
         let theirs = stdio.connect(wiring(process_of(&start.spec)?, self.stdin))?;
         let created = runtime::create(request(
             &self.id.to_string(),
@@ -109,13 +115,7 @@ impl Task {
     /// Lets the program run.
     pub(crate) fn start(&mut self, stdio: &mut Stdio) -> Result<()> {
         let mut running = match (&self.work, self.created.take()) {
-            (_, Some(mut created)) => {
-                created.wait_ready()?;
-                if let Some(master) = created.take_console()? {
-                    stdio.set_console(master)?;
-                }
-                created.start()?
-            }
+            (_, Some(created)) => created.start()?,
             (Some(Work::Exec(exec)), None) => {
                 let cgroup = CgroupPath::parse(&exec.cgroup)?;
                 exec.cgroup.clone_into(&mut self.cgroup);
@@ -170,10 +170,17 @@ impl Task {
             let _ = running.cgroup().kill_all();
         }
         let out_of_memory = !is_exec && running.cgroup().oom_kills() > self.oom_kills;
+        self.ended = Some(running);
         crate::transition::End {
             status,
             out_of_memory,
         }
+    }
+
+    /// Takes down the namespaces of what ended: the kernel takes some
+    /// milliseconds for it, so everybody is told of the end before.
+    pub(crate) fn let_go(&mut self) {
+        self.ended = None;
     }
 }
 
@@ -241,6 +248,7 @@ fn exec_request(exec: &ExecSpec, cgroup: CgroupPath, stdio: ProcessStdio) -> Exe
         user: &exec.user,
         groups: &exec.groups,
         stdio,
-        lifetime: runtime::Lifetime::WithParent,
+        // Whoever watches it is gone then, and so are its streams.
+        lifetime: Lifetime::WithParent,
     }
 }

@@ -137,11 +137,15 @@ impl Link {
         let mut packet = [0; PACKET_MAX];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut was_reset = false;
         let received = loop {
             let mut parts = [IoSliceMut::new(&mut packet)];
             match rustix::net::recvmsg(&self.0, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC) {
                 Ok(received) => break received,
                 Err(Errno::INTR) => {}
+                // It died without reading our last message. The kernel says so
+                // once, before the last words of the dead.
+                Err(Errno::CONNRESET) if !was_reset => was_reset = true,
                 Err(Errno::CONNRESET) => return Ok(None),
                 Err(errno) => {
                     return Err(Error::from(errno))

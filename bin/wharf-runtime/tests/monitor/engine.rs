@@ -163,12 +163,24 @@ fn spec(root: &Path, args: &[&str]) -> Spec {
             path: root.to_owned(),
             readonly: false,
         }),
-        mounts: vec![Mount {
-            destination: "/proc".into(),
-            kind: Some("proc".to_owned()),
-            source: Some("proc".into()),
+        mounts: [
+            ("/proc", "proc", [].as_slice()),
+            ("/dev", "tmpfs", &["mode=755"]),
+            (
+                "/dev/pts",
+                "devpts",
+                &["newinstance", "ptmxmode=0666", "mode=0620"],
+            ),
+        ]
+        .into_iter()
+        .map(|(destination, kind, options)| Mount {
+            destination: destination.into(),
+            kind: Some(kind.to_owned()),
+            source: Some(kind.into()),
+            options: options.iter().map(|option| (*option).to_owned()).collect(),
             ..Mount::default()
-        }],
+        })
+        .collect(),
         linux: Some(Linux {
             namespaces: kinds
                 .into_iter()
