@@ -112,8 +112,8 @@ pub(crate) fn usage(error: &clap::Error) -> Error {
     let argument = || {
         let text = text(ContextKind::InvalidArg).unwrap_or_default();
         let bare = text.split([' ', '[', '=']).next().unwrap_or_default();
-        bare.trim_matches(['<', '>'])
-            .trim_end_matches("...")
+        bare.trim_end_matches("...")
+            .trim_matches(['<', '>'])
             .to_owned()
     };
     let sentence = match error.kind() {
@@ -163,22 +163,57 @@ pub(crate) fn usage(error: &clap::Error) -> Error {
 
 /// What was probably meant, or where to look.
 pub(crate) fn usage_hint(error: &clap::Error, verb: Option<&str>) -> String {
-    let suggested = [
-        ContextKind::SuggestedSubcommand,
-        ContextKind::SuggestedArg,
-        ContextKind::SuggestedValue,
-    ]
-    .into_iter()
-    .find_map(|kind| match error.get(kind)? {
+    let text = |kind: ContextKind| match error.get(kind)? {
         ContextValue::String(text) => Some(text.clone()),
-        ContextValue::Strings(texts) if !texts.is_empty() => Some(texts.join(" or ")),
+        // The best one comes last.
+        ContextValue::Strings(texts) => texts.last().cloned(),
         _ => None,
-    });
+    };
+    let suggested = text(ContextKind::SuggestedSubcommand)
+        .or_else(|| text(ContextKind::SuggestedArg))
+        .or_else(|| text(ContextKind::SuggestedValue))
+        .or_else(|| nearest(&text(ContextKind::InvalidSubcommand)?));
+    let flag = text(ContextKind::InvalidArg).unwrap_or_default();
+    let is_global = ["--root", "--runroot", "--config", "--debug", "--timings"]
+        .iter()
+        .any(|global| flag.starts_with(global));
     match (suggested, verb) {
+        (_, Some(_)) if is_global => format!("{flag} stands before the command"),
         (Some(suggested), _) => format!("did you mean {suggested}?"),
         (None, Some(verb)) => format!("wharf {verb} --help shows its arguments"),
         (None, None) => "wharf --help lists the commands".to_owned(),
     }
+}
+
+/// The command that is at most two slips of the fingers away.
+fn nearest(word: &str) -> Option<String> {
+    let names = crate::commands::VERBS.iter().filter(|verb| !verb.hidden);
+    names
+        .map(|verb| (slips(word, verb.name), verb.name))
+        .filter(|(slips, name)| *slips <= 2 && *slips < name.len())
+        .min()
+        .map(|(_, name)| name.to_owned())
+}
+
+/// Letters added, left out, taken for another, or swapped.
+fn slips(one: &str, other: &str) -> usize {
+    let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
+    let mut rows: Vec<Vec<usize>> = vec![(0..=other.len()).collect()];
+    for i in 1..=one.len() {
+        let mut row = vec![i];
+        for j in 1..=other.len() {
+            let differs = usize::from(one[i - 1] != other[j - 1]);
+            let mut least = (rows[i - 1][j] + 1)
+                .min(row[j - 1] + 1)
+                .min(rows[i - 1][j - 1] + differs);
+            if i > 1 && j > 1 && one[i - 1] == other[j - 2] && one[i - 2] == other[j - 1] {
+                least = least.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(least);
+        }
+        rows.push(row);
+    }
+    rows[one.len()][other.len()]
 }
 
 #[cfg(test)]
@@ -197,6 +232,15 @@ mod tests {
             assert_eq!(exit_code(kind, Codes::Container), container);
             assert_eq!(exit_code(kind, Codes::Plain), plain);
         }
+    }
+
+    #[test]
+    fn typing_errors_are_understood() {
+        assert_eq!(nearest("rnu").as_deref(), Some("run"));
+        assert_eq!(nearest("imgaes").as_deref(), Some("images"));
+        assert_eq!(nearest("stpo").as_deref(), Some("stop"));
+        assert_eq!(nearest("kubernetes"), None);
+        assert_eq!(slips("", "abc"), 3);
     }
 
     #[test]

@@ -74,15 +74,22 @@ fn run(verb: &Verb, call: &Call<'_>) -> u8 {
 /// Help and version are asked for as well as faults made.
 fn misuse(error: &clap::Error, words: &[OsString]) -> ExitCode {
     use clap::error::ErrorKind;
+    let help = || {
+        let width = terminal::size().map_or(80, |size| size.width);
+        args::help::asked(words, usize::try_from(width).unwrap_or(80))
+    };
     match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            let _ = output::print(error.render().to_string().trim_end());
-            let _ = output::print("\n");
+        ErrorKind::DisplayHelp => {
+            let _ = output::print_line(&help());
+            return ExitCode::SUCCESS;
+        }
+        ErrorKind::DisplayVersion => {
+            let _ = output::print(&error.render().to_string());
             return ExitCode::SUCCESS;
         }
         // `wharf` alone is a question, not a fault; `wharf image` is as in Docker.
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            output::note(error.render().to_string().trim_end());
+            output::note(&help());
             return ExitCode::from(u8::from(words.len() > 1));
         }
         _ => {}

@@ -7,6 +7,7 @@
 //! Start reading at [`root`], which puts the table of verbs together.
 
 pub(crate) mod container;
+pub(crate) mod help;
 pub(crate) mod image;
 pub(crate) mod root;
 pub(crate) mod run;
@@ -14,22 +15,19 @@ pub(crate) mod system;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, builder::ValueParser};
 
-/// The shape of every help text.
-const HELP: &str = "\
-{usage-heading}  {usage}
-
-{about}
-
-Options:
-{options}{after-help}";
-
 /// A command's help and manners; `usage` is what follows its name.
 pub(crate) fn shape(command: Command, usage: &'static str) -> Command {
     let name = command.get_display_name().unwrap_or(command.get_name());
     let usage = format!("wharf {name} {usage}");
+    let mut help = Arg::new("help").long("help").help("Print this help");
+    if !matches!(command.get_name(), "run" | "create") {
+        help = help.short_alias('h');
+    }
     command
         .override_usage(usage)
-        .help_template(HELP)
+        // `-h` is a host name for `run`; elsewhere it asks for help, as in Docker.
+        .disable_help_flag(true)
+        .arg(help.action(ArgAction::Help))
         .args_override_self(true)
 }
 

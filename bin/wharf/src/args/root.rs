@@ -60,9 +60,6 @@ pub(crate) fn root(detail: Detail<'_>) -> Command {
         .arg_required_else_help(true)
         .override_usage("wharf [OPTIONS] COMMAND")
         .args(global_arguments());
-    if !matches!(detail, Detail::All) {
-        command = command.override_help(help());
-    }
     for verb in VERBS {
         command = command.subcommand(definition(verb, verb.name, verb.name, detail));
     }
@@ -73,8 +70,7 @@ pub(crate) fn root(detail: Detail<'_>) -> Command {
             .subcommand_required(true)
             .arg_required_else_help(true)
             .disable_help_subcommand(true)
-            .override_usage(format!("wharf {} COMMAND", noun.name))
-            .help_template("{usage-heading}  {usage}\n\n{about}\n\nCommands:\n{subcommands}");
+            .override_usage(format!("wharf {} COMMAND", noun.name));
         if detail.includes(noun.name) {
             for (name, aliases, verb) in noun.verbs {
                 let shown = format!("{} {name}", noun.name);
@@ -85,6 +81,33 @@ pub(crate) fn root(detail: Detail<'_>) -> Command {
         command = command.subcommand(group);
     }
     command
+}
+
+/// The whole command as people read it: `--rm`, without the `=false` that it
+/// may have. For scripts and pages made from the definitions.
+pub(crate) fn documented() -> Command {
+    fn plain(command: Command) -> Command {
+        command
+            .mut_args(|argument| {
+                let is_switch = argument
+                    .get_num_args()
+                    .is_some_and(|count| count.min_values() == 0)
+                    && argument.get_long().is_some();
+                if !is_switch {
+                    return argument;
+                }
+                let mut switch = Arg::new(argument.get_id().clone())
+                    .action(ArgAction::SetTrue)
+                    .help(argument.get_help().cloned().unwrap_or_default());
+                if let Some(letter) = argument.get_short() {
+                    switch = switch.short(letter);
+                }
+                // A switch's id is its long name.
+                switch.long(argument.get_id().clone())
+            })
+            .mut_subcommands(plain)
+    }
+    plain(root(Detail::All))
 }
 
 fn definition(verb: &Verb, name: &'static str, shown: &str, detail: Detail<'_>) -> Command {
@@ -132,7 +155,7 @@ fn global_arguments() -> [Arg; 6] {
 }
 
 /// `wharf --help`: verbs in groups, as Docker shows them.
-fn help() -> String {
+pub(crate) fn help() -> String {
     use std::fmt::Write as _;
     let mut text =
         String::from("Usage:  wharf [OPTIONS] COMMAND\n\nA container engine without a daemon\n");

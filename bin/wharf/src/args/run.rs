@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgMatches, Command};
 use engine::parse::{self, SecurityOption};
 use engine::{
     ConfinementRequest, ProcessRequest, PullPolicy, RunRequest, SeccompRequest, StopRequest,
@@ -17,10 +17,10 @@ use crate::environment;
 
 const RUN_EXAMPLES: &str = "
 Examples:
-  wharf run -it --rm debian bash                  a shell that leaves nothing behind
-  wharf run -d --name web -p 8080:80 nginx        a server, reachable at port 8080
+  wharf run -it --rm debian bash            a shell that leaves nothing behind
+  wharf run -d --name web -p 8080:80 nginx  a server, reachable at port 8080
   wharf run --rm -v \"$PWD\":/work -w /work gcc make
-  wharf run -e POSTGRES_PASSWORD -m 512m postgres    the variable's value comes from here
+  wharf run -e POSTGRES_PASSWORD postgres   the value comes from here
 ";
 
 /// `wharf run`.
@@ -51,14 +51,6 @@ pub(crate) fn create(command: Command) -> Command {
 
 fn shared(command: Command) -> Command {
     command
-        // -h is the host name.
-        .disable_help_flag(true)
-        .arg(
-            Arg::new("help")
-                .long("help")
-                .action(ArgAction::Help)
-                .help("Print this help"),
-        )
         .args(process_arguments())
         .args(resource_arguments())
         .args(outside_arguments())
@@ -176,7 +168,7 @@ fn outside_arguments() -> [Arg; 20] {
         list(
             "mount",
             "MOUNT",
-            "type=bind|volume|tmpfs,source=…,target=…[,readonly]",
+            "As type=bind,source=DIR,target=DIR or type=volume|tmpfs,…",
         ),
         value("network", "MODE", "bridge, none, host or container:NAME").alias("net"),
         short_list(

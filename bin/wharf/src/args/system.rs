@@ -35,13 +35,11 @@ pub(crate) fn repair(command: Command) -> Command {
 
 /// `wharf oci …` is `wharf-runtime …`.
 pub(crate) fn oci(command: Command) -> Command {
-    shape(command, "COMMAND [ARG...]")
-        .disable_help_flag(true)
-        .arg(
-            words("COMMAND", 0)
-                .required(false)
-                .allow_hyphen_values(true),
-        )
+    shape(command, "COMMAND [ARG...]").arg(
+        words("COMMAND", 0)
+            .required(false)
+            .allow_hyphen_values(true),
+    )
 }
 
 /// What monitors run when a container ended and nobody is there to clean up.

@@ -4,13 +4,13 @@ use clap_complete::Shell;
 use sys::Result;
 
 use super::{Call, DONE};
-use crate::args::root::{Detail, root};
+use crate::args::root::documented;
 use crate::output;
 
 pub(super) fn run(call: &Call<'_>) -> Result<u8> {
     let shell = call.given.get_one::<Shell>("SHELL").copied();
     let mut script = Vec::new();
-    let mut command = root(Detail::All);
+    let mut command = documented();
     clap_complete::generate(
         shell.unwrap_or(Shell::Bash),
         &mut command,

@@ -7,12 +7,12 @@ use sys::{Context as _, Result};
 
 use super::{Call, DONE};
 use crate::args::Given as _;
-use crate::args::root::{Detail, root};
+use crate::args::root::documented;
 
 pub(super) fn run(call: &Call<'_>) -> Result<u8> {
     let directory = Path::new(call.given.text("DIRECTORY").unwrap_or_default());
     std::fs::create_dir_all(directory).context(|| format!("make {}", directory.display()))?;
-    page(directory, root(Detail::All), "wharf".to_owned())?;
+    page(directory, documented(), "wharf".to_owned())?;
     Ok(DONE)
 }
 
@@ -28,6 +28,7 @@ fn page(directory: &Path, mut command: Command, name: String) -> Result<()> {
     }
     command = command
         .display_name(name.clone())
+        .bin_name(name.replace('-', " "))
         .disable_help_subcommand(true);
     let path = directory.join(format!("{name}.1"));
     let mut text = Vec::new();
