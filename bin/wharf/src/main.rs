@@ -75,8 +75,8 @@ fn run(verb: &Verb, call: &Call<'_>) -> u8 {
 fn misuse(error: &clap::Error, words: &[OsString]) -> ExitCode {
     use clap::error::ErrorKind;
     let help = || {
-        let width = terminal::size().map_or(80, |size| size.width);
-        args::help::asked(words, usize::try_from(width).unwrap_or(80))
+        let width = terminal::size().map_or(80, |size| size.width.into());
+        args::help::asked(words, width)
     };
     match error.kind() {
         ErrorKind::DisplayHelp => {

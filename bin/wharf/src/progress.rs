@@ -206,8 +206,8 @@ impl Bytes {
     pub(crate) fn new(what: &str, total: Option<u64>, verbosity: Verbosity) -> Self {
         let terminal = verbosity != Verbosity::Quiet && std::io::stderr().is_terminal();
         let bar = terminal.then(|| {
-            let bar = match total {
-                Some(total) => ProgressBar::new(total).with_style(moving()),
+            let bar = match total.filter(|total| *total > 0) {
+                Some(total) => ProgressBar::new(total).with_style(style(TOTAL)),
                 None => ProgressBar::new_spinner().with_style(counting()),
             };
             bar.set_draw_target(ProgressDrawTarget::stderr());
@@ -217,9 +217,10 @@ impl Bytes {
         Self { bar }
     }
 
-    pub(crate) fn add(&self, bytes: u64) {
+    /// So many bytes so far.
+    pub(crate) fn at(&self, bytes: u64) {
         if let Some(bar) = &self.bar {
-            bar.inc(bytes);
+            bar.set_position(bytes);
         }
     }
 
@@ -233,33 +234,6 @@ impl Bytes {
 impl Drop for Bytes {
     fn drop(&mut self) {
         self.clear();
-    }
-}
-
-/// A reader or writer whose bytes are counted.
-#[derive(Debug)]
-pub(crate) struct Counted<'a, T> {
-    pub(crate) inner: T,
-    pub(crate) bytes: &'a Bytes,
-}
-
-impl<T: std::io::Read> std::io::Read for Counted<'_, T> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let length = self.inner.read(buffer)?;
-        self.bytes.add(length as u64);
-        Ok(length)
-    }
-}
-
-impl<T: std::io::Write> std::io::Write for Counted<'_, T> {
-    fn write(&mut self, data: &[u8]) -> std::io::Result<usize> {
-        let length = self.inner.write(data)?;
-        self.bytes.add(length as u64);
-        Ok(length)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.inner.flush()
     }
 }
 
@@ -286,6 +260,9 @@ fn moving() -> ProgressStyle {
     )
 }
 
+const TOTAL: &str =
+    "{prefix} [{bar:30}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}";
+
 fn counting() -> ProgressStyle {
-    style("{prefix}: {decimal_bytes} {decimal_bytes_per_sec}")
+    style("{prefix} {decimal_bytes} {decimal_bytes_per_sec}")
 }

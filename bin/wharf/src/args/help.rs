@@ -68,7 +68,7 @@ fn option(argument: &Arg) -> (String, String) {
     let value = argument
         .get_value_names()
         .and_then(|names| names.first())
-        .map(|name| name.as_str())
+        .map(clap::builder::Str::as_str)
         .filter(|name| !name.is_empty() && argument.get_action().takes_values())
         .map(|name| format!(" {name}"))
         .unwrap_or_default();

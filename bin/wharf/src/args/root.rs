@@ -184,7 +184,7 @@ pub(crate) fn help() -> String {
         let value = argument
             .get_value_names()
             .and_then(|names| names.first())
-            .map(|name| name.as_str())
+            .map(clap::builder::Str::as_str)
             .unwrap_or_default();
         let option = format!("--{} {value}", argument.get_id());
         let _ = writeln!(

@@ -12,11 +12,11 @@ use crate::args::root::documented;
 pub(super) fn run(call: &Call<'_>) -> Result<u8> {
     let directory = Path::new(call.given.text("DIRECTORY").unwrap_or_default());
     std::fs::create_dir_all(directory).context(|| format!("make {}", directory.display()))?;
-    page(directory, documented(), "wharf".to_owned())?;
+    page(directory, documented(), "wharf")?;
     Ok(DONE)
 }
 
-fn page(directory: &Path, mut command: Command, name: String) -> Result<()> {
+fn page(directory: &Path, mut command: Command, name: &str) -> Result<()> {
     let verbs: Vec<Command> = command
         .get_subcommands()
         .filter(|verb| !verb.is_hide_set())
@@ -24,10 +24,10 @@ fn page(directory: &Path, mut command: Command, name: String) -> Result<()> {
         .collect();
     for verb in verbs {
         let name = format!("{name}-{}", verb.get_name());
-        page(directory, verb, name)?;
+        page(directory, verb, &name)?;
     }
     command = command
-        .display_name(name.clone())
+        .display_name(name.to_owned())
         .bin_name(name.replace('-', " "))
         .disable_help_subcommand(true);
     let path = directory.join(format!("{name}.1"));

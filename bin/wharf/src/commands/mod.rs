@@ -12,9 +12,11 @@ mod diff;
 mod each;
 mod exec;
 mod images;
+mod import;
 mod info;
 mod inspect;
 mod kill;
+mod load;
 mod login;
 mod logout;
 mod logs;
@@ -27,6 +29,7 @@ mod repair;
 mod rm;
 mod rmi;
 mod run;
+mod save;
 mod start;
 mod stop;
 mod tag;
@@ -191,10 +194,24 @@ const OCI: Verb = verb!(
     oci::run
 );
 
+const IMPORT: Verb = verb!(
+    "import",
+    "Make an image of a tar archive of files",
+    image::import,
+    import::run
+);
+const LOAD: Verb = verb!(
+    "load",
+    "Load images from an archive",
+    image::load,
+    load::run
+);
+const SAVE: Verb = verb!("save", "Save images to an archive", image::save, save::run);
+
 /// Every verb that can be written alone, in the order of the help.
 pub(crate) const VERBS: &[Verb] = &[
     RUN, EXEC, PS, PULL, PUSH, IMAGES, LOGIN, LOGOUT, VERSION, INFO, ATTACH, COMMIT, COMPLETION,
-    CREATE, DIFF, INSPECT, KILL, LOGS, OCI, RM, RMI, START, STOP, TAG, WAIT,
+    CREATE, DIFF, IMPORT, INSPECT, KILL, LOAD, LOGS, OCI, RM, RMI, SAVE, START, STOP, TAG, WAIT,
 ];
 
 pub(crate) const NOUNS: &[Noun] = &[
@@ -233,6 +250,9 @@ pub(crate) const NOUNS: &[Noun] = &[
         about: "Manage images",
         hidden: false,
         verbs: &[
+            ("import", &[], IMPORT),
+            ("load", &[], LOAD),
+            ("save", &[], SAVE),
             (
                 "inspect",
                 &[],

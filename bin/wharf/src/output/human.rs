@@ -23,12 +23,10 @@ fn scaled(bytes: u64, base: u64, units: [&str; 7]) -> String {
         rest /= base;
         unit += 1;
     }
-    let digits = if rest < 9.995 {
-        2
-    } else if rest < 99.95 {
-        1
-    } else {
-        0
+    let digits = match rest {
+        ..9.995 => 2,
+        ..99.95 => 1,
+        _ => 0,
     };
     let text = format!("{rest:.digits$}");
     let text = match text.split_once('.') {

@@ -23,8 +23,7 @@ impl ListFormat {
         let format = format.unwrap_or_default();
         Ok(match format.trim() {
             "" | "table" => Self::Table(Template::parse(columns)?),
-            "json" => Self::Json,
-            "{{json .}}" | "{{ json . }}" => Self::Json,
+            "json" | "{{json .}}" | "{{ json . }}" => Self::Json,
             _ => match format.strip_prefix("table ") {
                 Some(columns) => Self::Table(Template::parse(&unescape(columns))?),
                 None => Self::Lines(Template::parse(&unescape(format))?),

@@ -76,6 +76,7 @@ pub(crate) fn value_of<T: Serialize>(value: &T) -> Result<Value> {
     serde_json::to_value(value).map_err(not_json)
 }
 
+#[allow(clippy::needless_pass_by_value)] // as map_err gives it
 fn not_json(error: serde_json::Error) -> Error {
     Error::new(ErrorKind::Internal, error.to_string()).wrap("write JSON")
 }

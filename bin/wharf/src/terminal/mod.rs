@@ -15,9 +15,9 @@ use spec::runtime::ConsoleSize;
 /// Of the terminal that is `fd`, if it is one that knows.
 pub(crate) fn size_of(fd: impl AsFd) -> Option<ConsoleSize> {
     let size = rustix::termios::tcgetwinsize(fd).ok()?;
-    (size.ws_row > 0 && size.ws_col > 0).then(|| ConsoleSize {
-        height: size.ws_row.into(),
-        width: size.ws_col.into(),
+    (size.ws_row > 0 && size.ws_col > 0).then_some(ConsoleSize {
+        height: size.ws_row,
+        width: size.ws_col,
     })
 }
 

@@ -212,7 +212,6 @@ impl Loop<'_> {
                         let _ = self.session.resize(size);
                     }
                 }
-                Event::Resized => {}
                 Event::Forward(signal) if self.manner.forward => {
                     let _ = self.session.signal(signal.as_raw());
                     if self.asked_often_enough(signal) {
@@ -222,7 +221,7 @@ impl Loop<'_> {
                 Event::Forward(Signal::INT | Signal::TERM | Signal::HUP | Signal::QUIT) => {
                     return Ok(Some(End::GaveUp));
                 }
-                Event::Forward(_) => {}
+                Event::Resized | Event::Forward(_) => {}
             }
         }
         Ok(None)

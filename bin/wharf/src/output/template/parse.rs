@@ -80,7 +80,7 @@ pub(super) fn parse(pieces: Vec<Piece>) -> Result<Vec<Node>, Failure> {
     let (nodes, end) = parser.nodes()?;
     match end {
         End::Template => Ok(nodes),
-        End::End(position) => Err(Failure::new(position, "end without a beginning")),
+        End::Closed(position) => Err(Failure::new(position, "end without a beginning")),
         End::Else(_, position) => Err(Failure::new(position, "else without if, with or range")),
     }
 }
@@ -88,7 +88,7 @@ pub(super) fn parse(pieces: Vec<Piece>) -> Result<Vec<Node>, Failure> {
 /// What a list of nodes was ended by.
 enum End {
     Template,
-    End(Position),
+    Closed(Position),
     Else(VecDeque<(Token, Position)>, Position),
 }
 
@@ -129,7 +129,7 @@ impl Parser {
                         _ => Node::Continue,
                     });
                 }
-                "end" => return Ok((nodes, End::End(position))),
+                "end" => return Ok((nodes, End::Closed(position))),
                 "else" => {
                     tokens.pop_front();
                     return Ok((nodes, End::Else(tokens, position)));
@@ -172,11 +172,11 @@ impl Parser {
                 let why = format!("{keyword} without its end");
                 return Err(Failure::new(position, why));
             }
-            End::End(_) => Vec::new(),
+            End::Closed(_) => Vec::new(),
             End::Else(mut rest, at) => match rest.pop_front() {
                 None => {
                     let (otherwise, end) = self.nodes()?;
-                    let End::End(_) = end else {
+                    let End::Closed(_) = end else {
                         return Err(Failure::new(at, "else without its end"));
                     };
                     otherwise

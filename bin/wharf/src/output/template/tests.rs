@@ -62,7 +62,7 @@ fn formats_that_people_use_with_docker() {
             "8080",
         ),
         (
-            r#"{{range $p, $conf := .NetworkSettings.Ports}} {{$p}} -> {{if $conf}}{{(index $conf 0).HostPort}}{{else}}none{{end}} {{end}}"#,
+            r"{{range $p, $conf := .NetworkSettings.Ports}} {{$p}} -> {{if $conf}}{{(index $conf 0).HostPort}}{{else}}none{{end}} {{end}}",
             " 443/tcp -> none  80/tcp -> 8080 ",
         ),
         (
@@ -86,7 +86,7 @@ fn formats_that_people_use_with_docker() {
             r#"{{printf "%.7s|%-6s|%5d|%05d" .Id "ab" 42 42}}"#,
             "4c01db0|ab    |   42|00042",
         ),
-        (r#"{{slice .Id 0 4}}"#, "4c01"),
+        (r"{{slice .Id 0 4}}", "4c01"),
         (r#"{{range split "a,b" ","}}[{{.}}]{{end}}"#, "[a][b]"),
         ("{{len .Mounts}}", "2"),
         ("{{if .State.Running}}yes{{else}}no{{end}}", "yes"),
@@ -129,7 +129,7 @@ fn formats_that_people_use_with_docker() {
         ("{{range .State.Health}}x{{else}}empty{{end}}", "empty"),
         ("{{.SizeRw}} {{true}} {{nil}}", "12.5 true <no value>"),
         ("{{range .Mounts}}{{$.Name}} {{end}}", "/web /web "),
-        (r#"{{.Config.Labels.maintainer | html}}"#, "x &lt;x@y&gt;"),
+        (r"{{.Config.Labels.maintainer | html}}", "x &lt;x@y&gt;"),
         ("{{pad \"x\" 1 2}}|", " x  |"),
         ("{{.State.Health}}", "<no value>"),
         ("", ""),
