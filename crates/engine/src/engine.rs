@@ -3,9 +3,10 @@
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use state::Layout;
+use network::{NetworkConfig, Networks};
+use state::{BootId, ContainerId, Layout};
 use sys::{Context as _, Result};
 
 use crate::config::Config;
@@ -15,25 +16,38 @@ use crate::images::Images;
 /// A handle on one store. Cheap to open and to clone; threads may share it.
 #[derive(Clone, Debug)]
 pub struct Engine {
-    config: Arc<Config>,
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    config: Config,
+    boot: OnceLock<BootId>,
 }
 
 impl Engine {
-    /// Makes the store's directories if they are not there; reads nothing
-    /// else.
+    /// Makes the store's directories if they are not there. Reads nothing
+    /// else, except after a boot: then everything is looked at once.
     pub fn open(config: Config) -> Result<Self> {
-        prepare(&config.layout)?;
-        Ok(Self {
-            config: Arc::new(config),
-        })
+        let prepared = prepare(&config.layout)?;
+        let engine = Self {
+            inner: Arc::new(Inner {
+                config,
+                boot: OnceLock::new(),
+            }),
+        };
+        if prepared == Prepared::FirstOfBoot {
+            engine.repair().context(|| "repair after a boot")?;
+        }
+        Ok(engine)
     }
 
     pub fn config(&self) -> &Config {
-        &self.config
+        &self.inner.config
     }
 
     pub fn layout(&self) -> &Layout {
-        &self.config.layout
+        &self.inner.config.layout
     }
 
     pub fn containers(&self) -> Containers<'_> {
@@ -44,35 +58,52 @@ impl Engine {
         Images::new(self)
     }
 
-    /// Heals what killed processes and reboots left, as far as a cheap look
-    /// shows it: one directory listing each of names and running containers.
-    pub fn reconcile(&self) -> Result<()> {
-        Ok(())
+    pub(crate) fn networks(&self) -> Networks {
+        Networks::open(self.layout(), NetworkConfig::default())
     }
 
-    /// Looks at everything and heals it.
-    pub fn repair(&self) -> Result<Repaired> {
-        Ok(Repaired::default())
+    /// Which boot of the machine this is.
+    pub(crate) fn boot(&self) -> Result<&BootId> {
+        if let Some(boot) = self.inner.boot.get() {
+            return Ok(boot);
+        }
+        let boot = BootId::current()?;
+        Ok(self.inner.boot.get_or_init(|| boot))
     }
 
-    /// Numbers and versions, as `info` shows them.
-    pub fn info(&self) -> Result<Info> {
-        Ok(Info::default())
-    }
-
-    /// Everything that is left to do after a container's end; idempotent.
-    /// For `wharf internal cleanup ID`, which monitors run.
-    pub fn cleanup(&self, _id: &state::ContainerId) -> Result<()> {
-        Ok(())
+    /// What a monitor runs when its container is over and nobody else cleans
+    /// up.
+    pub(crate) fn cleanup_command(&self, id: &ContainerId) -> Vec<String> {
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        vec![
+            text(&self.config().programs.wharf),
+            "--root".to_owned(),
+            text(self.layout().root()),
+            "--runroot".to_owned(),
+            text(self.layout().run_root()),
+            "internal".to_owned(),
+            "cleanup".to_owned(),
+            id.to_string(),
+        ]
     }
 }
 
+/// What [`prepare`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Prepared {
+    WasThere,
+    New,
+    /// The store has containers, the run root is new.
+    FirstOfBoot,
+}
+
 /// The directories that everything relies on, closed to other users.
-fn prepare(layout: &Layout) -> Result<()> {
-    // The last one made is there: so are the others. One call on the run path.
-    let last = layout.rootfs_mountpoint();
-    if layout.names().is_dir() && last.is_dir() {
-        return Ok(());
+fn prepare(layout: &Layout) -> Result<Prepared> {
+    // These are made last: so the others are there.
+    let (names, mountpoint) = (layout.names(), layout.rootfs_mountpoint());
+    let (has_root, has_run_root) = (names.is_dir(), mountpoint.is_dir());
+    if has_root && has_run_root {
+        return Ok(Prepared::WasThere);
     }
     let make = |path: &Path| {
         DirBuilder::new()
@@ -85,10 +116,15 @@ fn prepare(layout: &Layout) -> Result<()> {
     make(&layout.containers())?;
     make(&layout.snapshots().join("active"))?;
     make(&layout.volumes())?;
-    make(&layout.names())?;
+    make(&names)?;
     make(layout.run_root())?;
     make(&layout.run_containers())?;
-    make(&last)
+    make(&mountpoint)?;
+    Ok(if has_root {
+        Prepared::FirstOfBoot
+    } else {
+        Prepared::New
+    })
 }
 
 /// What [`Engine::repair`] did, one sentence each.

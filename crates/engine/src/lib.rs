@@ -17,11 +17,20 @@
 
 #![forbid(unsafe_code)]
 
+mod cgroup;
+mod cleanup;
 pub mod config;
 pub mod containers;
+mod crash;
 pub mod engine;
 pub mod images;
+mod info;
+mod launch;
 pub mod parse;
+mod reconcile;
+mod runtime_spec;
+mod undo;
+mod volumes;
 
 pub use config::{Config, Settings};
 pub use containers::request::{
@@ -31,3 +40,23 @@ pub use containers::request::{
 };
 pub use containers::{Containers, CreateEvent, Created};
 pub use engine::{Engine, Info, Repaired};
+
+use std::path::Path;
+
+use sys::{Context as _, Result};
+
+/// The names in a directory; none if it is not there.
+pub(crate) fn entries(directory: &Path) -> Result<Vec<String>> {
+    let read = || format!("read {}", directory.display());
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).context(read),
+    };
+    entries
+        .map(|entry| {
+            let entry = entry.context(read)?;
+            Ok(entry.file_name().to_string_lossy().into_owned())
+        })
+        .collect()
+}

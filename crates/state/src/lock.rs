@@ -41,9 +41,25 @@ impl FileLock {
     /// Locks the file behind an existing path that may be removed by its
     /// holder (a container's directory): fails with `NotFound` if it was.
     pub fn exclusive_existing(path: &Path) -> Result<Self> {
+        Self::take_existing(path, FlockOperation::LockExclusive)
+    }
+
+    /// As [`FileLock::exclusive_existing`]; `None` if somebody holds it.
+    pub fn try_exclusive_existing(path: &Path) -> Result<Option<Self>> {
+        let operation = FlockOperation::NonBlockingLockExclusive;
+        match Self::take_existing(path, operation) {
+            Ok(lock) => Ok(Some(lock)),
+            Err(error) if error.errno() == Some(rustix::io::Errno::WOULDBLOCK.raw_os_error()) => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn take_existing(path: &Path, operation: FlockOperation) -> Result<Self> {
         let lock = || -> Result<Self> {
             let file = File::open(path)?;
-            flock(&file, FlockOperation::LockExclusive)?;
+            flock(&file, operation)?;
             // It may have been removed while we waited.
             if rustix::fs::fstat(&file)?.st_nlink == 0 {
                 return Err(Error::from_errno(rustix::io::Errno::NOENT.raw_os_error()));
@@ -106,6 +122,9 @@ mod tests {
         let error = FileLock::exclusive_existing(&path).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound);
         std::fs::create_dir(&path).unwrap();
-        FileLock::exclusive_existing(&path).unwrap();
+        let held = FileLock::exclusive_existing(&path).unwrap();
+        assert!(FileLock::try_exclusive_existing(&path).unwrap().is_none());
+        drop(held);
+        assert!(FileLock::try_exclusive_existing(&path).unwrap().is_some());
     }
 }

@@ -1,9 +1,23 @@
 //! `inspect`: everything about a container, in the shape of Docker's JSON.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::Serialize;
 use spec::image::Empty;
+use state::{
+    ContainerConfig, LogDriver, MountKind, MountRequest, NetworkMode, NetworkRecord, PortMapping,
+    PortRange, Protocol, RestartPolicy, RootFs, SeccompProfile, Status, StdinMode, Timestamp,
+};
+use sys::Result;
+
+use super::list::{network_name, state_word};
+use super::observe::{self, Observed};
+use super::stop::no_such;
+use super::Containers;
+use crate::parse::signal_name;
+use crate::runtime_spec::{MASKED_PATHS, READONLY_PATHS, SHM_SIZE};
+use crate::volumes;
 
 /// Docker's `ContainerInspect`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -32,8 +46,6 @@ pub struct ContainerInspect {
     pub exec_ids: Option<Vec<String>>,
     pub host_config: InspectHostConfig,
     pub graph_driver: InspectGraphDriver,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub size_rw: Option<u64>,
     pub mounts: Vec<InspectMount>,
     pub config: InspectConfig,
     pub network_settings: InspectNetworkSettings,
@@ -236,4 +248,479 @@ pub struct InspectEndpoint {
     pub global_ipv6_prefix_len: u8,
     #[serde(rename = "DNSNames")]
     pub dns_names: Option<Vec<String>>,
+}
+
+/// Docker's zero time.
+const NEVER: &str = "0001-01-01T00:00:00Z";
+
+impl Containers<'_> {
+    /// Everything about it, in the shape of Docker's `inspect`. No lock is
+    /// taken.
+    pub fn inspect(&self, container: &str) -> Result<ContainerInspect> {
+        let id = self.resolve(container)?;
+        let engine = self.engine;
+        let observed = observe::observe(engine, &id)?.ok_or_else(|| no_such(container))?;
+        let network = if observed.is_running() {
+            observe::network(engine, &id)?
+        } else {
+            None
+        };
+        let layout = engine.layout();
+        let config = &observed.config;
+        let run = layout.run_container(&id);
+        let file = |name: &str| run.join(name).display().to_string();
+        let mut words = config.process.entrypoint.iter().chain(&config.process.command);
+        let rootfs = engine
+            .images()
+            .store()?
+            .snapshots()
+            .rootfs(&id, &config.image.chain)
+            .ok();
+        Ok(ContainerInspect {
+            id: id.to_string(),
+            created: config.created.to_string(),
+            path: words.next().cloned().unwrap_or_default(),
+            args: words.cloned().collect(),
+            state: state_of(&observed),
+            image: config.image.id.to_string(),
+            resolv_conf_path: file("resolv.conf"),
+            hostname_path: file("hostname"),
+            hosts_path: file("hosts"),
+            log_path: match config.log.driver {
+                LogDriver::JsonFile => layout.container_log(&id).display().to_string(),
+                LogDriver::None => String::new(),
+            },
+            name: format!("/{}", config.name),
+            restart_count: observed.facts.as_ref().map_or(0, |facts| facts.restarts),
+            driver: "overlay2".to_owned(),
+            platform: "linux".to_owned(),
+            mount_label: String::new(),
+            process_label: String::new(),
+            app_armor_profile: String::new(),
+            exec_ids: None,
+            host_config: host_config(config),
+            graph_driver: graph_driver(rootfs),
+            mounts: config
+                .mounts
+                .iter()
+                .map(|mount| mount_of(mount, layout))
+                .collect(),
+            config: config_of(config),
+            network_settings: network_settings(config, network.as_ref()),
+        })
+    }
+}
+
+fn state_of(observed: &Observed) -> InspectState {
+    let exit = observed.exit.as_ref();
+    let (mut state, started, finished) = match &observed.status {
+        Status::Created => (InspectState::default(), None, exit.map(|exit| exit.finished)),
+        Status::Running { since } | Status::Paused { since } => {
+            let state = InspectState {
+                running: true,
+                paused: matches!(observed.status, Status::Paused { .. }),
+                pid: observed
+                    .facts
+                    .as_ref()
+                    .and_then(|facts| facts.sandbox.as_ref())
+                    .map_or(0, |sandbox| sandbox.init.pid),
+                ..InspectState::default()
+            };
+            (state, Some(*since), None)
+        }
+        Status::Exited(exit) => {
+            let state = InspectState {
+                oom_killed: exit.out_of_memory,
+                exit_code: i32::from(exit.status.code()),
+                ..InspectState::default()
+            };
+            (state, exit.started, Some(exit.finished))
+        }
+    };
+    if let (Status::Created, Some(exit)) = (&observed.status, exit) {
+        state.exit_code = i32::from(exit.status.code());
+    }
+    if !state.running
+        && let Some(error) = exit.and_then(|exit| exit.error.as_ref())
+    {
+        state.error = error.to_string();
+    }
+    let time = |time: Option<Timestamp>| time.map_or_else(|| NEVER.to_owned(), |time| time.to_string());
+    state_word(&observed.status).clone_into(&mut state.status);
+    state.started_at = time(started);
+    state.finished_at = time(finished);
+    state
+}
+
+fn host_config(config: &ContainerConfig) -> InspectHostConfig {
+    let resources = &config.resources;
+    let confinement = &config.confinement;
+    let some = |list: &[String]| (!list.is_empty()).then(|| list.to_vec());
+    let paths = |paths: &[&str]| -> Vec<String> {
+        let paths = if confinement.privileged { &[] } else { paths };
+        paths.iter().map(|path| (*path).to_owned()).collect()
+    };
+    let hosts: Vec<String> = config
+        .extra_hosts
+        .iter()
+        .map(|(name, address)| format!("{name}:{address}"))
+        .collect();
+    InspectHostConfig {
+        binds: binds(config),
+        container_id_file: String::new(),
+        log_config: InspectLogConfig {
+            kind: match config.log.driver {
+                LogDriver::JsonFile => "json-file",
+                LogDriver::None => "none",
+            }
+            .to_owned(),
+            config: BTreeMap::from([
+                ("max-size".to_owned(), config.log.max_size.to_string()),
+                ("max-file".to_owned(), config.log.max_files.to_string()),
+            ]),
+        },
+        network_mode: network_name(&config.network),
+        port_bindings: port_bindings(config),
+        restart_policy: restart_policy(config.restart),
+        auto_remove: config.auto_remove,
+        cap_add: some(&confinement.cap_add),
+        cap_drop: some(&confinement.cap_drop),
+        extra_hosts: some(&hosts),
+        group_add: some(&config.process.groups),
+        ipc_mode: "private".to_owned(),
+        oom_score_adj: resources.oom_score_adj.unwrap_or(0),
+        privileged: confinement.privileged,
+        publish_all_ports: config.publish_all,
+        readonly_rootfs: confinement.read_only_root,
+        security_opt: security_options(config),
+        tmpfs: tmpfs(config),
+        shm_size: resources.shm_size.unwrap_or(SHM_SIZE),
+        sysctls: resources.sysctls.clone(),
+        runtime: "wharf-runtime".to_owned(),
+        cpu_shares: resources.cpu_shares.unwrap_or(0),
+        memory: resources.memory.unwrap_or(0),
+        nano_cpus: resources.nano_cpus.unwrap_or(0),
+        cpu_period: resources.cpu_period.unwrap_or(0),
+        cpu_quota: resources.cpu_quota.unwrap_or(0),
+        cpuset_cpus: resources.cpuset_cpus.clone().unwrap_or_default(),
+        cpuset_mems: resources.cpuset_mems.clone().unwrap_or_default(),
+        devices: config
+            .devices
+            .iter()
+            .map(|device| InspectDevice {
+                path_on_host: device.host.display().to_string(),
+                path_in_container: device.container.display().to_string(),
+                cgroup_permissions: device.access.clone(),
+            })
+            .collect(),
+        memory_reservation: resources.memory_reservation.unwrap_or(0),
+        memory_swap: resources.memory_swap.unwrap_or(0),
+        pids_limit: resources.pids,
+        ulimits: resources
+            .ulimits
+            .iter()
+            .map(|limit| InspectUlimit {
+                name: limit.name.clone(),
+                // Docker's -1 is unlimited.
+                hard: limit.hard.cast_signed(),
+                soft: limit.soft.cast_signed(),
+            })
+            .collect(),
+        init: config.process.init,
+        masked_paths: paths(&MASKED_PATHS),
+        readonly_paths: paths(&READONLY_PATHS),
+        annotations: config.annotations.clone(),
+    }
+}
+
+fn binds(config: &ContainerConfig) -> Option<Vec<String>> {
+    let binds: Vec<String> = config
+        .mounts
+        .iter()
+        .filter_map(|mount| {
+            let source = match &mount.kind {
+                MountKind::Bind { source, .. } => source.display().to_string(),
+                MountKind::Volume(volume) if !volume.anonymous => volume.name.clone(),
+                _ => return None,
+            };
+            let access = if mount.read_only { ":ro" } else { "" };
+            Some(format!("{source}:{}{access}", mount.target.display()))
+        })
+        .collect();
+    (!binds.is_empty()).then_some(binds)
+}
+
+fn restart_policy(policy: RestartPolicy) -> InspectRestartPolicy {
+    let (name, count) = match policy {
+        RestartPolicy::No => ("no", 0),
+        RestartPolicy::Always => ("always", 0),
+        RestartPolicy::UnlessStopped => ("unless-stopped", 0),
+        RestartPolicy::OnFailure { at_most } => ("on-failure", at_most.unwrap_or(0)),
+    };
+    InspectRestartPolicy {
+        name: name.to_owned(),
+        maximum_retry_count: count,
+    }
+}
+
+fn security_options(config: &ContainerConfig) -> Option<Vec<String>> {
+    let mut options = Vec::new();
+    if config.confinement.no_new_privileges {
+        options.push("no-new-privileges".to_owned());
+    }
+    match &config.confinement.seccomp {
+        SeccompProfile::Builtin => {}
+        SeccompProfile::Unconfined => options.push("seccomp=unconfined".to_owned()),
+        SeccompProfile::Custom(profile) => {
+            let text = serde_json::to_string(profile).unwrap_or_default();
+            options.push(format!("seccomp={text}"));
+        }
+    }
+    (!options.is_empty()).then_some(options)
+}
+
+fn tmpfs(config: &ContainerConfig) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::new();
+    for mount in &config.mounts {
+        if let MountKind::Tmpfs {
+            size,
+            mode,
+            options,
+        } = &mount.kind
+        {
+            let mut words = options.clone();
+            words.extend(mount.read_only.then(|| "ro".to_owned()));
+            words.extend(size.map(|size| format!("size={size}")));
+            words.extend(mode.map(|mode| format!("mode={mode:o}")));
+            all.insert(mount.target.display().to_string(), words.join(","));
+        }
+    }
+    all
+}
+
+fn graph_driver(rootfs: Option<RootFs>) -> InspectGraphDriver {
+    let mut data = BTreeMap::new();
+    if let Some(RootFs::Overlay(overlay)) = rootfs {
+        let lower: Vec<String> = overlay
+            .lower
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
+        data.insert("LowerDir".to_owned(), lower.join(":"));
+        data.insert("UpperDir".to_owned(), overlay.upper.display().to_string());
+        data.insert("WorkDir".to_owned(), overlay.work.display().to_string());
+    }
+    InspectGraphDriver {
+        name: "overlay2".to_owned(),
+        data,
+    }
+}
+
+fn mount_of(mount: &MountRequest, layout: &state::Layout) -> InspectMount {
+    let path = |path: &Path| path.display().to_string();
+    let mut inspect = InspectMount {
+        destination: path(&mount.target),
+        writable: !mount.read_only,
+        mode: if mount.read_only { "ro" } else { "" }.to_owned(),
+        ..InspectMount::default()
+    };
+    match &mount.kind {
+        MountKind::Bind {
+            source,
+            propagation,
+            ..
+        } => {
+            "bind".clone_into(&mut inspect.kind);
+            inspect.source = path(source);
+            inspect.propagation = match propagation.as_str() {
+                "" => "rprivate".to_owned(),
+                own => own.to_owned(),
+            };
+        }
+        MountKind::Volume(volume) => {
+            "volume".clone_into(&mut inspect.kind);
+            inspect.name.clone_from(&volume.name);
+            inspect.source = path(&volumes::data(layout, &volume.name));
+            "local".clone_into(&mut inspect.driver);
+        }
+        MountKind::Tmpfs { .. } => "tmpfs".clone_into(&mut inspect.kind),
+    }
+    inspect
+}
+
+fn config_of(config: &ContainerConfig) -> InspectConfig {
+    let process = &config.process;
+    let some = |list: &[String]| (!list.is_empty()).then(|| list.to_vec());
+    let anonymous: BTreeMap<String, Empty> = config
+        .mounts
+        .iter()
+        .filter(|mount| matches!(&mount.kind, MountKind::Volume(volume) if volume.anonymous))
+        .map(|mount| (mount.target.display().to_string(), Empty {}))
+        .collect();
+    InspectConfig {
+        hostname: config.hostname.clone(),
+        domainname: config.domainname.clone(),
+        user: process.user.clone(),
+        attach_stdin: process.stdin == StdinMode::Once,
+        attach_stdout: true,
+        attach_stderr: true,
+        exposed_ports: exposed(config)
+            .map(|key| (key, Empty {}))
+            .collect(),
+        tty: process.tty,
+        open_stdin: process.stdin != StdinMode::Closed,
+        stdin_once: process.stdin == StdinMode::Once,
+        env: process.env.clone(),
+        cmd: some(&process.command),
+        image: config.image.name.clone(),
+        volumes: (!anonymous.is_empty()).then_some(anonymous),
+        working_dir: process.workdir.clone(),
+        entrypoint: some(&process.entrypoint),
+        labels: config.labels.clone(),
+        stop_signal: signal_name(config.stop.signal),
+        stop_timeout: config.stop.timeout.as_secs(),
+    }
+}
+
+/// `80/tcp` for every exposed or published port.
+fn exposed(config: &ContainerConfig) -> impl Iterator<Item = String> {
+    let published = config
+        .ports
+        .iter()
+        .map(|port| (port.container, port.protocol));
+    published
+        .chain(config.exposed.iter().copied())
+        .flat_map(|(range, protocol)| keys(range, protocol))
+}
+
+fn keys(range: PortRange, protocol: Protocol) -> impl Iterator<Item = String> {
+    (range.first..=range.last).map(move |port| format!("{port}/{protocol}"))
+}
+
+fn port_bindings(config: &ContainerConfig) -> BTreeMap<String, Option<Vec<InspectPort>>> {
+    let mut bindings: BTreeMap<String, Option<Vec<InspectPort>>> = BTreeMap::new();
+    for request in &config.ports {
+        for (offset, key) in (0..).zip(keys(request.container, request.protocol)) {
+            let port = match request.host {
+                Some(host) if host.count() == request.container.count() => {
+                    (host.first + offset).to_string()
+                }
+                Some(host) => format!("{}-{}", host.first, host.last),
+                None => String::new(),
+            };
+            bindings
+                .entry(key)
+                .or_default()
+                .get_or_insert_default()
+                .push(InspectPort {
+                    host_ip: request.host_ip.map(|ip| ip.to_string()).unwrap_or_default(),
+                    host_port: port,
+                });
+        }
+    }
+    bindings
+}
+
+fn network_settings(
+    config: &ContainerConfig,
+    record: Option<&NetworkRecord>,
+) -> InspectNetworkSettings {
+    let mut settings = InspectNetworkSettings::default();
+    if record.is_some() {
+        for key in exposed(config) {
+            settings.ports.insert(key, None);
+        }
+    }
+    let name = match &config.network {
+        NetworkMode::Container(_) => return settings,
+        other => network_name(other),
+    };
+    let Some(record) = record else {
+        settings.networks.insert(name, InspectEndpoint::default());
+        return settings;
+    };
+    for PortMapping {
+        host,
+        container,
+        protocol,
+    } in &record.ports
+    {
+        settings
+            .ports
+            .entry(format!("{container}/{protocol}"))
+            .or_default()
+            .get_or_insert_default()
+            .push(InspectPort {
+                host_ip: host.ip().to_string(),
+                host_port: host.port().to_string(),
+            });
+    }
+    let text = |address: Option<std::net::IpAddr>| {
+        address.map(|address| address.to_string()).unwrap_or_default()
+    };
+    settings.ip_address = text(record.ipv4);
+    settings.ip_prefix_len = record.ipv4_prefix;
+    settings.gateway = text(record.ipv4_gateway);
+    settings.global_ipv6_address = text(record.ipv6);
+    settings.global_ipv6_prefix_len = record.ipv6_prefix;
+    settings.ipv6_gateway = text(record.ipv6_gateway);
+    settings.mac_address.clone_from(&record.mac);
+    let endpoint = InspectEndpoint {
+        mac_address: record.mac.clone(),
+        gateway: settings.gateway.clone(),
+        ip_address: settings.ip_address.clone(),
+        ip_prefix_len: record.ipv4_prefix,
+        ipv6_gateway: settings.ipv6_gateway.clone(),
+        global_ipv6_address: settings.global_ipv6_address.clone(),
+        global_ipv6_prefix_len: record.ipv6_prefix,
+        ..InspectEndpoint::default()
+    };
+    settings.networks.insert(name, endpoint);
+    settings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parse;
+
+    #[test]
+    fn tells_ports_and_mounts_in_dockers_form() {
+        let mut config = super::super::test_config();
+        config.ports = vec!["127.0.0.1:8000-8001:80-81".parse().unwrap()];
+        config.exposed = vec![parse::expose("53/udp").unwrap()];
+        config.mounts = vec![
+            parse::volume("/a:/b:ro", Path::new("/")).unwrap(),
+            parse::volume("data:/c", Path::new("/")).unwrap(),
+        ];
+        let host = host_config(&config);
+        assert_eq!(
+            host.port_bindings["81/tcp"].as_ref().unwrap()[0].host_port,
+            "8001"
+        );
+        assert_eq!(host.binds.unwrap(), ["/a:/b:ro", "data:/c"]);
+        let keys: Vec<String> = config_of(&config).exposed_ports.into_keys().collect();
+        assert_eq!(keys, ["53/udp", "80/tcp", "81/tcp"]);
+        let record = NetworkRecord {
+            ipv4: Some("10.1.0.2".parse().unwrap()),
+            ports: vec![PortMapping {
+                host: "127.0.0.1:8000".parse().unwrap(),
+                container: 80,
+                protocol: Protocol::Tcp,
+            }],
+            ..NetworkRecord::default()
+        };
+        let network = network_settings(&config, Some(&record));
+        assert_eq!(network.networks["bridge"].ip_address, "10.1.0.2");
+        assert_eq!(network.ports["53/udp"], None);
+        assert_eq!(network.ports["80/tcp"].as_ref().unwrap()[0].host_port, "8000");
+    }
+
+    #[test]
+    fn has_dockers_keys() {
+        let json = serde_json::to_value(ContainerInspect::default()).unwrap();
+        assert!(json["State"]["OOMKilled"].is_boolean());
+        assert!(json["NetworkSettings"]["IPAddress"].is_string());
+        assert!(json["HostConfig"]["NanoCpus"].is_number());
+    }
 }

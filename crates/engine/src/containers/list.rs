@@ -3,8 +3,14 @@
 use std::collections::BTreeMap;
 
 use spec::Digest;
-use state::{ContainerId, PortMapping, PortRange, Protocol, Status, Timestamp};
+use state::{
+    ContainerConfig, ContainerId, MountKind, NetworkMode, PortMapping, PortRange, Protocol, Status,
+    Timestamp,
+};
 use sys::{Error, ErrorKind, Result};
+
+use super::observe::{self, Observed};
+use super::Containers;
 
 /// Which containers are wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -155,6 +161,220 @@ impl ContainerSummary {
     }
 }
 
+impl Containers<'_> {
+    /// Newest first. No lock is taken, and one that goes meanwhile is left
+    /// out.
+    pub fn list(&self, request: &ListRequest) -> Result<Vec<ContainerSummary>> {
+        let filters = self.prepare(&request.filters)?;
+        let mut all = Vec::new();
+        for entry in crate::entries(&self.engine.layout().containers())? {
+            let Ok(id) = entry.parse::<ContainerId>() else {
+                continue;
+            };
+            if let Some(observed) = observe::observe(self.engine, &id)? {
+                all.push(observed);
+            }
+        }
+        all.sort_by_key(|one| std::cmp::Reverse(one.config.created));
+        let about_status = request
+            .filters
+            .iter()
+            .any(|filter| matches!(filter, ListFilter::Status(_) | ListFilter::Exited(_)));
+        let wants_ended = request.all || request.last.is_some() || about_status;
+        all.retain(|one| (wants_ended || one.is_running()) && filters.pass(one));
+        if let Some(last) = request.last {
+            all.truncate(last);
+        }
+        all.into_iter()
+            .map(|observed| self.summary(observed, request.size))
+            .collect()
+    }
+
+    fn summary(&self, observed: Observed, with_size: bool) -> Result<ContainerSummary> {
+        let is_running = observed.is_running();
+        let config = observed.config;
+        let mut ports = Vec::new();
+        if is_running
+            && config.network == NetworkMode::Bridge
+            && let Some(record) = observe::network(self.engine, &config.id)?
+        {
+            ports = record.ports;
+        }
+        let size = if with_size {
+            let store = self.engine.images().store()?;
+            Some(store.snapshots().usage(&config.id)?)
+        } else {
+            None
+        };
+        let mut command = config.process.entrypoint;
+        command.extend(config.process.command);
+        let is_volume = |kind: &MountKind| matches!(kind, MountKind::Volume(_));
+        Ok(ContainerSummary {
+            id: config.id,
+            name: config.name.to_string(),
+            image: config.image.name,
+            image_id: config.image.id,
+            command,
+            created: config.created,
+            status: observed.status,
+            ports,
+            exposed: config.exposed,
+            labels: config.labels,
+            local_volumes: config
+                .mounts
+                .iter()
+                .filter(|mount| is_volume(&mount.kind))
+                .count(),
+            mounts: config
+                .mounts
+                .iter()
+                .filter_map(|mount| source(&mount.kind))
+                .collect(),
+            networks: vec![network_name(&config.network)],
+            size,
+        })
+    }
+
+    /// Looks up what the filters name.
+    fn prepare<'f>(&self, filters: &'f [ListFilter]) -> Result<Filters<'f>> {
+        let created = |name: &str| -> Result<Timestamp> {
+            let id = self.resolve(name)?;
+            observe::observe(self.engine, &id)?
+                .map(|observed| observed.config.created)
+                .ok_or_else(|| super::stop::no_such(name))
+        };
+        let mut prepared = Filters {
+            filters,
+            before: None,
+            since: None,
+            ancestors: Vec::new(),
+        };
+        for filter in filters {
+            match filter {
+                ListFilter::Before(name) => prepared.before = Some(created(name)?),
+                ListFilter::Since(name) => prepared.since = Some(created(name)?),
+                ListFilter::Ancestor(name) => match self.engine.images().find(name) {
+                    Ok(image) => prepared.ancestors.push(image.id),
+                    Err(error) if error.kind() == ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                },
+                _ => {}
+            }
+        }
+        Ok(prepared)
+    }
+}
+
+struct Filters<'f> {
+    filters: &'f [ListFilter],
+    before: Option<Timestamp>,
+    since: Option<Timestamp>,
+    ancestors: Vec<Digest>,
+}
+
+impl Filters<'_> {
+    /// Of each kind one has to fit, of labels all.
+    fn pass(&self, one: &Observed) -> bool {
+        self.filters.iter().all(|filter| {
+            let is_label = matches!(filter, ListFilter::Label { .. });
+            self.fits(filter, one)
+                || (!is_label
+                    && self.filters.iter().any(|other| {
+                        std::mem::discriminant(other) == std::mem::discriminant(filter)
+                            && self.fits(other, one)
+                    }))
+        })
+    }
+
+    fn fits(&self, filter: &ListFilter, one: &Observed) -> bool {
+        let config = &one.config;
+        match filter {
+            ListFilter::Id(prefix) => config.id.to_string().starts_with(prefix.as_str()),
+            ListFilter::Name(pattern) => name_fits(pattern, config.name.as_str()),
+            ListFilter::Label { key, value } => config.labels.get(key).is_some_and(|found| {
+                value.as_ref().is_none_or(|wanted| wanted == found)
+            }),
+            ListFilter::Status(wanted) => status_fits(*wanted, &one.status),
+            ListFilter::Exited(code) => {
+                matches!(&one.status, Status::Exited(exit) if exit.status.code() == *code)
+            }
+            ListFilter::Ancestor(name) => {
+                config.image.name == *name || self.ancestors.contains(&config.image.id)
+            }
+            ListFilter::Before(_) => self.before.is_some_and(|time| config.created < time),
+            ListFilter::Since(_) => self.since.is_some_and(|time| config.created > time),
+            ListFilter::Volume(wanted) => config.mounts.iter().any(|mount| {
+                mount.target == std::path::Path::new(wanted)
+                    || source(&mount.kind).as_ref() == Some(wanted)
+            }),
+            ListFilter::Network(wanted) => network_name(&config.network) == *wanted,
+            ListFilter::Publish(range, protocol) => config.ports.iter().any(|port| {
+                port.protocol == *protocol
+                    && (overlaps(port.container, *range)
+                        || port.host.is_some_and(|host| overlaps(host, *range)))
+            }),
+            ListFilter::Expose(range, protocol) => exposes(config, *range, *protocol),
+        }
+    }
+}
+
+fn exposes(config: &ContainerConfig, range: PortRange, protocol: Protocol) -> bool {
+    let published = config
+        .ports
+        .iter()
+        .map(|port| (port.container, port.protocol));
+    published
+        .chain(config.exposed.iter().copied())
+        .any(|(port, known)| known == protocol && overlaps(port, range))
+}
+
+fn overlaps(one: PortRange, other: PortRange) -> bool {
+    one.first <= other.last && other.first <= one.last
+}
+
+fn name_fits(pattern: &str, name: &str) -> bool {
+    let pattern = pattern.strip_prefix('/').unwrap_or(pattern);
+    let (start, body) = match pattern.strip_prefix('^') {
+        Some(body) => (true, body.strip_prefix('/').unwrap_or(body)),
+        None => (false, pattern),
+    };
+    match (start, body.strip_suffix('$')) {
+        (true, Some(body)) => name == body,
+        (true, None) => name.starts_with(body),
+        (false, Some(body)) => name.ends_with(body),
+        (false, None) => name.contains(body),
+    }
+}
+
+fn status_fits(wanted: StatusFilter, status: &Status) -> bool {
+    matches!(
+        (wanted, status),
+        (StatusFilter::Created, Status::Created)
+            | (StatusFilter::Running, Status::Running { .. })
+            | (StatusFilter::Paused, Status::Paused { .. })
+            | (StatusFilter::Exited, Status::Exited(_))
+    )
+}
+
+/// Name of a volume or path of a bind mount.
+fn source(kind: &MountKind) -> Option<String> {
+    match kind {
+        MountKind::Bind { source, .. } => Some(source.display().to_string()),
+        MountKind::Volume(volume) => Some(volume.name.clone()),
+        MountKind::Tmpfs { .. } => None,
+    }
+}
+
+/// `bridge`, `none`, `host`, `container:<id>`.
+pub(super) fn network_name(network: &NetworkMode) -> String {
+    match network {
+        NetworkMode::Bridge => "bridge".to_owned(),
+        NetworkMode::None => "none".to_owned(),
+        NetworkMode::Host => "host".to_owned(),
+        NetworkMode::Container(other) => format!("container:{other}"),
+    }
+}
+
 /// Docker's word for a status.
 pub fn state_word(status: &Status) -> &'static str {
     match status {
@@ -219,6 +439,47 @@ mod tests {
         ] {
             assert_eq!(human(std::time::Duration::from_secs(seconds)), words);
         }
+    }
+
+    #[test]
+    fn names_fit_in_part_or_whole() {
+        for (pattern, name, fits) in [
+            ("we", "web", true),
+            ("^web$", "web", true),
+            ("^/web$", "web", true),
+            ("^we$", "web", false),
+            ("b$", "web", true),
+            ("^e", "web", false),
+        ] {
+            assert_eq!(name_fits(pattern, name), fits, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn filters_of_one_kind_are_alternatives_but_labels_add_up() {
+        let mut config = super::super::test_config();
+        config.labels.insert("a".into(), "1".into());
+        let one = Observed {
+            config,
+            facts: None,
+            exit: None,
+            status: Status::Created,
+        };
+        let pass = |texts: &[&str]| {
+            let filters: Vec<ListFilter> = texts.iter().map(|text| text.parse().unwrap()).collect();
+            Filters {
+                filters: &filters,
+                before: None,
+                since: None,
+                ancestors: Vec::new(),
+            }
+            .pass(&one)
+        };
+        assert!(pass(&[]) && pass(&["name=es", "status=created"]));
+        assert!(pass(&["name=nope", "name=test"]));
+        assert!(!pass(&["name=test", "status=running"]));
+        assert!(pass(&["label=a", "label=a=1"]) && !pass(&["label=a", "label=b"]));
+        assert!(pass(&["ancestor=img", "network=bridge"]) && !pass(&["volume=v"]));
     }
 
     #[test]

@@ -4,32 +4,39 @@
 //! wrote it, except where a [`state::ContainerId`] is asked for.
 //!
 //! Start reading at [`request`] (what can be asked), then `create.rs` and
-//! `start.rs`.
+//! `start.rs`. Who may change a container holds the lock of its directory
+//! (`start::Locked`); who only looks takes none (`observe.rs`).
 
+mod attach;
+mod commit;
+mod create;
+mod exec;
 pub mod inspect;
 pub mod list;
 pub mod logs;
+pub(crate) mod observe;
+mod random_name;
+mod remove;
+mod rename;
 pub mod request;
+mod resolve;
 pub mod session;
+mod start;
+mod stop;
+mod wait;
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
-use state::{ContainerId, ExitRecord};
+use state::{ContainerId, Names};
 use sys::{Error, ErrorKind, Result};
 
 use crate::Engine;
 use crate::images::PullEvent;
-use inspect::ContainerInspect;
-use list::{ContainerSummary, ListRequest};
-use logs::LogEntry;
-use request::{AttachRequest, CommitRequest, ExecRequest, LogsRequest, RemoveRequest, RunRequest};
-use session::Session;
+pub use commit::{Change, ChangeKind};
+pub(crate) use create::creation_lock;
+pub(crate) use resolve::merge_env;
 
 /// The containers of a store; one method is one verb.
 #[derive(Clone, Copy, Debug)]
 pub struct Containers<'a> {
-    #[allow(dead_code)]
     engine: &'a Engine,
 }
 
@@ -45,28 +52,8 @@ pub struct Created {
 #[derive(Clone, Debug)]
 pub enum CreateEvent {
     /// The image is not here; it is pulled now.
-    ImageMissing {
-        name: String,
-    },
+    ImageMissing { name: String },
     Pull(PullEvent),
-}
-
-/// One changed path of a container (`diff`).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
-    pub path: std::path::PathBuf,
-    pub kind: ChangeKind,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ChangeKind {
-    Added,
-    Modified,
-    Deleted,
-}
-
-fn later<T>() -> Result<T> {
-    Err(Error::new(ErrorKind::Unsupported, "not there yet"))
 }
 
 impl<'a> Containers<'a> {
@@ -76,102 +63,91 @@ impl<'a> Containers<'a> {
 
     /// Who is meant by a name, an id or a unique prefix of an id. `NotFound`:
     /// "no such container: x".
-    pub fn resolve(&self, _text: &str) -> Result<ContainerId> {
-        later()
-    }
-
-    /// Creates a container; the image is pulled first if policy says so.
-    pub fn create(
-        &self,
-        _request: &RunRequest,
-        _observe: &(dyn Fn(CreateEvent) + Sync),
-    ) -> Result<Created> {
-        later()
-    }
-
-    /// Starts a container in the background.
-    pub fn start(&self, _container: &str) -> Result<()> {
-        later()
-    }
-
-    /// Starts a container and takes part in it: nothing of its output is
-    /// missed. `run` is `create` and this.
-    pub fn start_attached(&self, _container: &str, _attach: &AttachRequest) -> Result<Session> {
-        later()
-    }
-
-    /// Takes part in a running container.
-    pub fn attach(&self, _container: &str, _attach: &AttachRequest) -> Result<Session> {
-        later()
-    }
-
-    /// Stops it: its stop signal, then SIGKILL after `timeout` (its own if
-    /// absent). Fine if it does not run.
-    pub fn stop(&self, _container: &str, _timeout: Option<Duration>) -> Result<()> {
-        later()
-    }
-
-    /// Sends a signal; `Conflict` if it does not run.
-    pub fn kill(&self, _container: &str, _signal: i32) -> Result<()> {
-        later()
-    }
-
-    /// Removes a container with its writable layer.
-    pub fn remove(&self, _container: &str, _request: RemoveRequest) -> Result<ContainerId> {
-        later()
-    }
-
-    /// Waits until it does not run; at once if it does not.
-    pub fn wait(&self, _container: &str) -> Result<ExitRecord> {
-        later()
-    }
-
-    /// Runs one more process in a running container and takes part in it.
-    pub fn exec(&self, _container: &str, _request: &ExecRequest) -> Result<Session> {
-        later()
-    }
-
-    /// Runs one more process in a running container, in the background.
-    pub fn exec_detached(&self, _container: &str, _request: &ExecRequest) -> Result<()> {
-        later()
-    }
-
-    /// Hands over the lines of its log, oldest first, until they end (or the
-    /// container does, if they are followed).
-    pub fn logs(
-        &self,
-        _container: &str,
-        _request: &LogsRequest,
-        _take: &mut dyn FnMut(LogEntry) -> Result<()>,
-    ) -> Result<()> {
-        later()
-    }
-
-    /// What its writable layer changes, sorted by path.
-    pub fn diff(&self, _container: &str) -> Result<Vec<Change>> {
-        later()
-    }
-
-    /// Makes an image of it; gives the image's id.
-    pub fn commit(&self, _container: &str, _request: &CommitRequest) -> Result<spec::Digest> {
-        later()
-    }
-
-    /// Gives it another name.
-    pub fn rename(&self, _container: &str, _name: &str) -> Result<()> {
-        later()
-    }
-
-    /// Newest first.
-    pub fn list(&self, _request: &ListRequest) -> Result<Vec<ContainerSummary>> {
-        later()
-    }
-
-    /// Everything about it, in the shape of Docker's `inspect`.
-    pub fn inspect(&self, _container: &str) -> Result<ContainerInspect> {
-        later()
+    pub fn resolve(&self, text: &str) -> Result<ContainerId> {
+        let layout = self.engine.layout();
+        let exists = |id: &ContainerId| layout.container_config(id).exists();
+        if let Ok(id) = text.parse::<ContainerId>()
+            && exists(&id)
+        {
+            return Ok(id);
+        }
+        if let Ok(name) = text.parse()
+            && let Some(id) = Names::new(layout).find(&name)?
+            && exists(&id)
+        {
+            return Ok(id);
+        }
+        let shown: String = text.chars().take(80).collect();
+        let missing = || Error::new(ErrorKind::NotFound, format!("no such container: {shown}"));
+        let is_hex = |digit: u8| digit.is_ascii_digit() || (b'a'..=b'f').contains(&digit);
+        if text.is_empty() || !text.bytes().all(is_hex) {
+            return Err(missing());
+        }
+        let mut found = None;
+        for entry in crate::entries(&layout.containers())? {
+            if !entry.starts_with(text) {
+                continue;
+            }
+            let Ok(id) = entry.parse::<ContainerId>() else {
+                continue;
+            };
+            if !exists(&id) {
+                continue;
+            }
+            if found.is_some() {
+                return Err(Error::new(
+                    ErrorKind::InvalidInput,
+                    format!("several containers have ids that begin with {shown}"),
+                ));
+            }
+            found = Some(id);
+        }
+        found.ok_or_else(missing)
     }
 }
 
-#[allow(unused)]
-type Labels = BTreeMap<String, String>;
+#[cfg(test)]
+pub(crate) fn test_config() -> state::ContainerConfig {
+    use spec::Digest;
+    use state::{
+        ContainerConfig, ImageUse, LogConfig, NetworkMode, ProcessConfig, StopConfig, Timestamp,
+    };
+    ContainerConfig {
+        version: state::container::CONFIG_VERSION,
+        id: ContainerId::from_bytes([1; 32]),
+        name: "test".parse().unwrap(),
+        created: Timestamp::from_nanos(0),
+        image: ImageUse {
+            name: "img".into(),
+            id: Digest::sha256([0; 32]),
+            manifest: Digest::sha256([0; 32]),
+            chain: Vec::new(),
+        },
+        process: ProcessConfig {
+            command: vec!["sh".into()],
+            workdir: "/".into(),
+            ..ProcessConfig::default()
+        },
+        hostname: "test".into(),
+        domainname: String::new(),
+        mounts: Vec::new(),
+        devices: Vec::new(),
+        network: NetworkMode::Bridge,
+        ports: Vec::new(),
+        exposed: Vec::new(),
+        publish_all: false,
+        extra_hosts: Vec::new(),
+        resources: state::ResourceLimits::default(),
+        confinement: state::Confinement::default(),
+        stop: StopConfig {
+            signal: 15,
+            timeout: std::time::Duration::from_secs(10),
+        },
+        restart: state::RestartPolicy::No,
+        health: None,
+        log: LogConfig::default(),
+        labels: std::collections::BTreeMap::new(),
+        annotations: std::collections::BTreeMap::new(),
+        auto_remove: false,
+    }
+}

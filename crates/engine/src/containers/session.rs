@@ -1,6 +1,7 @@
 //! A client's connection to a container or to an exec session.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Mutex, PoisonError};
 
 use spec::runtime::ConsoleSize;
 use state::channel::{PAYLOAD_MAX, Stream};
@@ -25,10 +26,11 @@ pub enum SessionEvent {
 /// Dropping it detaches: the container goes on.
 #[derive(Debug)]
 pub struct Session {
-    pub(crate) engine: Engine,
-    pub(crate) id: ContainerId,
-    pub(crate) channel: Channel,
-    pub(crate) role: Role,
+    engine: Engine,
+    id: ContainerId,
+    channel: Channel,
+    role: Role,
+    cleanup_error: Mutex<Option<Error>>,
 }
 
 /// What a session owes when the process is over.
@@ -43,6 +45,16 @@ pub(crate) enum Role {
 }
 
 impl Session {
+    pub(crate) fn new(engine: &Engine, id: ContainerId, channel: Channel, role: Role) -> Self {
+        Self {
+            engine: engine.clone(),
+            id,
+            channel,
+            role,
+            cleanup_error: Mutex::new(None),
+        }
+    }
+
     /// The container.
     pub fn id(&self) -> &ContainerId {
         &self.id
@@ -74,12 +86,18 @@ impl Session {
     pub fn next_event(&self) -> Result<SessionEvent> {
         loop {
             let Some((frame, _fds)) = self.channel.receive::<FromMonitor>()? else {
+                if self.role != Role::Exec {
+                    self.clean_up();
+                }
                 return Ok(SessionEvent::Closed);
             };
             match frame {
                 Frame::Stdout(data) => return Ok(SessionEvent::Stdout(data)),
                 Frame::Stderr(data) => return Ok(SessionEvent::Stderr(data)),
                 Frame::Message(FromMonitor::Exited(record)) => {
+                    if self.role == Role::Launcher {
+                        self.clean_up();
+                    }
                     return Ok(SessionEvent::Exited(record));
                 }
                 Frame::Message(FromMonitor::Failed(error)) => return Err(error),
@@ -91,9 +109,28 @@ impl Session {
         }
     }
 
+    /// Why the clean-up after the exit failed, if it did: the next command
+    /// tries again.
+    pub fn take_cleanup_error(&self) -> Option<Error> {
+        self.cleanup_error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+
     /// Leaves; the container goes on.
     pub fn detach(self) -> Result<()> {
         self.channel.send(&ToMonitor::Detach)
+    }
+
+    fn clean_up(&self) {
+        if let Err(error) = self.engine.cleanup(&self.id) {
+            let mut kept = self
+                .cleanup_error
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            *kept = Some(error);
+        }
     }
 }
 

@@ -1,0 +1,252 @@
+//! The little that the engine does to cgroups: take away what a container
+//! left, and make a container stand still. Who makes and limits them is the
+//! runtime.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use sys::{Context as _, Error, ErrorKind, Errors, Result};
+
+/// Where the cgroup hierarchies are mounted.
+pub(crate) struct Hierarchies {
+    /// Mount point and whether it is version 2.
+    all: Vec<(PathBuf, Version)>,
+    freezer: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Version {
+    One,
+    Two,
+}
+
+impl Hierarchies {
+    pub(crate) fn find() -> Result<Self> {
+        let path = "/proc/self/mountinfo";
+        let text = fs::read_to_string(path).context(|| format!("read {path}"))?;
+        Ok(Self::parse(&text))
+    }
+
+    fn parse(mountinfo: &str) -> Self {
+        let mut found = Self {
+            all: Vec::new(),
+            freezer: None,
+        };
+        for line in mountinfo.lines() {
+            let Some((before, after)) = line.split_once(" - ") else {
+                continue;
+            };
+            let Some(target) = before.split(' ').nth(4) else {
+                continue;
+            };
+            let mut after = after.split(' ');
+            let version = match after.next() {
+                Some("cgroup") => Version::One,
+                Some("cgroup2") => Version::Two,
+                _ => continue,
+            };
+            let options = after.nth(1).unwrap_or_default();
+            let target = PathBuf::from(target.replace("\\040", " "));
+            if found.all.iter().any(|(known, _)| *known == target) {
+                continue;
+            }
+            if version == Version::One && options.split(',').any(|option| option == "freezer") {
+                found.freezer = Some(target.clone());
+            }
+            found.all.push((target, version));
+        }
+        found
+    }
+
+    /// `2` if nothing but version 2 is mounted.
+    pub(crate) fn version(&self) -> &'static str {
+        if self.all.iter().all(|(_, version)| *version == Version::Two) {
+            "2"
+        } else {
+            "1"
+        }
+    }
+
+    /// Kills what is in the cgroup `path` and takes it away, everywhere.
+    /// Fine if it is not there.
+    pub(crate) fn remove(&self, path: &str) -> Result<()> {
+        let relative = relative(path)?;
+        let mut errors = Errors::new();
+        for (root, _) in &self.all {
+            let directory = root.join(relative);
+            if directory.exists() {
+                errors.keep(remove_tree(&directory));
+            }
+        }
+        errors.into_result()
+    }
+
+    /// True if the cgroup is there in any hierarchy.
+    pub(crate) fn exists(&self, path: &str) -> bool {
+        relative(path).is_ok_and(|relative| {
+            self.all
+                .iter()
+                .any(|(root, _)| root.join(relative).exists())
+        })
+    }
+
+    /// Names of the cgroups right below `path` in any hierarchy.
+    pub(crate) fn children(&self, path: &str) -> Result<Vec<String>> {
+        let relative = relative(path)?;
+        let mut names = Vec::new();
+        for (root, _) in &self.all {
+            let Ok(entries) = fs::read_dir(root.join(relative)) else {
+                continue;
+            };
+            for entry in entries.flatten() {
+                let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
+                let name = entry.file_name().to_string_lossy().into_owned();
+                if is_directory && !names.contains(&name) {
+                    names.push(name);
+                }
+            }
+        }
+        Ok(names)
+    }
+
+    /// Makes everything in the cgroup stand still until the guard is dropped.
+    pub(crate) fn freeze(&self, path: &str) -> Result<Frozen> {
+        let relative = relative(path)?;
+        let (file, freeze, thaw, state, frozen) = match &self.freezer {
+            Some(root) => {
+                let file = root.join(relative).join("freezer.state");
+                (file.clone(), "FROZEN", "THAWED", file, "FROZEN")
+            }
+            None => {
+                let root = self
+                    .all
+                    .iter()
+                    .find(|(_, version)| *version == Version::Two)
+                    .map(|(root, _)| root.join(relative))
+                    .ok_or_else(|| {
+                        Error::new(ErrorKind::Unsupported, "no cgroup file system can freeze")
+                    })?;
+                let file = root.join("cgroup.freeze");
+                (file, "1", "0", root.join("cgroup.events"), "frozen 1")
+            }
+        };
+        fs::write(&file, freeze).context(|| format!("write {}", file.display()))?;
+        let guard = Frozen { file, thaw };
+        let deadline = Instant::now() + Duration::from_secs(5);
+        loop {
+            let text =
+                fs::read_to_string(&state).context(|| format!("read {}", state.display()))?;
+            if text.lines().any(|line| line == frozen) {
+                return Ok(guard);
+            }
+            if Instant::now() > deadline {
+                return Err(Error::new(
+                    ErrorKind::Unavailable,
+                    "the container does not stand still (a process waits for a device)",
+                ));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+/// Thaws on drop.
+pub(crate) struct Frozen {
+    file: PathBuf,
+    thaw: &'static str,
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        // It fails only if the cgroup is gone, and then nothing is frozen.
+        let _ = fs::write(&self.file, self.thaw);
+    }
+}
+
+fn relative(path: &str) -> Result<&str> {
+    let relative = path.strip_prefix('/').unwrap_or_default();
+    let fine = |part: &str| !part.is_empty() && part != "." && part != "..";
+    if relative.split('/').all(fine) {
+        return Ok(relative);
+    }
+    Err(Error::new(
+        ErrorKind::Internal,
+        format!("{path:?} is not a cgroup below the root"),
+    ))
+}
+
+/// Children first. Processes that are left are killed, and waited for.
+fn remove_tree(directory: &Path) -> Result<()> {
+    if let Ok(entries) = fs::read_dir(directory) {
+        for entry in entries.flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                remove_tree(&entry.path())?;
+            }
+        }
+    }
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        match fs::remove_dir(directory) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error)
+                if error.kind() == std::io::ErrorKind::ResourceBusy
+                    && Instant::now() < deadline =>
+            {
+                kill_all(directory);
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            Err(error) => {
+                return Err(error).context(|| format!("remove cgroup {}", directory.display()));
+            }
+        }
+    }
+}
+
+fn kill_all(directory: &Path) {
+    // Linux 5.14, version 2 only.
+    if fs::write(directory.join("cgroup.kill"), "1").is_ok() {
+        return;
+    }
+    let Ok(text) = fs::read_to_string(directory.join("cgroup.procs")) else {
+        return;
+    };
+    for pid in text.lines().filter_map(|line| line.parse::<i32>().ok()) {
+        // It is ours: nothing else is in a cgroup below /wharf.
+        if let Some(pid) = rustix::process::Pid::from_raw(pid).filter(|_| pid > 0) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HYBRID: &str = "\
+30 25 0:26 / /sys/fs/cgroup/unified rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate
+31 25 0:27 / /sys/fs/cgroup/memory rw shared:5 - cgroup cgroup rw,memory
+32 25 0:28 / /sys/fs/cgroup/freezer rw - cgroup cgroup rw,freezer
+33 25 0:29 / /proc rw - proc proc rw
+34 25 0:27 / /sys/fs/cgroup/memory rw shared:5 - cgroup cgroup rw,memory";
+
+    #[test]
+    fn finds_the_hierarchies() {
+        let found = Hierarchies::parse(HYBRID);
+        assert_eq!(found.all.len(), 3);
+        assert_eq!(found.version(), "1");
+        assert_eq!(found.freezer.as_deref(), Some(Path::new("/sys/fs/cgroup/freezer")));
+        let unified = HYBRID.lines().next().unwrap();
+        assert_eq!(Hierarchies::parse(unified).version(), "2");
+    }
+
+    #[test]
+    fn refuses_to_touch_what_is_not_below_the_root() {
+        let none = Hierarchies::parse("");
+        for bad in ["", "/", "wharf", "/wharf/../x", "//x"] {
+            assert!(none.remove(bad).is_err(), "{bad}");
+        }
+        none.remove("/wharf/abc").unwrap();
+    }
+}

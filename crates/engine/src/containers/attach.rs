@@ -1,0 +1,48 @@
+//! `attach`, and the way to a container's monitor.
+
+use state::{Channel, ContainerId, ToMonitor};
+use sys::{Error, ErrorKind, Result};
+
+use super::Containers;
+use super::observe;
+use super::request::AttachRequest;
+use super::session::{Role, Session};
+use crate::Engine;
+
+impl Containers<'_> {
+    /// Takes part in a running container.
+    pub fn attach(&self, container: &str, attach: &AttachRequest) -> Result<Session> {
+        let id = self.resolve(container)?;
+        let channel = running(self.engine, &id, container)?;
+        if let Some(size) = attach.size {
+            channel.send(&ToMonitor::Resize(size))?;
+        }
+        channel.send(&ToMonitor::Attach {
+            stdin: attach.stdin,
+        })?;
+        Ok(Session::new(self.engine, id, channel, Role::Guest))
+    }
+}
+
+/// A connection to the monitor of a running container; `Conflict` if it does
+/// not run.
+pub(super) fn running(engine: &Engine, id: &ContainerId, named: &str) -> Result<Channel> {
+    let conflict = || Error::new(ErrorKind::Conflict, format!("container {named} is not running"));
+    let observed = observe::observe(engine, id)?
+        .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("no such container: {named}")))?;
+    if !observed.is_running() {
+        return Err(conflict());
+    }
+    connect(engine, id)?.ok_or_else(conflict)
+}
+
+/// `None` if there is no monitor (any more).
+pub(super) fn connect(engine: &Engine, id: &ContainerId) -> Result<Option<Channel>> {
+    match Channel::connect(&engine.layout().control_socket(id)) {
+        Ok(channel) => Ok(Some(channel)),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Unavailable) => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,252 @@
+//! `create`: image, name, writable layer, volumes, configuration.
+//!
+//! The configuration is written last: until then there is no container, and
+//! what a crash leaves has no owner and is swept (`reconcile.rs`). Whoever
+//! creates holds the creation lock, so that the sweep cannot mistake what is
+//! under way for rubbish.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+
+use image::{Image, Store};
+use state::{
+    ContainerConfig, ContainerId, ContainerName, FileLock, ImageUse, MountKind, Names, NetworkMode,
+    Record, Timestamp,
+};
+use sys::{Context as _, Error, ErrorKind, Result};
+
+use super::request::{NetworkRequest, PullPolicy, RunRequest};
+use super::resolve::{Known, resolve};
+use super::{Containers, CreateEvent, Created, random_name};
+use crate::crash::crash_point;
+use crate::images::PullRequest;
+use crate::runtime_spec::devices;
+use crate::undo::Undo;
+use crate::volumes;
+
+impl Containers<'_> {
+    /// Creates a container; the image is pulled first if policy says so.
+    pub fn create(
+        &self,
+        request: &RunRequest,
+        observe: &(dyn Fn(CreateEvent) + Sync),
+    ) -> Result<Created> {
+        let store = self.engine.images().store()?;
+        let image = self.image(&store, request, observe)?;
+        store.ensure_unpacked(&image)?;
+        let network = self.network_mode(&request.network)?;
+        let id = ContainerId::random()?;
+        // Held until the configuration names what is used: no sweep in between.
+        let _use = store.use_lock()?;
+        let _creation = FileLock::shared(&creation_lock(self.engine.layout()))?;
+        let mut undo = Undo::new();
+        match self.create_locked(request, &store, &image, (id, network), &mut undo) {
+            Ok(warnings) => {
+                undo.disarm();
+                Ok(Created { id, warnings })
+            }
+            Err(error) => Err(undo.roll_back(error)),
+        }
+    }
+
+    fn create_locked<'u>(
+        &self,
+        request: &RunRequest,
+        store: &'u Store,
+        image: &Image,
+        (id, network): (ContainerId, NetworkMode),
+        undo: &mut Undo<'u>,
+    ) -> Result<Vec<String>>
+    where
+        Self: 'u,
+    {
+        let engine = self.engine;
+        let name = self.claim(request.name.as_ref(), &id)?;
+        let (layout, claimed) = (engine.layout().clone(), name.clone());
+        undo.push(move || Names::new(&layout).release(&claimed, &id));
+        crash_point!(engine, "after name");
+        let known = Known {
+            id,
+            name,
+            created: Timestamp::now(),
+            image: ImageUse {
+                name: request.image.clone(),
+                id: image.id,
+                manifest: image.manifest.digest,
+                chain: image.chain.clone(),
+            },
+            image_config: &image.config,
+            network,
+            host_name: &host_name(),
+            settings: &engine.config().settings,
+        };
+        let mut config = resolve(request, known)?;
+        check_host(&config)?;
+        let warnings = warnings(&config);
+
+        let directory = engine.layout().container(&id);
+        DirBuilder::new()
+            .mode(0o700)
+            .create(&directory)
+            .context(|| format!("make {}", directory.display()))?;
+        undo.push(move || volumes::remove_tree(&directory));
+        store.snapshots().prepare(&id, &image.chain)?;
+        undo.push(move || store.snapshots().remove(&id));
+        crash_point!(engine, "after prepare");
+        self.make_volumes(&mut config, store, image, undo)?;
+        crash_point!(engine, "after volumes");
+        Record::create(&engine.layout().container_config(&id), &config)?;
+        crash_point!(engine, "after config");
+        Ok(warnings)
+    }
+
+    fn image(
+        &self,
+        store: &Store,
+        request: &RunRequest,
+        observe: &(dyn Fn(CreateEvent) + Sync),
+    ) -> Result<Image> {
+        if request.pull != PullPolicy::Always {
+            match store.find(&request.image) {
+                Ok(image) => return Ok(image),
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                Err(error) if request.pull == PullPolicy::Never => return Err(error),
+                Err(_) => observe(CreateEvent::ImageMissing {
+                    name: request.image.clone(),
+                }),
+            }
+        }
+        let reference = request
+            .image
+            .parse()
+            .map_err(|error: spec::ParseError| {
+                Error::new(ErrorKind::InvalidInput, error.to_string())
+            })
+            .context(|| "invalid image name")?;
+        let pull = PullRequest {
+            platform: request.platform.clone(),
+            ..PullRequest::new(reference)
+        };
+        let pulled = self
+            .engine
+            .images()
+            .pull(&pull, &|event| observe(CreateEvent::Pull(event)))?;
+        Ok(pulled.image)
+    }
+
+    fn network_mode(&self, request: &NetworkRequest) -> Result<NetworkMode> {
+        Ok(match request {
+            NetworkRequest::Bridge => NetworkMode::Bridge,
+            NetworkRequest::None => NetworkMode::None,
+            NetworkRequest::Host => NetworkMode::Host,
+            NetworkRequest::Container(other) => NetworkMode::Container(self.resolve(other)?),
+        })
+    }
+
+    /// Takes the wanted name, or a random one. A name that a dead process
+    /// left behind is healed and tried again.
+    fn claim(&self, wanted: Option<&ContainerName>, id: &ContainerId) -> Result<ContainerName> {
+        let names = Names::new(self.engine.layout());
+        if let Some(name) = wanted {
+            return match names.claim(name, id) {
+                Err(error)
+                    if error.kind() == ErrorKind::Conflict && self.engine.free_name(name)? =>
+                {
+                    names.claim(name, id).map(|()| name.clone())
+                }
+                claimed => claimed.map(|()| name.clone()),
+            };
+        }
+        for attempt in 0.. {
+            let name = random_name::random_name(id, attempt)?;
+            match names.claim(&name, id) {
+                Ok(()) => return Ok(name),
+                Err(error) if error.kind() == ErrorKind::Conflict => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::new(ErrorKind::Unavailable, "no name is free"))
+    }
+
+    /// Names anonymous volumes and makes what is not there.
+    fn make_volumes<'u>(
+        &self,
+        config: &mut ContainerConfig,
+        store: &Store,
+        image: &Image,
+        undo: &mut Undo<'u>,
+    ) -> Result<()>
+    where
+        Self: 'u,
+    {
+        let layout = self.engine.layout();
+        for mount in &mut config.mounts {
+            let MountKind::Volume(volume) = &mut mount.kind else {
+                continue;
+            };
+            if volume.name.is_empty() {
+                volume.name = ContainerId::random()?.to_string();
+            }
+            let rootfs = store.snapshots().rootfs(&config.id, &image.chain)?;
+            let content = (!volume.no_copy).then_some(volumes::Content {
+                rootfs: &rootfs,
+                target: &mount.target,
+            });
+            if volumes::ensure(layout, &volume.name, content.as_ref())? == volumes::Ensured::Made {
+                let (layout, name) = (layout.clone(), volume.name.clone());
+                undo.push(move || volumes::remove(&layout, &name));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Shared by all who create containers; the sweep of what none of them owns
+/// takes it exclusively.
+pub(crate) fn creation_lock(layout: &state::Layout) -> std::path::PathBuf {
+    layout.containers().join(".creation")
+}
+
+/// What the host has to have. Asked again at each start: it may be gone then.
+pub(super) fn check_host(config: &ContainerConfig) -> Result<()> {
+    for mount in &config.mounts {
+        if let MountKind::Bind {
+            source,
+            create_source,
+            ..
+        } = &mount.kind
+            && !source.exists()
+        {
+            if !create_source {
+                return Err(Error::new(
+                    ErrorKind::InvalidInput,
+                    format!(
+                        "the source of a bind mount does not exist: {}",
+                        source.display()
+                    ),
+                ));
+            }
+            // As Docker's -v: a directory, for everybody to enter.
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o755)
+                .create(source)
+                .context(|| format!("make {}", source.display()))?;
+        }
+    }
+    devices::requested(&config.devices).map(drop)
+}
+
+/// What the host cannot give, in words.
+fn warnings(config: &ContainerConfig) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let discards_ports = matches!(config.network, NetworkMode::Host | NetworkMode::None);
+    if discards_ports && (!config.ports.is_empty() || config.publish_all) {
+        warnings.push("published ports are discarded with this network".to_owned());
+    }
+    warnings
+}
+
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}

@@ -1,0 +1,141 @@
+//! `exec`: one more monitor, with [`Work::Exec`].
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+
+use spec::runtime::Process;
+use state::{
+    Channel, ContainerId, ExecSpec, LogTarget, MonitorJob, RestartPolicy, SandboxRecord,
+    SeccompProfile, StdinMode, ToMonitor, Work,
+};
+use sys::{Context as _, Error, ErrorKind, Result};
+
+use super::observe::{self, Observed};
+use super::request::ExecRequest;
+use super::session::{Role, Session};
+use super::stop::no_such;
+use super::Containers;
+use crate::launch::launch;
+use crate::{runtime_spec, volumes};
+
+impl Containers<'_> {
+    /// Runs one more process in a running container and takes part in it.
+    pub fn exec(&self, container: &str, request: &ExecRequest) -> Result<Session> {
+        let (id, channel) = self.launch_exec(container, request, true)?;
+        Ok(Session::new(self.engine, id, channel, Role::Exec))
+    }
+
+    /// Runs one more process in a running container, in the background.
+    pub fn exec_detached(&self, container: &str, request: &ExecRequest) -> Result<()> {
+        self.launch_exec(container, request, false).map(drop)
+    }
+
+    fn launch_exec(
+        &self,
+        container: &str,
+        request: &ExecRequest,
+        attach: bool,
+    ) -> Result<(ContainerId, Channel)> {
+        let id = self.resolve(container)?;
+        let observed =
+            observe::observe(self.engine, &id)?.ok_or_else(|| no_such(container))?;
+        let sandbox = sandbox(&observed).ok_or_else(|| {
+            Error::new(
+                ErrorKind::Conflict,
+                format!("container {container} is not running"),
+            )
+        })?;
+        let process = process(&observed, request)?;
+        let run_dir = self
+            .engine
+            .layout()
+            .run_container(&id)
+            .join("exec")
+            .join(ContainerId::random()?.to_string());
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&run_dir)
+            .context(|| format!("make {}", run_dir.display()))?;
+        let config = &observed.config;
+        let job = MonitorJob {
+            id,
+            work: Work::Exec(Box::new(ExecSpec {
+                target: sandbox.init,
+                cgroup: sandbox.cgroup.clone(),
+                process,
+                seccomp: if request.privileged {
+                    SeccompProfile::Unconfined
+                } else {
+                    config.confinement.seccomp.clone()
+                },
+                user: request
+                    .user
+                    .clone()
+                    .unwrap_or_else(|| config.process.user.clone()),
+                groups: config.process.groups.clone(),
+            })),
+            run_dir: run_dir.clone(),
+            exit_record: None,
+            log: LogTarget::None,
+            stdin: if request.stdin && attach {
+                StdinMode::Once
+            } else {
+                StdinMode::Closed
+            },
+            restart: RestartPolicy::No,
+            health: None,
+            on_exit: Vec::new(),
+            fds: Vec::new(),
+        };
+        let started = (|| {
+            let launched = launch(self.engine, &job, &[])?;
+            launched.wait_ready()?;
+            if attach {
+                launched.channel().send(&ToMonitor::Attach {
+                    stdin: request.stdin,
+                })?;
+            }
+            launched.go()
+        })();
+        match started {
+            Ok((channel, _process)) => Ok((id, channel)),
+            Err(error) => {
+                volumes::remove_tree(&run_dir)?;
+                Err(error)
+            }
+        }
+    }
+}
+
+fn sandbox(observed: &Observed) -> Option<&SandboxRecord> {
+    if !observed.is_running() {
+        return None;
+    }
+    observed.facts.as_ref()?.sandbox.as_ref()
+}
+
+/// The container's process with the request's changes.
+fn process(observed: &Observed, request: &ExecRequest) -> Result<Process> {
+    if request.command.is_empty() {
+        return Err(Error::new(ErrorKind::InvalidInput, "no command to run"));
+    }
+    let config = &observed.config;
+    let mut process = runtime_spec::process(config, request.size)?;
+    process.args.clone_from(&request.command);
+    process.terminal = request.tty;
+    process.env = runtime_spec::environment(config, request.tty, &request.env);
+    if let Some(workdir) = &request.workdir {
+        if !workdir.starts_with('/') {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!("the working directory {workdir:?} is not an absolute path"),
+            ));
+        }
+        process.cwd.clone_from(workdir);
+    }
+    if request.privileged {
+        process.capabilities = Some(runtime_spec::all_capabilities()?);
+    }
+    Ok(process)
+}

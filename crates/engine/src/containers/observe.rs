@@ -1,0 +1,110 @@
+//! What is true of a container right now: its files, and whether those who
+//! wrote them are alive. No locks.
+
+use state::{
+    BootId, ContainerConfig, ContainerId, ExitRecord, ExitStatus, Facts, NetworkRecord, Record,
+    Status,
+};
+use sys::Result;
+
+use crate::Engine;
+
+/// One container as it was found.
+#[derive(Clone, Debug)]
+pub(crate) struct Observed {
+    pub(crate) config: ContainerConfig,
+    /// Of this boot.
+    pub(crate) facts: Option<Facts>,
+    pub(crate) exit: Option<ExitRecord>,
+    pub(crate) status: Status,
+}
+
+impl Observed {
+    pub(crate) fn is_running(&self) -> bool {
+        matches!(self.status, Status::Running { .. } | Status::Paused { .. })
+    }
+}
+
+/// `None` if there is no such container (any more).
+pub(crate) fn observe(engine: &Engine, id: &ContainerId) -> Result<Option<Observed>> {
+    let layout = engine.layout();
+    let Some(config) = Record::read_if_exists(&layout.container_config(id))? else {
+        return Ok(None);
+    };
+    let facts = facts(engine, id)?;
+    // Read after the facts: whoever was alive above writes it on its end.
+    let exit: Option<ExitRecord> = Record::read_if_exists(&layout.container_exit(id))?;
+    let status = status(engine, id, facts.as_ref(), exit.as_ref());
+    Ok(Some(Observed {
+        config,
+        facts,
+        exit,
+        status,
+    }))
+}
+
+/// What the monitor wrote, if it was in this boot.
+pub(crate) fn facts(engine: &Engine, id: &ContainerId) -> Result<Option<Facts>> {
+    let facts: Option<Facts> = Record::read_if_exists(&engine.layout().facts(id))?;
+    match facts {
+        Some(facts) if facts.boot == *engine.boot()? => Ok(Some(facts)),
+        _ => Ok(None),
+    }
+}
+
+/// The addresses of a running container.
+pub(crate) fn network(engine: &Engine, id: &ContainerId) -> Result<Option<NetworkRecord>> {
+    Record::read_if_exists(&network_record(engine, id))
+}
+
+pub(crate) fn network_record(engine: &Engine, id: &ContainerId) -> std::path::PathBuf {
+    engine.layout().run_container(id).join("network.json")
+}
+
+/// As [`Facts::status`], with what it cannot know: a start that failed is no
+/// exit, and a container that ran before a reboot did not stay as created.
+fn status(
+    engine: &Engine,
+    id: &ContainerId,
+    facts: Option<&Facts>,
+    exit: Option<&ExitRecord>,
+) -> Status {
+    match Facts::status(facts, exit) {
+        Status::Exited(record) if record.started.is_none() && record.error.is_some() => {
+            Status::Created
+        }
+        Status::Created if has_run(engine, id) => Status::Exited(unknown_exit(None)),
+        status => status,
+    }
+}
+
+/// True if it was started in an earlier boot and nobody wrote down its end.
+/// The kernel makes the inner directory when the overlay is mounted for the
+/// first time, so no file has to be written on the run path for this.
+fn has_run(engine: &Engine, id: &ContainerId) -> bool {
+    let layout = engine.layout();
+    let mounted = layout.active_snapshot(id).join("work/work");
+    !layout.run_container(id).exists() && mounted.exists()
+}
+
+/// The record of an end that nobody saw.
+pub(crate) fn unknown_exit(facts: Option<&Facts>) -> ExitRecord {
+    ExitRecord {
+        status: ExitStatus::Unknown,
+        out_of_memory: false,
+        started: facts.and_then(|facts| facts.started),
+        finished: state::Timestamp::now(),
+        error: None,
+        restarts: facts.map_or(0, |facts| facts.restarts),
+    }
+}
+
+/// True while the monitor lives.
+pub(crate) fn is_supervised(facts: Option<&Facts>) -> bool {
+    facts.is_some_and(|facts| facts.monitor.is_alive())
+}
+
+/// What a boot is called, read once per engine.
+pub(crate) fn current_boot() -> Result<BootId> {
+    BootId::current()
+}

@@ -1,0 +1,43 @@
+//! `rm`.
+
+use std::time::Duration;
+
+use state::ContainerId;
+use sys::{Error, ErrorKind, Result};
+
+use super::Containers;
+use super::request::RemoveRequest;
+use super::start::Locked;
+use crate::cleanup::Anonymous;
+
+impl Containers<'_> {
+    /// Removes a container with its writable layer. `Conflict` if it runs and
+    /// force is not asked for.
+    pub fn remove(&self, container: &str, request: RemoveRequest) -> Result<ContainerId> {
+        let id = self.resolve(container)?;
+        if request.force {
+            self.end(&id, 9, Duration::ZERO)?;
+        }
+        let locked = match Locked::take(self.engine, id) {
+            Ok(locked) => locked,
+            // It was made with --rm and went with its end.
+            Err(error) if request.force && error.kind() == ErrorKind::NotFound => return Ok(id),
+            Err(error) => return Err(error),
+        };
+        if locked.observed.is_running() {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!("container {container} is running: stop it first, or force its removal"),
+            ));
+        }
+        self.engine.clear_run(&id, &locked.observed)?;
+        let anonymous = if request.volumes {
+            Anonymous::Remove
+        } else {
+            Anonymous::Keep
+        };
+        self.engine.begin_removal(&id, anonymous)?;
+        self.engine.finish_removal(&id)?;
+        Ok(id)
+    }
+}

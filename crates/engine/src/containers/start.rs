@@ -1,0 +1,421 @@
+//! `start`: the order of a start is the text of [`Locked::start`].
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::Write as _;
+use std::net::IpAddr;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use network::{HostsFile, Networks, Reserved};
+use state::{
+    Channel, ContainerId, ContainerConfig, Durability, ExitRecord, ExitStatus, FdRole, FileLock,
+    LogDriver, LogTarget, MonitorJob, NetworkMode, NetworkRecord, PortRequest, Record, StartSpec,
+    Timestamp, ToMonitor, Work,
+};
+use sys::{Context as _, Error, ErrorKind, Result};
+
+use super::observe::{self, Observed};
+use super::request::AttachRequest;
+use super::session::{Role, Session};
+use super::{Containers, create};
+use crate::Engine;
+use crate::crash::crash_point;
+use crate::launch::{Launched, launch};
+use crate::runtime_spec::{NetworkFiles, SpecInput, devices, runtime_spec};
+use crate::undo::Undo;
+use crate::volumes;
+
+impl Containers<'_> {
+    /// Starts a container in the background. Fine if it runs already.
+    pub fn start(&self, container: &str) -> Result<()> {
+        let id = self.resolve(container)?;
+        let locked = Locked::take(self.engine, id)?;
+        if locked.observed.is_running() {
+            return Ok(());
+        }
+        locked.start(None).map(drop)
+    }
+
+    /// Starts a container and takes part in it: nothing of its output is
+    /// missed. `run` is `create` and this. One that runs already is attached
+    /// to.
+    pub fn start_attached(&self, container: &str, attach: &AttachRequest) -> Result<Session> {
+        let id = self.resolve(container)?;
+        let locked = Locked::take(self.engine, id)?;
+        if locked.observed.is_running() {
+            drop(locked);
+            return self.attach(container, attach);
+        }
+        let channel = locked.start(Some(attach))?;
+        Ok(Session::new(self.engine, id, channel, Role::Launcher))
+    }
+}
+
+/// A container that nobody else may change meanwhile.
+pub(super) struct Locked<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) observed: Observed,
+    pub(super) lock: FileLock,
+}
+
+impl<'a> Locked<'a> {
+    pub(super) fn take(engine: &'a Engine, id: ContainerId) -> Result<Self> {
+        let gone = || Error::new(ErrorKind::NotFound, format!("no such container: {}", id.short()));
+        let lock = match FileLock::exclusive_existing(&engine.layout().container(&id)) {
+            Ok(lock) => lock,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(gone()),
+            Err(error) => return Err(error),
+        };
+        let observed = observe::observe(engine, &id)?.ok_or_else(gone)?;
+        Ok(Self {
+            engine,
+            observed,
+            lock,
+        })
+    }
+
+    fn start(self, attach: Option<&AttachRequest>) -> Result<Channel> {
+        let engine = self.engine;
+        let id = self.observed.config.id;
+        let name = self.observed.config.name.clone();
+        let mut undo = Undo::new();
+        match self.try_start(attach, &mut undo) {
+            Ok(channel) => {
+                undo.disarm();
+                Ok(channel)
+            }
+            Err(error) => {
+                let error = undo.roll_back(error);
+                let error = match self.record_failure(&error) {
+                    Ok(()) => error,
+                    Err(second) => Error::new(error.kind(), format!("{error}; and {second}")),
+                };
+                drop(self.lock);
+                engine.cleanup(&id).ok();
+                Err(error.wrap(format!("start {name}")))
+            }
+        }
+    }
+
+    fn try_start<'u>(
+        &'u self,
+        attach: Option<&AttachRequest>,
+        undo: &mut Undo<'u>,
+    ) -> Result<Channel> {
+        let (engine, config) = (self.engine, &self.observed.config);
+        let id = config.id;
+        // What an earlier run left if nobody cleaned up after it.
+        engine.clear_run(&id, &self.observed)?;
+        create::check_host(config)?;
+        let ports = reserve(engine, config)?;
+        let netns = namespace(self)?;
+        let files = make_run_dir(engine, config, undo)?;
+        crash_point!(engine, "after run dir");
+        let mut extra: Vec<BorrowedFd<'_>> = Vec::new();
+        let mut roles = Vec::new();
+        if let Some(netns) = &netns {
+            extra.push(netns.as_fd());
+            roles.push(FdRole::NetworkNamespace);
+        }
+        for port in &ports {
+            extra.push(port.socket.as_fd());
+            roles.push(FdRole::Port);
+        }
+        let size = attach.and_then(|attach| attach.size);
+        let job = self.job(&files, roles, size)?;
+        let bridge = netns
+            .as_ref()
+            .filter(|_| config.network == NetworkMode::Bridge);
+        let (launched, record) = std::thread::scope(|scope| -> Result<_> {
+            // Links and addresses are made while the monitor execs.
+            let networking = bridge.map(|netns| {
+                scope.spawn(|| attach_network(engine, &id, netns.as_fd(), &ports))
+            });
+            let launched = launch(engine, &job, &extra).and_then(|launched| {
+                crash_point!(engine, "after launch");
+                // Nobody waits for us here but the kernel.
+                engine.look_around(&id);
+                launched.wait_ready()?;
+                Ok(launched)
+            });
+            let record = networking.map(|thread| {
+                thread.join().unwrap_or_else(|_| {
+                    Err(Error::new(ErrorKind::Internal, "the network thread died"))
+                })
+            });
+            if let Some(Ok(_)) = &record {
+                undo.push(move || engine.networks().detach(&id));
+            }
+            // If both failed, the monitor's words are the cause more often.
+            Ok((launched?, record.transpose()?))
+        })?;
+        if let Some(record) = &record {
+            Record::create(&observe::network_record(engine, &id), record)?;
+            write_hosts(config, &files.hosts, record)?;
+        }
+        crash_point!(engine, "after network");
+        self.go(launched, attach)
+    }
+
+    fn go(&self, launched: Launched, attach: Option<&AttachRequest>) -> Result<Channel> {
+        if let Some(attach) = attach {
+            launched.channel().send(&ToMonitor::Attach {
+                stdin: attach.stdin,
+            })?;
+        }
+        // From here on an end without a record is an end that nobody saw.
+        let exit = self.engine.layout().container_exit(&self.observed.config.id);
+        if self.observed.exit.is_some() {
+            fs::remove_file(&exit).context(|| format!("remove {}", exit.display()))?;
+        }
+        let (channel, _init) = launched.go()?;
+        crash_point!(self.engine, "after go");
+        Ok(channel)
+    }
+
+    fn job(
+        &self,
+        files: &NetworkFiles,
+        fds: Vec<FdRole>,
+        size: Option<spec::runtime::ConsoleSize>,
+    ) -> Result<MonitorJob> {
+        let (engine, config) = (self.engine, &self.observed.config);
+        let layout = engine.layout();
+        let devices = if config.confinement.privileged {
+            devices::all()?
+        } else {
+            devices::requested(&config.devices)?
+        };
+        let spec = runtime_spec(&SpecInput {
+            config,
+            layout,
+            files,
+            devices: &devices,
+            size,
+        })?;
+        let store = engine.images().store()?;
+        Ok(MonitorJob {
+            id: config.id,
+            work: Work::Start(Box::new(StartSpec {
+                spec,
+                rootfs: store
+                    .snapshots()
+                    .rootfs(&config.id, &config.image.chain)?,
+                seccomp: config.confinement.seccomp.clone(),
+                user: config.process.user.clone(),
+                groups: config.process.groups.clone(),
+                init: config.process.init,
+                mountpoint: layout.rootfs_mountpoint(),
+            })),
+            run_dir: layout.run_container(&config.id),
+            exit_record: Some(layout.container_exit(&config.id)),
+            log: match config.log.driver {
+                LogDriver::None => LogTarget::None,
+                LogDriver::JsonFile => LogTarget::JsonFile {
+                    path: layout.container_log(&config.id),
+                    max_size: config.log.max_size,
+                    max_files: config.log.max_files,
+                },
+            },
+            stdin: config.process.stdin,
+            restart: config.restart,
+            health: config.health.clone(),
+            on_exit: engine.cleanup_command(&config.id),
+            fds,
+        })
+    }
+
+    /// Docker keeps why a container could not be started.
+    fn record_failure(&self, error: &Error) -> Result<()> {
+        let code = match error.kind() {
+            ErrorKind::CommandNotFound => 127,
+            ErrorKind::CommandNotExecutable => 126,
+            _ => 128,
+        };
+        let record = ExitRecord {
+            status: ExitStatus::Code(code),
+            out_of_memory: false,
+            started: None,
+            finished: Timestamp::now(),
+            error: Some(error.clone()),
+            restarts: 0,
+        };
+        let path = self.engine.layout().container_exit(&self.observed.config.id);
+        Record::write(&path, &record, Durability::Fast)
+    }
+}
+
+/// Ports of `-p`, and of `-P` for what is exposed.
+fn reserve(engine: &Engine, config: &ContainerConfig) -> Result<Vec<Reserved>> {
+    if config.network != NetworkMode::Bridge {
+        return Ok(Vec::new());
+    }
+    let mut requests = config.ports.clone();
+    if config.publish_all {
+        let published = |port: &(state::PortRange, state::Protocol)| {
+            config
+                .ports
+                .iter()
+                .any(|request| (request.container, request.protocol) == *port)
+        };
+        for port in config.exposed.iter().filter(|port| !published(port)) {
+            requests.push(PortRequest {
+                host_ip: None,
+                host: None,
+                container: port.0,
+                protocol: port.1,
+            });
+        }
+    }
+    if requests.is_empty() {
+        return Ok(Vec::new());
+    }
+    match network::reserve_ports(&requests) {
+        // A container that died with its monitor may hold rules for it.
+        Err(error) if error.kind() == ErrorKind::Unavailable => {
+            engine.reconcile()?;
+            network::reserve_ports(&requests)
+        }
+        reserved => reserved,
+    }
+}
+
+/// The network namespace that the monitor is given, if it is given one.
+fn namespace(locked: &Locked<'_>) -> Result<Option<OwnedFd>> {
+    match &locked.observed.config.network {
+        NetworkMode::None | NetworkMode::Host => Ok(None),
+        NetworkMode::Bridge => network::create_namespace().map(Some),
+        NetworkMode::Container(other) => {
+            let observed = observe::observe(locked.engine, other)?;
+            let init = observed
+                .filter(Observed::is_running)
+                .and_then(|observed| observed.facts?.sandbox)
+                .map(|sandbox| sandbox.init)
+                .ok_or_else(|| {
+                    Error::new(
+                        ErrorKind::Conflict,
+                        format!("container {}, whose network is used, is not running", other.short()),
+                    )
+                })?;
+            let path = format!("/proc/{}/ns/net", init.pid);
+            let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
+            let netns = rustix::fs::open(&path, flags, rustix::fs::Mode::empty())
+                .context(|| format!("open {path}"))?;
+            // The pid could have been taken by another process meanwhile.
+            if init.is_alive() {
+                return Ok(Some(netns));
+            }
+            Err(Error::new(
+                ErrorKind::Conflict,
+                format!("container {} just ended", other.short()),
+            ))
+        }
+    }
+}
+
+fn attach_network(
+    engine: &Engine,
+    id: &ContainerId,
+    netns: BorrowedFd<'_>,
+    ports: &[Reserved],
+) -> Result<NetworkRecord> {
+    let request = network::AttachRequest {
+        container: *id,
+        ports: ports.iter().map(|port| port.mapping).collect(),
+    };
+    let networks: Networks = engine.networks();
+    let attachment = networks.attach(netns, &request)?;
+    Ok(NetworkRecord::from(&attachment))
+}
+
+/// The run directory with the files that containers find names by. They are
+/// mounted into the container as they are, so they are written in place.
+fn make_run_dir<'u>(
+    engine: &Engine,
+    config: &ContainerConfig,
+    undo: &mut Undo<'u>,
+) -> Result<NetworkFiles> {
+    let layout = engine.layout();
+    let directory = layout.run_container(&config.id);
+    DirBuilder::new()
+        .mode(0o700)
+        .create(&directory)
+        .context(|| format!("make {}", directory.display()))?;
+    let undone = directory.clone();
+    undo.push(move || volumes::remove_tree(&undone));
+    let files = NetworkFiles {
+        hosts: directory.join("hosts"),
+        hostname: directory.join("hostname"),
+        resolv_conf: directory.join("resolv.conf"),
+    };
+    if let NetworkMode::Container(other) = &config.network {
+        let shared = layout.run_container(other);
+        return Ok(NetworkFiles {
+            hosts: shared.join("hosts"),
+            resolv_conf: shared.join("resolv.conf"),
+            hostname: write(&files.hostname, &format!("{}\n", config.hostname))
+                .map(|()| files.hostname)?,
+        });
+    }
+    write(&files.hostname, &format!("{}\n", config.hostname))?;
+    write(&files.resolv_conf, &resolv_conf(&config.network)?)?;
+    // The address of a bridge comes later.
+    let hosts = match &config.network {
+        NetworkMode::Host => read_or_empty("/etc/hosts")?,
+        _ => hosts_of(config, &[]),
+    };
+    write(&files.hosts, &hosts)?;
+    Ok(files)
+}
+
+fn write_hosts(config: &ContainerConfig, path: &Path, record: &NetworkRecord) -> Result<()> {
+    let addresses: Vec<IpAddr> = record.ipv4.into_iter().chain(record.ipv6).collect();
+    fs::write(path, hosts_of(config, &addresses)).context(|| format!("write {}", path.display()))
+}
+
+fn hosts_of(config: &ContainerConfig, addresses: &[IpAddr]) -> String {
+    network::hosts_file(&HostsFile {
+        hostname: &config.hostname,
+        domain: (!config.domainname.is_empty()).then_some(config.domainname.as_str()),
+        addresses,
+        extra: &config.extra_hosts,
+    })
+}
+
+fn resolv_conf(network: &NetworkMode) -> Result<String> {
+    let host = read_or_empty("/etc/resolv.conf")?;
+    if *network != NetworkMode::Bridge {
+        return Ok(host);
+    }
+    // systemd-resolved listens on the host's loopback only, and says
+    // elsewhere whom it asks.
+    if !network::names::has_reachable_server(&host) {
+        let upstream = read_or_empty("/run/systemd/resolve/resolv.conf")?;
+        if network::names::has_reachable_server(&upstream) {
+            return Ok(network::resolv_conf(&upstream));
+        }
+    }
+    Ok(network::resolv_conf(&host))
+}
+
+fn read_or_empty(path: &str) -> Result<String> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+        Err(error) => Err(error).context(|| format!("read {path}")),
+    }
+}
+
+/// Containers read it whoever they run as.
+fn write(path: &Path, text: &str) -> Result<()> {
+    let write = || -> Result<()> {
+        let mut options = OpenOptions::new();
+        let mut file = options.write(true).create_new(true).mode(0o644).open(path)?;
+        // The umask must not take the others' right away.
+        rustix::fs::fchmod(&file, rustix::fs::Mode::from_raw_mode(0o644))?;
+        file.write_all(text.as_bytes())?;
+        Ok(())
+    };
+    write().context(|| format!("write {}", path.display()))
+}

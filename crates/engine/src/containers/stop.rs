@@ -1,0 +1,93 @@
+//! `stop` and `kill`: the monitor signals, since it is the parent.
+
+use std::time::Duration;
+
+use state::{Channel, ContainerId, ToMonitor};
+use sys::{Error, ErrorKind, Result};
+
+use super::attach::{connect, running};
+use super::wait::{Heard, exit_of};
+use super::{Containers, observe};
+
+const KILL: i32 = 9;
+/// The kernel needs no longer than this to end a killed process, unless a
+/// device holds it.
+const KILL_PATIENCE: Duration = Duration::from_secs(30);
+
+impl Containers<'_> {
+    /// Stops it: its stop signal, then SIGKILL after `timeout` (its own if
+    /// absent). Fine if it does not run. Afterwards everything it used is
+    /// free again.
+    pub fn stop(&self, container: &str, timeout: Option<Duration>) -> Result<()> {
+        let id = self.resolve(container)?;
+        let Some(observed) = observe::observe(self.engine, &id)? else {
+            return Err(no_such(container));
+        };
+        let config = &observed.config.stop;
+        self.end(&id, config.signal, timeout.unwrap_or(config.timeout))
+    }
+
+    /// Sends a signal; `Conflict` if it does not run. After SIGKILL it waits
+    /// for the end.
+    pub fn kill(&self, container: &str, signal: i32) -> Result<()> {
+        let id = self.resolve(container)?;
+        let channel = running(self.engine, &id, container)?;
+        if signal != KILL {
+            return channel.send(&ToMonitor::Signal(signal));
+        }
+        channel.send(&ToMonitor::Wait)?;
+        channel.send(&ToMonitor::StopRequested)?;
+        channel.send(&ToMonitor::Signal(KILL))?;
+        match exit_of(&channel, Some(KILL_PATIENCE))? {
+            Heard::TimeOut => Err(does_not_die(&id)),
+            Heard::Exited(_) | Heard::Gone => self.engine.cleanup(&id),
+        }
+    }
+
+    /// Brings it to an end and cleans up.
+    pub(super) fn end(&self, id: &ContainerId, signal: i32, timeout: Duration) -> Result<()> {
+        if let Some(channel) = connect(self.engine, id)? {
+            end_by(&channel, id, signal, timeout)?;
+        }
+        // The monitor may be dead or may have run this; it is idempotent.
+        self.engine.cleanup(id)
+    }
+}
+
+fn end_by(channel: &Channel, id: &ContainerId, signal: i32, timeout: Duration) -> Result<()> {
+    let ask = || -> Result<Heard> {
+        channel.send(&ToMonitor::Wait)?;
+        // First, so that no policy restarts it.
+        channel.send(&ToMonitor::StopRequested)?;
+        channel.send(&ToMonitor::Signal(signal))?;
+        let first = if signal == KILL {
+            KILL_PATIENCE
+        } else {
+            timeout
+        };
+        if let Heard::Exited(record) = exit_of(channel, Some(first))? {
+            return Ok(Heard::Exited(record));
+        }
+        channel.send(&ToMonitor::Signal(KILL))?;
+        exit_of(channel, Some(KILL_PATIENCE))
+    };
+    match ask() {
+        Ok(Heard::TimeOut) => Err(does_not_die(id)),
+        Ok(Heard::Exited(_) | Heard::Gone) => Ok(()),
+        // It died while we talked: clean-up looks at what is true then.
+        Err(error) if error.errno() == Some(rustix::io::Errno::PIPE.raw_os_error()) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn does_not_die(id: &ContainerId) -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        format!("container {} does not end after SIGKILL", id.short()),
+    )
+}
+
+pub(super) fn no_such(container: &str) -> Error {
+    let shown: String = container.chars().take(80).collect();
+    Error::new(ErrorKind::NotFound, format!("no such container: {shown}"))
+}

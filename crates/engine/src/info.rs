@@ -1,0 +1,67 @@
+//! `info`: numbers and versions.
+
+use std::fs;
+
+use state::{LogDriver, Status};
+use sys::Result;
+
+use crate::cgroup::Hierarchies;
+use crate::containers::list::ListRequest;
+use crate::engine::{Engine, Info};
+
+impl Engine {
+    /// Numbers and versions, as `info` shows them.
+    pub fn info(&self) -> Result<Info> {
+        let all = self.containers().list(&ListRequest {
+            all: true,
+            ..ListRequest::default()
+        })?;
+        let count = |wanted: fn(&Status) -> bool| {
+            all.iter().filter(|one| wanted(&one.status)).count()
+        };
+        let running = count(|status| matches!(status, Status::Running { .. }));
+        let paused = count(|status| matches!(status, Status::Paused { .. }));
+        let name = rustix::system::uname();
+        let settings = &self.config().settings;
+        Ok(Info {
+            containers: all.len(),
+            containers_running: running,
+            containers_paused: paused,
+            containers_stopped: all.len() - running - paused,
+            images: self.images().store()?.list()?.len(),
+            driver: "overlay".to_owned(),
+            logging_driver: match settings.log.driver {
+                LogDriver::JsonFile => "json-file",
+                LogDriver::None => "none",
+            }
+            .to_owned(),
+            cgroup_version: Hierarchies::find()?.version().to_owned(),
+            kernel_version: name.release().to_string_lossy().into_owned(),
+            operating_system: operating_system(),
+            os_type: "linux".to_owned(),
+            architecture: name.machine().to_string_lossy().into_owned(),
+            processors: std::thread::available_parallelism().map_or(1, usize::from),
+            mem_total: memory(),
+            root: self.layout().root().display().to_string(),
+            run_root: self.layout().run_root().display().to_string(),
+            name: name.nodename().to_string_lossy().into_owned(),
+            server_version: env!("CARGO_PKG_VERSION").to_owned(),
+            runtime: "wharf-runtime".to_owned(),
+            security_options: vec!["name=seccomp,profile=builtin".to_owned()],
+            warnings: Vec::new(),
+        })
+    }
+}
+
+/// `PRETTY_NAME` of os-release(5).
+fn operating_system() -> String {
+    let text = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    text.lines()
+        .find_map(|line| line.strip_prefix("PRETTY_NAME="))
+        .map_or_else(|| "Linux".to_owned(), |name| name.trim_matches('"').to_owned())
+}
+
+fn memory() -> u64 {
+    let info = rustix::system::sysinfo();
+    u64::try_from(info.totalram).unwrap_or_default() * u64::from(info.mem_unit)
+}

@@ -1,0 +1,97 @@
+//! Starting a monitor with a job. The picture is in [`state::message`].
+
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags};
+use state::message::{CONTROL_FD, FIRST_EXTRA_FD, JOB_FD};
+use state::{Channel, Frame, FromMonitor, MonitorJob, ProcessRef, ToMonitor};
+use sys::spawn::Spawn;
+use sys::{Context as _, Error, ErrorKind, Result};
+
+use crate::Engine;
+
+/// A monitor that was started and waits for our word. Dropping it abandons
+/// the container: the monitor sees the connection close and takes away what
+/// it made.
+#[derive(Debug)]
+pub(crate) struct Launched {
+    channel: Channel,
+}
+
+/// Starts `wharf-runtime monitor`. `fds` are what the job's roles say.
+pub(crate) fn launch(
+    engine: &Engine,
+    job: &MonitorJob,
+    fds: &[BorrowedFd<'_>],
+) -> Result<Launched> {
+    let text = serde_json::to_vec(job)
+        .map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
+    let job = sys::memfd::sealed("wharf-job", &text)?;
+    let (ours, theirs) = Channel::pair()?;
+    // The monitor outlives us: it must hold neither our terminal nor our pipes.
+    let null = null()?;
+    let mut spawn = Spawn::new(&engine.config().programs.runtime)
+        .arg("monitor")
+        .new_session()
+        .fd(job.as_fd(), JOB_FD)
+        .fd(theirs.as_fd(), CONTROL_FD);
+    for place in 0..3 {
+        spawn = spawn.fd(null.as_fd(), place);
+    }
+    for (place, fd) in (FIRST_EXTRA_FD..).zip(fds) {
+        spawn = spawn.fd(*fd, place);
+    }
+    // Its process id is of no use: the channel tells all, also its death.
+    spawn.start()?;
+    Ok(Launched { channel: ours })
+}
+
+impl Launched {
+    pub(crate) fn channel(&self) -> &Channel {
+        &self.channel
+    }
+
+    /// Waits until everything but the program is there. The words of whoever
+    /// failed come as the error.
+    pub(crate) fn wait_ready(&self) -> Result<()> {
+        match self.answer()? {
+            FromMonitor::Ready => Ok(()),
+            FromMonitor::Failed(error) => Err(error),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Lets the program run; waits until it does.
+    pub(crate) fn go(self) -> Result<(Channel, ProcessRef)> {
+        self.channel.send(&ToMonitor::Go)?;
+        match self.answer()? {
+            FromMonitor::Started { init } => Ok((self.channel, init)),
+            FromMonitor::Failed(error) => Err(error),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    fn answer(&self) -> Result<FromMonitor> {
+        match self.channel.receive::<FromMonitor>()? {
+            Some((Frame::Message(message), _fds)) => Ok(message),
+            Some(_) => Err(Error::new(ErrorKind::Internal, "unexpected data")),
+            None => Err(Error::new(
+                ErrorKind::Internal,
+                "the monitor died while it started the container",
+            )),
+        }
+        .context(|| "wait for the monitor")
+    }
+}
+
+fn unexpected(message: &FromMonitor) -> Error {
+    Error::new(
+        ErrorKind::Internal,
+        format!("the monitor said {message:?} out of turn"),
+    )
+}
+
+fn null() -> Result<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    rustix::fs::open("/dev/null", flags, Mode::empty()).context(|| "open /dev/null")
+}

@@ -1,0 +1,247 @@
+//! Healing what killed processes and reboots left.
+//!
+//! A cheap look ([`Engine::reconcile`], and a bounded one during each start)
+//! finds run directories whose monitor is dead. [`Engine::repair`] looks at
+//! everything. What each crash leaves is listed in `docs/lifecycle.md`.
+
+use std::fs;
+
+use state::{ContainerId, ContainerName, FileLock, Names, Record, Status};
+use sys::{Context as _, ErrorKind, Errors, Result};
+
+use crate::cgroup::Hierarchies;
+use crate::cleanup::Anonymous;
+use crate::containers::creation_lock;
+use crate::containers::observe;
+use crate::engine::Repaired;
+use crate::runtime_spec::cgroup_path;
+use crate::{Engine, entries, volumes};
+
+/// So many run directories are looked at during a start at most.
+const LOOK_MAX: usize = 64;
+
+impl Engine {
+    /// Heals containers whose monitor was killed: one small file and one look
+    /// at /proc per running container.
+    pub fn reconcile(&self) -> Result<()> {
+        let mut errors = Errors::new();
+        for id in self.run_directories()? {
+            if self.is_forsaken(&id)? {
+                errors.keep(self.cleanup_if_free(&id));
+            }
+        }
+        errors.into_result()
+    }
+
+    /// A bounded [`Engine::reconcile`] for the time in which a start waits
+    /// for the kernel. What fails here fails again, and is said, when
+    /// somebody asks for it.
+    pub(crate) fn look_around(&self, except: &ContainerId) {
+        let Ok(ids) = self.run_directories() else {
+            return;
+        };
+        // Another part each time, if there are many.
+        let from = usize::from(except.as_bytes()[0]);
+        let count = ids.len();
+        for offset in 0..count.min(LOOK_MAX) {
+            let id = &ids[(from + offset) % count];
+            if id != except && self.is_forsaken(id).unwrap_or(false) {
+                let _ = self.cleanup_if_free(id);
+            }
+        }
+    }
+
+    /// Looks at everything and heals it.
+    pub fn repair(&self) -> Result<Repaired> {
+        let mut repaired = Repaired::default();
+        let mut errors = Errors::new();
+        for id in self.run_directories()? {
+            if self.is_forsaken(&id)? && errors.keep(self.cleanup_if_free(&id)).is_some() {
+                repaired.say(format!("cleaned up after container {}", id.short()));
+            }
+        }
+        errors.keep(self.repair_containers(&mut repaired));
+        errors.keep(self.repair_creations(&mut repaired));
+        errors.keep(self.repair_cgroups(&mut repaired));
+        // A container is being started from before its run directory exists
+        // only while nothing is attached yet.
+        let run = self.layout().clone();
+        errors.keep(self.networks().repair(|id| run.run_container(id).exists()));
+        errors.into_result()?;
+        Ok(repaired)
+    }
+
+    /// Containers whose removal was cut off, whose end was not seen, or that
+    /// should have gone with their end.
+    fn repair_containers(&self, repaired: &mut Repaired) -> Result<()> {
+        let layout = self.layout();
+        let mut errors = Errors::new();
+        for id in ids(entries(&layout.containers())?) {
+            let Ok(Some(_lock)) = FileLock::try_exclusive_existing(&layout.container(&id)) else {
+                continue;
+            };
+            let being_removed = Anonymous::ALL
+                .iter()
+                .any(|anonymous| anonymous.record(layout, &id).exists());
+            if being_removed {
+                if errors.keep(self.finish_removal(&id)).is_some() {
+                    repaired.say(format!("finished the removal of container {}", id.short()));
+                }
+                continue;
+            }
+            let Some(Some(observed)) = errors.keep(observe::observe(self, &id)) else {
+                continue;
+            };
+            let Status::Exited(record) = &observed.status else {
+                continue;
+            };
+            if observed.exit.is_none() && !layout.run_container(&id).exists() {
+                let path = layout.container_exit(&id);
+                errors.keep(Record::write(&path, record, state::Durability::Fast));
+                repaired.say(format!(
+                    "noted that container {} ended unseen",
+                    id.short()
+                ));
+            }
+            if observed.config.auto_remove && !layout.run_container(&id).exists() {
+                let removed = self
+                    .begin_removal(&id, Anonymous::Remove)
+                    .and_then(|()| self.finish_removal(&id));
+                if errors.keep(removed).is_some() {
+                    repaired.say(format!("removed container {} (--rm)", id.short()));
+                }
+            }
+        }
+        errors.into_result()
+    }
+
+    /// What creations that were cut off left: directories, layers, names,
+    /// volumes.
+    fn repair_creations(&self, repaired: &mut Repaired) -> Result<()> {
+        let layout = self.layout();
+        // Nobody creates meanwhile, so what has no configuration has no owner.
+        let _creation = FileLock::exclusive(&creation_lock(layout))?;
+        let mut errors = Errors::new();
+        for id in ids(entries(&layout.containers())?) {
+            if self.exists(&id) {
+                continue;
+            }
+            if errors
+                .keep(volumes::remove_tree(&layout.container(&id)))
+                .is_some()
+            {
+                repaired.say(format!("removed the unfinished container {}", id.short()));
+            }
+        }
+        let store = self.images().store()?;
+        for id in ids(entries(&layout.snapshots().join("active"))?) {
+            if !self.exists(&id) {
+                errors.keep(store.snapshots().remove(&id));
+                repaired.say(format!("removed the layer of container {}", id.short()));
+            }
+        }
+        for entry in entries(&layout.names())? {
+            let Ok(name) = entry.parse::<ContainerName>() else {
+                continue;
+            };
+            if errors.keep(self.free_stale(&name)) == Some(true) {
+                repaired.say(format!("freed the name {name}"));
+            }
+        }
+        if let Some(removed) = errors.keep(volumes::repair(layout)) {
+            for name in removed {
+                repaired.say(format!("removed the unfinished volume {name}"));
+            }
+        }
+        errors.into_result()
+    }
+
+    fn repair_cgroups(&self, repaired: &mut Repaired) -> Result<()> {
+        let all = Hierarchies::find()?;
+        let mut errors = Errors::new();
+        for id in ids(all.children("/wharf")?) {
+            // Another store's containers are in the same place.
+            let ours = self.layout().container(&id).exists();
+            let Ok(Some(_lock)) =
+                FileLock::try_exclusive_existing(&self.layout().container(&id))
+            else {
+                continue;
+            };
+            if ours
+                && !self.layout().run_container(&id).exists()
+                && errors.keep(all.remove(&cgroup_path(&id))).is_some()
+            {
+                repaired.say(format!("removed the cgroup of container {}", id.short()));
+            }
+        }
+        errors.into_result()
+    }
+
+    /// Gives a name free that a creation which was cut off left behind.
+    /// False if its holder is well.
+    pub(crate) fn free_name(&self, name: &ContainerName) -> Result<bool> {
+        if let Some(holder) = Names::new(self.layout()).find(name)?
+            && self.exists(&holder)
+        {
+            return Ok(false);
+        }
+        let _creation = FileLock::exclusive(&creation_lock(self.layout()))?;
+        self.free_stale(name)
+    }
+
+    /// The caller keeps creators away.
+    fn free_stale(&self, name: &ContainerName) -> Result<bool> {
+        let layout = self.layout();
+        let names = Names::new(layout);
+        if let Some(holder) = names.find(name)? {
+            let config: Option<state::ContainerConfig> =
+                Record::read_if_exists(&layout.container_config(&holder))?;
+            let being_removed = Anonymous::ALL
+                .iter()
+                .any(|anonymous| anonymous.record(layout, &holder).exists());
+            if being_removed || config.is_some_and(|config| config.name == *name) {
+                return Ok(false);
+            }
+        }
+        let path = layout.name(name);
+        match fs::remove_file(&path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(true),
+            Err(error) => Err(error).context(|| format!("remove {}", path.display())),
+        }
+    }
+
+    /// True if there is such a container, or there still is while it is being
+    /// removed.
+    fn exists(&self, id: &ContainerId) -> bool {
+        let layout = self.layout();
+        layout.container_config(id).exists()
+            || Anonymous::ALL
+                .iter()
+                .any(|anonymous| anonymous.record(layout, id).exists())
+    }
+
+    fn run_directories(&self) -> Result<Vec<ContainerId>> {
+        Ok(ids(entries(&self.layout().run_containers())?))
+    }
+
+    /// True if nobody watches over a run directory. One that is just being
+    /// made is locked by its maker.
+    fn is_forsaken(&self, id: &ContainerId) -> Result<bool> {
+        match observe::facts(self, id) {
+            Ok(facts) => Ok(!observe::is_supervised(facts.as_ref())),
+            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Repaired {
+    fn say(&mut self, sentence: String) {
+        self.done.push(sentence);
+    }
+}
+
+fn ids(names: Vec<String>) -> Vec<ContainerId> {
+    names.iter().filter_map(|name| name.parse().ok()).collect()
+}
