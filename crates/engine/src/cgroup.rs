@@ -82,15 +82,6 @@ impl Hierarchies {
         errors.into_result()
     }
 
-    /// True if the cgroup is there in any hierarchy.
-    pub(crate) fn exists(&self, path: &str) -> bool {
-        relative(path).is_ok_and(|relative| {
-            self.all
-                .iter()
-                .any(|(root, _)| root.join(relative).exists())
-        })
-    }
-
     /// Names of the cgroups right below `path` in any hierarchy.
     pub(crate) fn children(&self, path: &str) -> Result<Vec<String>> {
         let relative = relative(path)?;
@@ -236,7 +227,10 @@ mod tests {
         let found = Hierarchies::parse(HYBRID);
         assert_eq!(found.all.len(), 3);
         assert_eq!(found.version(), "1");
-        assert_eq!(found.freezer.as_deref(), Some(Path::new("/sys/fs/cgroup/freezer")));
+        assert_eq!(
+            found.freezer.as_deref(),
+            Some(Path::new("/sys/fs/cgroup/freezer"))
+        );
         let unified = HYBRID.lines().next().unwrap();
         assert_eq!(Hierarchies::parse(unified).version(), "2");
     }

@@ -61,7 +61,9 @@ impl Engine {
             Ok(Some(lock)) => self.cleanup_locked(id, &lock),
             Ok(None) => Ok(()),
             // A run directory without a container: nothing of it is needed.
-            Err(error) if error.kind() == ErrorKind::NotFound => self.clear(id, NetworkMode::Bridge),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.clear(id, NetworkMode::Bridge)
+            }
             Err(error) => Err(error),
         }
         .context(|| format!("clean up after container {}", id.short()))
@@ -93,11 +95,17 @@ impl Engine {
         if !is_over(observed) {
             return Err(Error::new(
                 ErrorKind::Conflict,
-                format!("container {} is about to be restarted: stop it first", id.short()),
+                format!(
+                    "container {} is about to be restarted: stop it first",
+                    id.short()
+                ),
             ));
         }
         // Nobody wrote down its end: its monitor was killed.
-        let ended_unseen = observed.facts.as_ref().filter(|facts| facts.started.is_some());
+        let ended_unseen = observed
+            .facts
+            .as_ref()
+            .filter(|facts| facts.started.is_some());
         if observed.exit.is_none()
             && let Some(facts) = ended_unseen
         {

@@ -16,9 +16,8 @@ impl Engine {
             all: true,
             ..ListRequest::default()
         })?;
-        let count = |wanted: fn(&Status) -> bool| {
-            all.iter().filter(|one| wanted(&one.status)).count()
-        };
+        let count =
+            |wanted: fn(&Status) -> bool| all.iter().filter(|one| wanted(&one.status)).count();
         let running = count(|status| matches!(status, Status::Running { .. }));
         let paused = count(|status| matches!(status, Status::Paused { .. }));
         let name = rustix::system::uname();
@@ -58,7 +57,10 @@ fn operating_system() -> String {
     let text = fs::read_to_string("/etc/os-release").unwrap_or_default();
     text.lines()
         .find_map(|line| line.strip_prefix("PRETTY_NAME="))
-        .map_or_else(|| "Linux".to_owned(), |name| name.trim_matches('"').to_owned())
+        .map_or_else(
+            || "Linux".to_owned(),
+            |name| name.trim_matches('"').to_owned(),
+        )
 }
 
 fn memory() -> u64 {

@@ -98,10 +98,7 @@ impl Engine {
             if observed.exit.is_none() && !layout.run_container(&id).exists() {
                 let path = layout.container_exit(&id);
                 errors.keep(Record::write(&path, record, state::Durability::Fast));
-                repaired.say(format!(
-                    "noted that container {} ended unseen",
-                    id.short()
-                ));
+                repaired.say(format!("noted that container {} ended unseen", id.short()));
             }
             if observed.config.auto_remove && !layout.run_container(&id).exists() {
                 let removed = self
@@ -162,8 +159,7 @@ impl Engine {
         for id in ids(all.children("/wharf")?) {
             // Another store's containers are in the same place.
             let ours = self.layout().container(&id).exists();
-            let Ok(Some(_lock)) =
-                FileLock::try_exclusive_existing(&self.layout().container(&id))
+            let Ok(Some(_lock)) = FileLock::try_exclusive_existing(&self.layout().container(&id))
             else {
                 continue;
             };

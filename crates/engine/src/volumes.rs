@@ -34,7 +34,11 @@ pub(crate) struct Content<'a> {
 
 /// Makes the volume if it is not there. A new or empty one gets the content,
 /// if there is any, with owner and mode of the image's directory.
-pub(crate) fn ensure(layout: &Layout, name: &str, content: Option<&Content<'_>>) -> Result<Ensured> {
+pub(crate) fn ensure(
+    layout: &Layout,
+    name: &str,
+    content: Option<&Content<'_>>,
+) -> Result<Ensured> {
     let ensure = || -> Result<Ensured> {
         let data = data(layout, name);
         let directory = layout.volumes().join(name);

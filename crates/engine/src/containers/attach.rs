@@ -27,7 +27,12 @@ impl Containers<'_> {
 /// A connection to the monitor of a running container; `Conflict` if it does
 /// not run.
 pub(super) fn running(engine: &Engine, id: &ContainerId, named: &str) -> Result<Channel> {
-    let conflict = || Error::new(ErrorKind::Conflict, format!("container {named} is not running"));
+    let conflict = || {
+        Error::new(
+            ErrorKind::Conflict,
+            format!("container {named} is not running"),
+        )
+    };
     let observed = observe::observe(engine, id)?
         .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("no such container: {named}")))?;
     if !observed.is_running() {

@@ -248,5 +248,8 @@ fn warnings(config: &ContainerConfig) -> Vec<String> {
 }
 
 fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned()
 }

@@ -10,11 +10,11 @@ use state::{
 };
 use sys::{Context as _, Error, ErrorKind, Result};
 
+use super::Containers;
 use super::observe::{self, Observed};
 use super::request::ExecRequest;
 use super::session::{Role, Session};
 use super::stop::no_such;
-use super::Containers;
 use crate::launch::launch;
 use crate::{runtime_spec, volumes};
 
@@ -37,8 +37,7 @@ impl Containers<'_> {
         attach: bool,
     ) -> Result<(ContainerId, Channel)> {
         let id = self.resolve(container)?;
-        let observed =
-            observe::observe(self.engine, &id)?.ok_or_else(|| no_such(container))?;
+        let observed = observe::observe(self.engine, &id)?.ok_or_else(|| no_such(container))?;
         let sandbox = sandbox(&observed).ok_or_else(|| {
             Error::new(
                 ErrorKind::Conflict,

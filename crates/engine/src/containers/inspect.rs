@@ -11,10 +11,10 @@ use state::{
 };
 use sys::Result;
 
+use super::Containers;
 use super::list::{network_name, state_word};
 use super::observe::{self, Observed};
 use super::stop::no_such;
-use super::Containers;
 use crate::parse::signal_name;
 use crate::runtime_spec::{MASKED_PATHS, READONLY_PATHS, SHM_SIZE};
 use crate::volumes;
@@ -269,7 +269,11 @@ impl Containers<'_> {
         let config = &observed.config;
         let run = layout.run_container(&id);
         let file = |name: &str| run.join(name).display().to_string();
-        let mut words = config.process.entrypoint.iter().chain(&config.process.command);
+        let mut words = config
+            .process
+            .entrypoint
+            .iter()
+            .chain(&config.process.command);
         let rootfs = engine
             .images()
             .store()?
@@ -314,7 +318,11 @@ impl Containers<'_> {
 fn state_of(observed: &Observed) -> InspectState {
     let exit = observed.exit.as_ref();
     let (mut state, started, finished) = match &observed.status {
-        Status::Created => (InspectState::default(), None, exit.map(|exit| exit.finished)),
+        Status::Created => (
+            InspectState::default(),
+            None,
+            exit.map(|exit| exit.finished),
+        ),
         Status::Running { since } | Status::Paused { since } => {
             let state = InspectState {
                 running: true,
@@ -345,7 +353,8 @@ fn state_of(observed: &Observed) -> InspectState {
     {
         state.error = error.to_string();
     }
-    let time = |time: Option<Timestamp>| time.map_or_else(|| NEVER.to_owned(), |time| time.to_string());
+    let time =
+        |time: Option<Timestamp>| time.map_or_else(|| NEVER.to_owned(), |time| time.to_string());
     state_word(&observed.status).clone_into(&mut state.status);
     state.started_at = time(started);
     state.finished_at = time(finished);
@@ -564,9 +573,7 @@ fn config_of(config: &ContainerConfig) -> InspectConfig {
         attach_stdin: process.stdin == StdinMode::Once,
         attach_stdout: true,
         attach_stderr: true,
-        exposed_ports: exposed(config)
-            .map(|key| (key, Empty {}))
-            .collect(),
+        exposed_ports: exposed(config).map(|key| (key, Empty {})).collect(),
         tty: process.tty,
         open_stdin: process.stdin != StdinMode::Closed,
         stdin_once: process.stdin == StdinMode::Once,
@@ -656,7 +663,9 @@ fn network_settings(
             });
     }
     let text = |address: Option<std::net::IpAddr>| {
-        address.map(|address| address.to_string()).unwrap_or_default()
+        address
+            .map(|address| address.to_string())
+            .unwrap_or_default()
     };
     settings.ip_address = text(record.ipv4);
     settings.ip_prefix_len = record.ipv4_prefix;
@@ -713,7 +722,10 @@ mod tests {
         let network = network_settings(&config, Some(&record));
         assert_eq!(network.networks["bridge"].ip_address, "10.1.0.2");
         assert_eq!(network.ports["53/udp"], None);
-        assert_eq!(network.ports["80/tcp"].as_ref().unwrap()[0].host_port, "8000");
+        assert_eq!(
+            network.ports["80/tcp"].as_ref().unwrap()[0].host_port,
+            "8000"
+        );
     }
 
     #[test]

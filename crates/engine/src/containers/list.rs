@@ -9,8 +9,8 @@ use state::{
 };
 use sys::{Error, ErrorKind, Result};
 
-use super::observe::{self, Observed};
 use super::Containers;
+use super::observe::{self, Observed};
 
 /// Which containers are wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -291,9 +291,10 @@ impl Filters<'_> {
         match filter {
             ListFilter::Id(prefix) => config.id.to_string().starts_with(prefix.as_str()),
             ListFilter::Name(pattern) => name_fits(pattern, config.name.as_str()),
-            ListFilter::Label { key, value } => config.labels.get(key).is_some_and(|found| {
-                value.as_ref().is_none_or(|wanted| wanted == found)
-            }),
+            ListFilter::Label { key, value } => config
+                .labels
+                .get(key)
+                .is_some_and(|found| value.as_ref().is_none_or(|wanted| wanted == found)),
             ListFilter::Status(wanted) => status_fits(*wanted, &one.status),
             ListFilter::Exited(code) => {
                 matches!(&one.status, Status::Exited(exit) if exit.status.code() == *code)

@@ -42,8 +42,7 @@ impl Containers<'_> {
         take: &mut dyn FnMut(LogEntry) -> Result<()>,
     ) -> Result<()> {
         let id = self.resolve(container)?;
-        let observed =
-            observe::observe(self.engine, &id)?.ok_or_else(|| no_such(container))?;
+        let observed = observe::observe(self.engine, &id)?.ok_or_else(|| no_such(container))?;
         if observed.config.log.driver == LogDriver::None {
             return Err(Error::new(
                 ErrorKind::Unsupported,
@@ -80,7 +79,9 @@ fn read_back(path: &Path, request: &LogsRequest, take: &mut Take<'_>) -> Result<
     let mut files = rotated(path)?;
     let mut current = Current::open(path)?;
     // A rotation may have happened in between: then the last of them is it.
-    files.retain(|(file, _)| Some(inode(file)) != current.file.as_ref().map(|reader| inode(reader.get_ref())));
+    files.retain(|(file, _)| {
+        Some(inode(file)) != current.file.as_ref().map(|reader| inode(reader.get_ref()))
+    });
     let mut readers: Vec<BufReader<File>> = files
         .into_iter()
         .map(|(file, _)| BufReader::new(file))
@@ -156,12 +157,7 @@ impl Current {
     }
 
     /// What was written since, also if the file was rotated away.
-    fn read_on(
-        &mut self,
-        path: &Path,
-        request: &LogsRequest,
-        take: &mut Take<'_>,
-    ) -> Result<More> {
+    fn read_on(&mut self, path: &Path, request: &LogsRequest, take: &mut Take<'_>) -> Result<More> {
         loop {
             if let Some(reader) = &mut self.file {
                 while let Some(entry) = next_entry(reader)? {
@@ -174,7 +170,8 @@ impl Current {
                 }
             }
             let next = Self::open(path)?;
-            let numbers = |current: &Self| current.file.as_ref().map(|reader| inode(reader.get_ref()));
+            let numbers =
+                |current: &Self| current.file.as_ref().map(|reader| inode(reader.get_ref()));
             if numbers(&next).is_none() || numbers(&next) == numbers(self) {
                 return Ok(More::Perhaps);
             }
@@ -206,11 +203,15 @@ enum Name {
 fn next_entry(reader: &mut BufReader<File>) -> Result<Option<LogEntry>> {
     loop {
         let mut line = Vec::new();
-        reader.read_until(b'\n', &mut line).context(|| "read the log")?;
+        reader
+            .read_until(b'\n', &mut line)
+            .context(|| "read the log")?;
         if line.last() != Some(&b'\n') {
             if !line.is_empty() {
                 let back = i64::try_from(line.len()).unwrap_or_default();
-                reader.seek(SeekFrom::Current(-back)).context(|| "read the log")?;
+                reader
+                    .seek(SeekFrom::Current(-back))
+                    .context(|| "read the log")?;
             }
             return Ok(None);
         }

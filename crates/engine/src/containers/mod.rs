@@ -52,7 +52,9 @@ pub struct Created {
 #[derive(Clone, Debug)]
 pub enum CreateEvent {
     /// The image is not here; it is pulled now.
-    ImageMissing { name: String },
+    ImageMissing {
+        name: String,
+    },
     Pull(PullEvent),
 }
 

@@ -2,8 +2,7 @@
 //! wrote them are alive. No locks.
 
 use state::{
-    BootId, ContainerConfig, ContainerId, ExitRecord, ExitStatus, Facts, NetworkRecord, Record,
-    Status,
+    ContainerConfig, ContainerId, ExitRecord, ExitStatus, Facts, NetworkRecord, Record, Status,
 };
 use sys::Result;
 
@@ -102,9 +101,4 @@ pub(crate) fn unknown_exit(facts: Option<&Facts>) -> ExitRecord {
 /// True while the monitor lives.
 pub(crate) fn is_supervised(facts: Option<&Facts>) -> bool {
     facts.is_some_and(|facts| facts.monitor.is_alive())
-}
-
-/// What a boot is called, read once per engine.
-pub(crate) fn current_boot() -> Result<BootId> {
-    BootId::current()
 }

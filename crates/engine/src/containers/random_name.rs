@@ -14,13 +14,70 @@ const ADJECTIVES: [&str; 64] = [
 ];
 
 const NOUNS: [&str; 64] = [
-    "anchor", "barge", "beacon", "bollard", "bosun", "bow", "breaker", "breeze", "brig", "buoy",
-    "cabin", "canal", "capstan", "captain", "cargo", "channel", "clipper", "compass", "coral",
-    "cove", "crane", "current", "cutter", "deck", "delta", "dock", "dory", "ferry", "fjord",
-    "fleet", "galley", "gull", "harbor", "hatch", "helm", "heron", "hull", "island", "jetty",
-    "kayak", "keel", "ketch", "lagoon", "lantern", "lock", "mast", "mooring", "oar", "pelican",
-    "pier", "pilot", "quay", "reef", "rudder", "sail", "schooner", "sextant", "skiff", "sloop",
-    "spinnaker", "tide", "trawler", "tug", "wave",
+    "anchor",
+    "barge",
+    "beacon",
+    "bollard",
+    "bosun",
+    "bow",
+    "breaker",
+    "breeze",
+    "brig",
+    "buoy",
+    "cabin",
+    "canal",
+    "capstan",
+    "captain",
+    "cargo",
+    "channel",
+    "clipper",
+    "compass",
+    "coral",
+    "cove",
+    "crane",
+    "current",
+    "cutter",
+    "deck",
+    "delta",
+    "dock",
+    "dory",
+    "ferry",
+    "fjord",
+    "fleet",
+    "galley",
+    "gull",
+    "harbor",
+    "hatch",
+    "helm",
+    "heron",
+    "hull",
+    "island",
+    "jetty",
+    "kayak",
+    "keel",
+    "ketch",
+    "lagoon",
+    "lantern",
+    "lock",
+    "mast",
+    "mooring",
+    "oar",
+    "pelican",
+    "pier",
+    "pilot",
+    "quay",
+    "reef",
+    "rudder",
+    "sail",
+    "schooner",
+    "sextant",
+    "skiff",
+    "sloop",
+    "spinnaker",
+    "tide",
+    "trawler",
+    "tug",
+    "wave",
 ];
 
 /// A name that follows from the id; with `attempt` above 2 it has digits of
@@ -28,7 +85,11 @@ const NOUNS: [&str; 64] = [
 pub(super) fn random_name(id: &ContainerId, attempt: usize) -> Result<ContainerName> {
     let bytes = id.as_bytes();
     let at = |place: usize| usize::from(bytes[place % bytes.len()]) % 64;
-    let mut name = format!("{}_{}", ADJECTIVES[at(2 * attempt)], NOUNS[at(2 * attempt + 1)]);
+    let mut name = format!(
+        "{}_{}",
+        ADJECTIVES[at(2 * attempt)],
+        NOUNS[at(2 * attempt + 1)]
+    );
     if attempt > 2 {
         let digits = id.to_string();
         name.push('_');

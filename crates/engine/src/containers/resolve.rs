@@ -94,7 +94,11 @@ fn process(request: &ProcessRequest, image: &ImageConfig) -> Result<ProcessConfi
     if entrypoint.is_empty() && command.is_empty() {
         return Err(invalid("no command: neither the image nor you name one"));
     }
-    if entrypoint.iter().chain(&command).any(|word| word.contains('\0')) {
+    if entrypoint
+        .iter()
+        .chain(&command)
+        .any(|word| word.contains('\0'))
+    {
         return Err(invalid("the command holds a zero byte"));
     }
     let workdir = match &request.workdir {
@@ -112,7 +116,10 @@ fn process(request: &ProcessRequest, image: &ImageConfig) -> Result<ProcessConfi
         command,
         env: merge_env(&defaults.env, &request.env),
         workdir: workdir.to_owned(),
-        user: request.user.clone().unwrap_or_else(|| defaults.user.clone()),
+        user: request
+            .user
+            .clone()
+            .unwrap_or_else(|| defaults.user.clone()),
         groups: request.groups.clone(),
         tty: request.tty,
         stdin: request.stdin,
@@ -159,7 +166,10 @@ fn mounts(
         let anonymous = parse::volume(path, Path::new("/"))?;
         let plain = matches!(
             &anonymous.kind,
-            MountKind::Volume(VolumeMount { anonymous: true, .. })
+            MountKind::Volume(VolumeMount {
+                anonymous: true,
+                ..
+            })
         );
         if !plain {
             return Err(Error::new(
@@ -201,7 +211,10 @@ fn resources(request: &ResourceLimits) -> Result<ResourceLimits> {
             }
             Some(_) => {}
         }
-        if resources.memory_reservation.is_some_and(|soft| soft > memory) {
+        if resources
+            .memory_reservation
+            .is_some_and(|soft| soft > memory)
+        {
             return Err(invalid("the memory reservation is above the limit"));
         }
     } else if resources.memory_swap.is_some_and(|swap| swap > 0) {
@@ -222,7 +235,9 @@ fn resources(request: &ResourceLimits) -> Result<ResourceLimits> {
         .oom_score_adj
         .is_some_and(|adjustment| !(-1000..=1000).contains(&adjustment))
     {
-        return Err(invalid("the OOM score adjustment is between -1000 and 1000"));
+        return Err(invalid(
+            "the OOM score adjustment is between -1000 and 1000",
+        ));
     }
     Ok(resources)
 }
@@ -399,11 +414,20 @@ mod tests {
         })
         .unwrap();
         assert_eq!(config.process.env, ["LANG=de", "NEW=1"]);
-        assert_eq!((config.process.workdir.as_str(), config.process.user.as_str()), ("/", "0"));
+        assert_eq!(
+            (
+                config.process.workdir.as_str(),
+                config.process.user.as_str()
+            ),
+            ("/", "0")
+        );
         assert_eq!(config.labels["a"], "1");
         assert_eq!(config.labels["b"], "3");
         assert_eq!(config.mounts.len(), 1);
-        assert_eq!((config.stop.signal, config.hostname.as_str()), (9, "web.example"));
+        assert_eq!(
+            (config.stop.signal, config.hostname.as_str()),
+            (9, "web.example")
+        );
     }
 
     #[test]
@@ -458,6 +482,9 @@ mod tests {
             ..ConfinementRequest::default()
         };
         assert_eq!(seccomp(privileged), SeccompProfile::Unconfined);
-        assert_eq!(seccomp(ConfinementRequest::default()), SeccompProfile::Builtin);
+        assert_eq!(
+            seccomp(ConfinementRequest::default()),
+            SeccompProfile::Builtin
+        );
     }
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use network::{HostsFile, Networks, Reserved};
 use state::{
-    Channel, ContainerId, ContainerConfig, Durability, ExitRecord, ExitStatus, FdRole, FileLock,
+    Channel, ContainerConfig, ContainerId, Durability, ExitRecord, ExitStatus, FdRole, FileLock,
     LogDriver, LogTarget, MonitorJob, NetworkMode, NetworkRecord, PortRequest, Record, StartSpec,
     Timestamp, ToMonitor, Work,
 };
@@ -61,7 +61,12 @@ pub(super) struct Locked<'a> {
 
 impl<'a> Locked<'a> {
     pub(super) fn take(engine: &'a Engine, id: ContainerId) -> Result<Self> {
-        let gone = || Error::new(ErrorKind::NotFound, format!("no such container: {}", id.short()));
+        let gone = || {
+            Error::new(
+                ErrorKind::NotFound,
+                format!("no such container: {}", id.short()),
+            )
+        };
         let lock = match FileLock::exclusive_existing(&engine.layout().container(&id)) {
             Ok(lock) => lock,
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(gone()),
@@ -78,7 +83,6 @@ impl<'a> Locked<'a> {
     fn start(self, attach: Option<&AttachRequest>) -> Result<Channel> {
         let engine = self.engine;
         let id = self.observed.config.id;
-        let name = self.observed.config.name.clone();
         let mut undo = Undo::new();
         match self.try_start(attach, &mut undo) {
             Ok(channel) => {
@@ -93,7 +97,7 @@ impl<'a> Locked<'a> {
                 };
                 drop(self.lock);
                 engine.cleanup(&id).ok();
-                Err(error.wrap(format!("start {name}")))
+                Err(error)
             }
         }
     }
@@ -129,9 +133,8 @@ impl<'a> Locked<'a> {
             .filter(|_| config.network == NetworkMode::Bridge);
         let (launched, record) = std::thread::scope(|scope| -> Result<_> {
             // Links and addresses are made while the monitor execs.
-            let networking = bridge.map(|netns| {
-                scope.spawn(|| attach_network(engine, &id, netns.as_fd(), &ports))
-            });
+            let networking = bridge
+                .map(|netns| scope.spawn(|| attach_network(engine, &id, netns.as_fd(), &ports)));
             let launched = launch(engine, &job, &extra).and_then(|launched| {
                 crash_point!(engine, "after launch");
                 // Nobody waits for us here but the kernel.
@@ -165,7 +168,10 @@ impl<'a> Locked<'a> {
             })?;
         }
         // From here on an end without a record is an end that nobody saw.
-        let exit = self.engine.layout().container_exit(&self.observed.config.id);
+        let exit = self
+            .engine
+            .layout()
+            .container_exit(&self.observed.config.id);
         if self.observed.exit.is_some() {
             fs::remove_file(&exit).context(|| format!("remove {}", exit.display()))?;
         }
@@ -199,9 +205,7 @@ impl<'a> Locked<'a> {
             id: config.id,
             work: Work::Start(Box::new(StartSpec {
                 spec,
-                rootfs: store
-                    .snapshots()
-                    .rootfs(&config.id, &config.image.chain)?,
+                rootfs: store.snapshots().rootfs(&config.id, &config.image.chain)?,
                 seccomp: config.confinement.seccomp.clone(),
                 user: config.process.user.clone(),
                 groups: config.process.groups.clone(),
@@ -241,7 +245,10 @@ impl<'a> Locked<'a> {
             error: Some(error.clone()),
             restarts: 0,
         };
-        let path = self.engine.layout().container_exit(&self.observed.config.id);
+        let path = self
+            .engine
+            .layout()
+            .container_exit(&self.observed.config.id);
         Record::write(&path, &record, Durability::Fast)
     }
 }
@@ -295,7 +302,10 @@ fn namespace(locked: &Locked<'_>) -> Result<Option<OwnedFd>> {
                 .ok_or_else(|| {
                     Error::new(
                         ErrorKind::Conflict,
-                        format!("container {}, whose network is used, is not running", other.short()),
+                        format!(
+                            "container {}, whose network is used, is not running",
+                            other.short()
+                        ),
                     )
                 })?;
             let path = format!("/proc/{}/ns/net", init.pid);
@@ -411,7 +421,11 @@ fn read_or_empty(path: &str) -> Result<String> {
 fn write(path: &Path, text: &str) -> Result<()> {
     let write = || -> Result<()> {
         let mut options = OpenOptions::new();
-        let mut file = options.write(true).create_new(true).mode(0o644).open(path)?;
+        let mut file = options
+            .write(true)
+            .create_new(true)
+            .mode(0o644)
+            .open(path)?;
         // The umask must not take the others' right away.
         rustix::fs::fchmod(&file, rustix::fs::Mode::from_raw_mode(0o644))?;
         file.write_all(text.as_bytes())?;

@@ -61,7 +61,12 @@ pub(super) fn exit_of(channel: &Channel, timeout: Option<Duration>) -> Result<He
 /// The end as it was written down. A container whose monitor was killed gets
 /// its record here.
 pub(super) fn recorded(engine: &Engine, id: &ContainerId) -> Result<ExitRecord> {
-    let gone = || Error::new(ErrorKind::NotFound, format!("no such container: {}", id.short()));
+    let gone = || {
+        Error::new(
+            ErrorKind::NotFound,
+            format!("no such container: {}", id.short()),
+        )
+    };
     let path = engine.layout().container_exit(id);
     if let Some(record) = Record::read_if_exists(&path)? {
         return Ok(record);

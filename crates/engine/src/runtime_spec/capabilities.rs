@@ -66,11 +66,7 @@ const ALL: [&str; 41] = [
 ];
 
 /// The capabilities by their full names, in the kernel's order.
-pub(crate) fn effective(
-    privileged: bool,
-    add: &[String],
-    drop: &[String],
-) -> Result<Vec<String>> {
+pub(crate) fn effective(privileged: bool, add: &[String], drop: &[String]) -> Result<Vec<String>> {
     let add = names(add)?;
     let drop = names(drop)?;
     let has = |list: &[&str], name: &str| list.contains(&name);
@@ -89,7 +85,11 @@ pub(crate) fn effective(
             (all_added || has(&DEFAULT, name) || has(&add, name)) && !dropped
         }
     };
-    Ok(ALL.iter().filter(wanted).map(|name| (*name).to_owned()).collect())
+    Ok(ALL
+        .iter()
+        .filter(wanted)
+        .map(|name| (*name).to_owned())
+        .collect())
 }
 
 /// `net_admin`, `CAP_NET_ADMIN` and `ALL` as the names above.
@@ -134,7 +134,10 @@ mod tests {
         assert_eq!(list(false, &["ALL"], &[]).len(), 41);
         assert_eq!(list(false, &["all"], &["CAP_SYS_ADMIN"]).len(), 40);
         assert_eq!(list(false, &[], &["ALL"]).len(), 0);
-        assert_eq!(list(false, &["chown", "CAP_KILL"], &["all"]), ["CAP_CHOWN", "CAP_KILL"]);
+        assert_eq!(
+            list(false, &["chown", "CAP_KILL"], &["all"]),
+            ["CAP_CHOWN", "CAP_KILL"]
+        );
         assert_eq!(list(false, &["NET_ADMIN"], &["NET_RAW"]).len(), 14);
         assert!(effective(false, &["WHAT".into()], &[]).is_err());
     }

@@ -23,7 +23,12 @@ pub(crate) fn requested(requests: &[DeviceRequest]) -> Result<Vec<HostDevice>> {
         let metadata = fs::metadata(&request.host)
             .context(|| format!("use device {}", request.host.display()))?;
         if metadata.is_dir() {
-            below(&request.host, &request.container, &request.access, &mut devices)?;
+            below(
+                &request.host,
+                &request.container,
+                &request.access,
+                &mut devices,
+            )?;
             continue;
         }
         let device = node(&metadata, request.container.clone()).ok_or_else(|| {
@@ -67,7 +72,10 @@ fn below(host: &Path, container: &Path, access: &str, into: &mut Vec<HostDevice>
         let entry = entry.context(read)?;
         let path = entry.path();
         let target: PathBuf = container.join(entry.file_name());
-        if OURS.iter().any(|ours| path == Path::new(ours) || target == Path::new(ours)) {
+        if OURS
+            .iter()
+            .any(|ours| path == Path::new(ours) || target == Path::new(ours))
+        {
             continue;
         }
         // Links are not followed: what they lead to is found by itself.
@@ -118,8 +126,14 @@ mod tests {
         assert_eq!((devices[0].device.major, devices[0].device.minor), (1, 3));
         assert_eq!(devices[0].device.path, Path::new("/dev/nothing"));
         let request = crate::parse::device("/proc/version").unwrap();
-        assert_eq!(requested(&[request]).unwrap_err().kind(), ErrorKind::InvalidInput);
+        assert_eq!(
+            requested(&[request]).unwrap_err().kind(),
+            ErrorKind::InvalidInput
+        );
         let request = crate::parse::device("/dev/does-not-exist").unwrap();
-        assert_eq!(requested(&[request]).unwrap_err().kind(), ErrorKind::NotFound);
+        assert_eq!(
+            requested(&[request]).unwrap_err().kind(),
+            ErrorKind::NotFound
+        );
     }
 }

@@ -73,11 +73,7 @@ pub(crate) fn runtime_spec(input: &SpecInput<'_>) -> Result<Spec> {
             resources: Some(resources(config, input.devices)),
             cgroups_path: Some(cgroup_path(&config.id)),
             namespaces: namespaces(&config.network),
-            devices: input
-                .devices
-                .iter()
-                .map(|one| one.device.clone())
-                .collect(),
+            devices: input.devices.iter().map(|one| one.device.clone()).collect(),
             masked_paths: paths(&MASKED_PATHS),
             readonly_paths: paths(&READONLY_PATHS),
             ..Linux::default()
@@ -220,15 +216,14 @@ fn resources(config: &ContainerConfig, devices: &[HostDevice]) -> Resources {
 
 /// Making nodes is allowed, using them only for those listed.
 fn device_rules(privileged: bool, devices: &[HostDevice]) -> Vec<DeviceRule> {
-    let rule = |allow, kind: Option<&str>, numbers: (Option<i64>, Option<i64>), access: &str| {
-        DeviceRule {
+    let rule =
+        |allow, kind: Option<&str>, numbers: (Option<i64>, Option<i64>), access: &str| DeviceRule {
             allow,
             kind: kind.map(str::to_owned),
             major: numbers.0,
             minor: numbers.1,
             access: Some(access.to_owned()),
-        }
-    };
+        };
     if privileged {
         return vec![rule(true, None, (None, None), "rwm")];
     }
@@ -307,8 +302,15 @@ mod tests {
         let linux = spec.linux.unwrap();
         assert!(linux.masked_paths.is_empty() && linux.readonly_paths.is_empty());
         assert_eq!(linux.resources.unwrap().devices.len(), 1);
-        assert_eq!(spec.process.unwrap().capabilities.unwrap().effective.len(), 41);
-        let sys = spec.mounts.iter().find(|mount| mount.destination.ends_with("sys")).unwrap();
+        assert_eq!(
+            spec.process.unwrap().capabilities.unwrap().effective.len(),
+            41
+        );
+        let sys = spec
+            .mounts
+            .iter()
+            .find(|mount| mount.destination.ends_with("sys"))
+            .unwrap();
         assert!(!sys.options.iter().any(|option| option == "ro"));
     }
 

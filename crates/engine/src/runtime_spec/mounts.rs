@@ -97,7 +97,12 @@ fn defaults(input: &SpecInput<'_>) -> Vec<Mount> {
                 "gid=5",
             ],
         ),
-        mount("/sys", "sysfs", Some(Path::new("sysfs")), &read_only(&flags)),
+        mount(
+            "/sys",
+            "sysfs",
+            Some(Path::new("sysfs")),
+            &read_only(&flags),
+        ),
         mount(
             "/sys/fs/cgroup",
             "cgroup",
@@ -205,7 +210,13 @@ mod tests {
             .iter()
             .map(|mount| mount.destination.display().to_string())
             .collect();
-        assert_eq!(targets.iter().filter(|target| *target == "/etc/hosts").count(), 1);
+        assert_eq!(
+            targets
+                .iter()
+                .filter(|target| *target == "/etc/hosts")
+                .count(),
+            1
+        );
         let at = |wanted: &str| targets.iter().position(|target| target == wanted).unwrap();
         assert!(at("/a") < at("/a/b/c"));
         let tmpfs = &all[at("/a")].options;

@@ -64,7 +64,9 @@ fn merged(rootfs: &RootFs) -> Result<OwnedFd> {
         .map(|layer| format!("/proc/self/fd/{}", layer.as_raw_fd()))
         .collect();
     let mut overlay = FileSystem::open("overlay")?;
-    let one_by_one = paths.iter().try_for_each(|path| overlay.set("lowerdir+", path));
+    let one_by_one = paths
+        .iter()
+        .try_for_each(|path| overlay.set("lowerdir+", path));
     if one_by_one.is_err() {
         // Before Linux 6.5: one option, of at most 255 bytes.
         overlay = FileSystem::open("overlay")?;
@@ -81,12 +83,7 @@ fn merged(rootfs: &RootFs) -> Result<OwnedFd> {
 /// Where the first name of a file with several was copied to.
 type Links = HashMap<(u64, u64), PathBuf>;
 
-fn copy_directory(
-    source: &OwnedFd,
-    into: &OwnedFd,
-    links: &mut Links,
-    depth: usize,
-) -> Result<()> {
+fn copy_directory(source: &OwnedFd, into: &OwnedFd, links: &mut Links, depth: usize) -> Result<()> {
     copy_members(source, into, Path::new(""), into.as_fd(), links, depth)?;
     let stat = rustix::fs::fstat(source)?;
     copy_attributes(source.as_fd(), into.as_fd(), &stat)
@@ -160,12 +157,23 @@ fn directory(at: &OwnedFd, name: &std::ffi::CStr) -> Result<OwnedFd> {
 
 fn file(at: &OwnedFd, name: &std::ffi::CStr, flags: OFlags) -> Result<OwnedFd> {
     let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat(at, name, flags, Mode::from_raw_mode(0o600))?)
+    Ok(rustix::fs::openat(
+        at,
+        name,
+        flags,
+        Mode::from_raw_mode(0o600),
+    )?)
 }
 
 fn chown(at: &OwnedFd, name: &std::ffi::CStr, stat: &Stat) -> Result<()> {
     let (user, group) = owner(stat);
-    Ok(rustix::fs::chownat(at, name, user, group, AtFlags::SYMLINK_NOFOLLOW)?)
+    Ok(rustix::fs::chownat(
+        at,
+        name,
+        user,
+        group,
+        AtFlags::SYMLINK_NOFOLLOW,
+    )?)
 }
 
 fn owner(stat: &Stat) -> (Option<rustix::fs::Uid>, Option<rustix::fs::Gid>) {
@@ -263,7 +271,10 @@ mod tests {
             fs::metadata(into.join("b")).unwrap().ino(),
             fs::metadata(into.join("c")).unwrap().ino()
         );
-        assert_eq!(fs::read_link(into.join("link")).unwrap(), Path::new("/etc/passwd"));
+        assert_eq!(
+            fs::read_link(into.join("link")).unwrap(),
+            Path::new("/etc/passwd")
+        );
         let metadata = fs::metadata(&into).unwrap();
         assert_eq!((metadata.uid(), metadata.gid()), (70, 71));
         assert_eq!(metadata.mode() & 0o7777, 0o2750);
