@@ -8,28 +8,38 @@
 
 mod exe_guard;
 mod monitor_command;
+mod oci_args;
+mod oci_commands;
+mod oci_console;
+mod oci_spec;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let verb = std::env::args_os().nth(1);
-    let result = match verb.as_ref().and_then(|verb| verb.to_str()) {
-        Some("monitor") => exe_guard::protect().and_then(|guard| monitor_command::run(&guard)),
-        _ => Err(sys::Error::new(
-            sys::ErrorKind::InvalidInput,
-            "usage: wharf-runtime monitor",
-        )),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
+    let is_monitor = std::env::args_os()
+        .nth(1)
+        .is_some_and(|verb| verb == "monitor");
+    let guard = match exe_guard::protect() {
+        Ok(guard) => guard,
         Err(error) => {
-            report(&error);
-            ExitCode::FAILURE
+            oci_commands::report(None, &error);
+            return ExitCode::FAILURE;
+        }
+    };
+    if is_monitor {
+        return match monitor_command::run(&guard) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                oci_commands::report(None, &error);
+                ExitCode::FAILURE
+            }
+        };
+    }
+    match oci_commands::run() {
+        (_, Ok(code)) => ExitCode::from(code),
+        (global, Err(error)) => {
+            oci_commands::report(global.as_ref(), &error);
+            ExitCode::from(oci_commands::code_of(&error))
         }
     }
-}
-
-#[allow(clippy::print_stderr)] // The command line is where printing belongs.
-fn report(error: &sys::Error) {
-    eprintln!("wharf-runtime: {error}");
 }
