@@ -564,3 +564,65 @@ fn the_documented_configuration_is_one() {
     assert!(hosts["registry.example"].insecure);
     assert!(settings.registry.proxy.no_proxy.is_some());
 }
+
+#[test]
+fn pulls_and_removals_at_once_do_no_harm() {
+    let registry = Registry::start(&Guard::Open);
+    let shared: (&str, &[u8]) = ("shared", &noise(200_000));
+    let names: Vec<_> = (0..3)
+        .map(|number| {
+            let name = reference(&format!("{}/app:v{number}", registry.host()));
+            publish(&make(&[shared, ("own", &[number])]), &name);
+            name
+        })
+        .collect();
+    let host = Host::new();
+    std::thread::scope(|scope| {
+        for name in &names {
+            for _ in 0..2 {
+                scope.spawn(|| host.pull(name).unwrap());
+            }
+        }
+        scope.spawn(|| {
+            for _ in 0..10 {
+                host.engine.images().prune(Prune::Dangling).unwrap();
+            }
+        });
+    });
+    for (number, name) in names.iter().enumerate() {
+        let layers = host.layers(name);
+        assert_eq!(
+            std::fs::read(layers[0].join("shared")).unwrap(),
+            noise(200_000)
+        );
+        assert_eq!(
+            std::fs::read(layers[1].join("own")).unwrap(),
+            [u8::try_from(number).unwrap()]
+        );
+    }
+    for name in &names {
+        host.engine
+            .images()
+            .remove(&name.to_string(), Force::No)
+            .unwrap();
+    }
+    assert_eq!(blobs(&host), 0);
+}
+
+#[test]
+fn a_removal_does_not_wait_for_a_long_pull() {
+    let registry = Registry::start(&Guard::Open);
+    let name = reference(&format!("{}/app:v1", registry.host()));
+    publish(&make(&[("one", b"1")]), &name);
+    let host = Host::new();
+    host.pull(&name).unwrap();
+    let images = host.engine.images();
+    let store = images.store().unwrap();
+    let pulling = store.use_lock().unwrap();
+    let removed = images.remove(&name.to_string(), Force::No).unwrap();
+    assert_eq!(removed.freed.blobs, 0);
+    assert!(host.names().is_empty());
+    drop(pulling);
+    images.prune(Prune::Dangling).unwrap();
+    assert_eq!(blobs(&host), 0);
+}

@@ -74,6 +74,11 @@ impl Store {
         FileLock::exclusive(&self.lock)
     }
 
+    /// The same without waiting; `None` if somebody adds.
+    pub(crate) fn try_sweep_lock(&self) -> Result<Option<FileLock>> {
+        FileLock::try_exclusive(&self.lock)
+    }
+
     pub fn content(&self) -> &ContentStore {
         &self.content
     }

@@ -51,6 +51,19 @@ impl Store {
     /// (its creator holds the lock shared) is in it.
     pub fn sweep(&self, keep: impl FnOnce() -> Result<KeepAlive>) -> Result<Freed> {
         let _lock = self.sweep_lock()?;
+        self.sweep_locked(keep)
+    }
+
+    /// The same, unless somebody holds [`Store::use_lock`]: `None` then. For
+    /// those who should not wait for the end of a long pull.
+    pub fn try_sweep(&self, keep: impl FnOnce() -> Result<KeepAlive>) -> Result<Option<Freed>> {
+        match self.try_sweep_lock()? {
+            Some(_lock) => self.sweep_locked(keep).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn sweep_locked(&self, keep: impl FnOnce() -> Result<KeepAlive>) -> Result<Freed> {
         let keep = keep()?;
         let mut marked = Marked::default();
         for named in self.references().list()? {

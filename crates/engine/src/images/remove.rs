@@ -1,5 +1,7 @@
 //! `rmi`: names go first, and with the last name the image.
 
+use std::time::{Duration, Instant};
+
 use image::{Freed, Image, KeepAlive, Store};
 use spec::image::{Descriptor, MediaType};
 use spec::{Digest, Reference};
@@ -8,6 +10,10 @@ use sys::{Error, ErrorKind, Result};
 use super::Images;
 use super::list::tags_of;
 use super::users::{self, User};
+
+/// How long a removal waits for pulls, loads and creations to end.
+const PATIENCE: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Whether to remove what is in the way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,7 +31,8 @@ pub struct Removed {
     pub untagged: Vec<String>,
     /// Ids of images.
     pub deleted: Vec<Digest>,
-    /// Blobs, snapshots and bytes that are free now.
+    /// Blobs, snapshots and bytes that are free now; none if a pull that goes
+    /// on left them to the next removal.
     pub freed: Freed,
 }
 
@@ -75,9 +82,7 @@ impl Images<'_> {
 
     fn check_users(self, image: &Image, text: &str, force: Force) -> Result<()> {
         let users = users::all(self.engine.layout())?;
-        let in_the_way =
-            |user: &&User| user.image == image.id && (user.running || force == Force::No);
-        let Some(user) = users.iter().find(in_the_way) else {
+        let Some(user) = in_the_way(&users, &image.id, force) else {
             return Ok(());
         };
         let state = if user.running { "running" } else { "stopped" };
@@ -89,26 +94,48 @@ impl Images<'_> {
         Err(Error::new(ErrorKind::Conflict, words))
     }
 
-    /// Frees what no name and no container leads to. Containers are asked for
-    /// under the store's lock: one made meanwhile keeps its image.
+    /// Frees what no name and no container leads to. Where a pull or the like
+    /// goes on for long, that is left to the next sweep.
     fn sweep(self, store: &Store) -> Result<Freed> {
-        store.sweep(|| {
-            let mut keep = KeepAlive::default();
-            for user in users::all(self.engine.layout())? {
-                let size = match store.content().size(&user.manifest) {
-                    Ok(size) => size,
-                    // A lost manifest keeps nothing alive.
-                    Err(error) if error.kind() == ErrorKind::NotFound => 0,
-                    Err(error) => return Err(error),
-                };
-                let kind = MediaType::OciManifest;
-                let manifest = Descriptor::new(kind, user.manifest, size);
-                keep.manifests.push(manifest);
-                keep.active.push(user.id);
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(freed) = store.try_sweep(|| self.still_used(store))? {
+                return Ok(freed);
             }
-            Ok(keep)
-        })
+            if Instant::now() >= deadline {
+                return Ok(Freed::default());
+            }
+            std::thread::sleep(PAUSE);
+        }
     }
+
+    /// What containers need. Asked under the store's lock, so that one made
+    /// meanwhile keeps its image.
+    fn still_used(self, store: &Store) -> Result<KeepAlive> {
+        let mut keep = KeepAlive::default();
+        for user in users::all(self.engine.layout())? {
+            let size = match store.content().size(&user.manifest) {
+                Ok(size) => size,
+                // A lost manifest keeps nothing alive.
+                Err(error) if error.kind() == ErrorKind::NotFound => 0,
+                Err(error) => return Err(error),
+            };
+            let kind = MediaType::OciManifest;
+            let manifest = Descriptor::new(kind, user.manifest, size);
+            keep.manifests.push(manifest);
+            keep.active.push(user.id);
+        }
+        Ok(keep)
+    }
+}
+
+/// The container that forbids to remove an image: any, or with force one that
+/// runs, which is told first.
+fn in_the_way<'a>(users: &'a [User], image: &Digest, force: Force) -> Option<&'a User> {
+    let own = || users.iter().filter(|user| user.image == *image);
+    own()
+        .find(|user| user.running)
+        .or_else(|| own().find(|_| force == Force::No))
 }
 
 fn check_names(image: &Image, text: &str, force: Force) -> Result<()> {
@@ -150,4 +177,30 @@ fn name_meant(image: &Image, text: &str) -> Option<Reference> {
         .iter()
         .find(|name| **name == wanted)
         .cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use state::ContainerId;
+
+    use super::*;
+
+    #[test]
+    fn a_running_container_protects_its_image_even_from_force() {
+        let image = |byte| Digest::sha256([byte; 32]);
+        let user = |byte: u8, running| User {
+            id: ContainerId::from_bytes([byte; 32]),
+            name: "web".parse().unwrap(),
+            image: image(byte),
+            manifest: image(0),
+            running,
+        };
+        let users = [user(1, false), user(2, false), user(2, true)];
+        let found = |byte, force| in_the_way(&users, &image(byte), force).map(|user| user.running);
+        assert_eq!(found(1, Force::No), Some(false));
+        assert_eq!(found(1, Force::Yes), None);
+        assert_eq!(found(2, Force::No), Some(true));
+        assert_eq!(found(2, Force::Yes), Some(true));
+        assert_eq!(found(3, Force::No), None);
+    }
 }
