@@ -30,7 +30,7 @@ pub(crate) struct Task {
     /// Processes outside of a pid namespace of their own outlive the first.
     has_pid_namespace: bool,
     cgroup: String,
-    /// The kernel's count before this run: the cgroup outlives a restart.
+    /// The kernel's count after the last run: the cgroup outlives a restart.
     oom_kills: u64,
 }
 
@@ -92,7 +92,6 @@ impl Task {
             theirs,
             network,
         ))?;
-        self.oom_kills = created.cgroup().oom_kills();
         self.created = Some(created);
         Ok(())
     }
@@ -169,7 +168,13 @@ impl Task {
             // Nobody but us can tell that they belong to a container that is over.
             let _ = running.cgroup().kill_all();
         }
-        let out_of_memory = !is_exec && running.cgroup().oom_kills() > self.oom_kills;
+        let oom_kills = if is_exec {
+            0
+        } else {
+            running.cgroup().oom_kills()
+        };
+        let out_of_memory = oom_kills > self.oom_kills;
+        self.oom_kills = oom_kills;
         self.ended = Some(running);
         crate::transition::End {
             status,
