@@ -225,8 +225,8 @@ impl Networks {
                 return Err(Error::new(
                     ErrorKind::Conflict,
                     format!(
-                        "its subnet {} or MTU was changed in the configuration while {count} \
-                         containers use it; stop them first",
+                        "its subnet {}, IPv6 or MTU was changed in the configuration while \
+                         {count} containers use it; stop them first",
                         network.subnet
                     ),
                 ));

@@ -135,6 +135,49 @@ fn what_is_not_published_is_not_reached_from_outside() {
 }
 
 #[test]
+fn a_large_range_is_published_at_once() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new();
+    let a = world.start(&["127.0.0.1:20000-20599:1-600/udp"]);
+    serve_udp(&a.netns, 600, "a");
+    assert_eq!(world.published().len(), 600);
+    assert!(ask_udp(&world.host, at("127.0.0.1", 20599)).is_some());
+    world.detach(&a);
+    assert!(world.published().is_empty());
+}
+
+#[test]
+fn the_network_changes_with_the_configuration_when_it_is_unused() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new();
+    let a = world.start(&[]);
+    let config = network::NetworkConfig {
+        subnet: Some("172.30.8.0/24".parse().unwrap()),
+        ipv6: network::Ipv6::Off,
+        mtu: Some(1400),
+    };
+    let changed = network::Networks::open(&world.layout, config);
+    let request = AttachRequest {
+        container: ContainerId::random().unwrap(),
+        ports: Vec::new(),
+    };
+    let netns = network::create_namespace().unwrap();
+    let attach = || world.on_host(|| changed.attach(netns.as_fd(), &request));
+    let error = attach().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    world.detach(&a);
+    let place = attach().unwrap();
+    assert_eq!(place.ipv4_gateway.to_string(), "172.30.8.1");
+    assert_eq!((place.ipv4_prefix, place.ipv6), (24, None));
+    serve_tcp(&world.outside, 82, "outside");
+    assert!(answers(&netns, at(OUTSIDE4, 82)));
+}
+
+#[test]
 fn twenty_at_once_attach_and_leave_nothing_behind() {
     if !is_root() {
         return;

@@ -98,7 +98,13 @@ impl BridgeNetwork {
 
     /// Whether the administrator asks for something else now.
     pub(crate) fn differs_from(&self, config: &NetworkConfig) -> bool {
-        config.subnet.is_some_and(|subnet| subnet != self.subnet) || config.mtu != self.mtu
+        let has_ipv6 = self.ipv6.is_some();
+        config.subnet.is_some_and(|subnet| subnet != self.subnet)
+            || config.mtu != self.mtu
+            || match config.ipv6 {
+                Ipv6::Off => has_ipv6,
+                Ipv6::Private => !has_ipv6 && forwarding::has_ipv6(),
+            }
     }
 
     /// The bridge's index; `None` unless it is there and complete.

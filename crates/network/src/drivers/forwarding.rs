@@ -34,8 +34,9 @@ pub(crate) fn enable_ipv6() -> Result<()> {
     for link in links.flatten() {
         let name = link.file_name();
         let setting = link.path().join("accept_ra");
-        // `all` has no effect, and containers' links are not the host's way.
-        if name != "all" && setting.to_str().is_some_and(|path| is(path, "1")) {
+        // `all` has no effect, and links made later should not listen.
+        if name != "all" && name != "default" && setting.to_str().is_some_and(|path| is(path, "1"))
+        {
             fs::write(&setting, "2").context(|| format!("set {}", setting.display()))?;
         }
     }

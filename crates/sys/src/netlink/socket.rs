@@ -30,6 +30,9 @@ const BATCH_END: u16 = 0x11;
 /// What the batch is for (`NFNL_SUBSYS_NFTABLES`, network order), after
 /// family and version.
 const BATCH_FOR_NFTABLES: [u8; 4] = [0, 0, 0, 10];
+/// Messages per system call: their answers have to fit the receive buffer,
+/// of which the kernel counts 4 KiB for an answer with data.
+const MESSAGES_PER_CALL: usize = 32;
 /// A dump that keeps being interrupted is given up after so many tries.
 const DUMP_TRIES: usize = 8;
 
@@ -77,14 +80,21 @@ impl Socket {
         })
     }
 
-    /// Sends the messages in one system call and returns one outcome for
-    /// each: what it answered, or the kernel's error. A message is worked on
-    /// even if an earlier one failed.
-    pub fn exchange(&mut self, messages: Vec<Message>) -> Result<Vec<Result<Vec<Reply>>>> {
-        let count = messages.len();
-        if count == 0 {
-            return Ok(Vec::new());
+    /// Sends the messages, in one system call if they are not many, and
+    /// returns one outcome for each: what it answered, or the kernel's error.
+    /// A message is worked on even if an earlier one failed.
+    pub fn exchange(&mut self, mut messages: Vec<Message>) -> Result<Vec<Result<Vec<Reply>>>> {
+        let mut outcomes = Vec::with_capacity(messages.len());
+        while !messages.is_empty() {
+            let later = messages.split_off(messages.len().min(MESSAGES_PER_CALL));
+            outcomes.extend(self.exchange_at_once(messages)?);
+            messages = later;
         }
+        Ok(outcomes)
+    }
+
+    fn exchange_at_once(&mut self, messages: Vec<Message>) -> Result<Vec<Result<Vec<Reply>>>> {
+        let count = messages.len();
         let first = self.sequence.wrapping_add(1);
         let mut bytes = Vec::with_capacity(count * 128);
         for mut message in messages {
