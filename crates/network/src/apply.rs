@@ -292,12 +292,39 @@ impl Networks {
 impl Host {
     /// Makes or completes bridge and firewall; the lock is held exclusively.
     pub(crate) fn make(&mut self) -> Result<()> {
-        if self.network.find(&mut self.route)?.is_none() {
+        let bridge = self.network.find(&mut self.route)?;
+        let has_firewall = self.firewall.is_current()?;
+        if bridge.is_some() && has_firewall {
+            return Ok(());
+        }
+        // The host may have started anew since.
+        self.release_unwired()?;
+        if bridge.is_none() {
             let master = self.network.make(&mut self.route)?;
             self.enslave(master)?;
         }
-        if !self.firewall.is_current()? {
+        if !has_firewall {
             self.rebuild_firewall()?;
+        }
+        Ok(())
+    }
+
+    /// Gives up leases without a link: with the lock held exclusively nobody
+    /// is between taking one and making the other, so their containers are
+    /// gone. They must not get their published ports back.
+    fn release_unwired(&mut self) -> Result<()> {
+        let leases = self.leases.list()?;
+        let looks = leases
+            .iter()
+            .map(|(address, _)| route::get_link(LinkName::Name(&plan::link_name(*address))))
+            .collect();
+        let outcomes = self.route.exchange(looks)?;
+        for ((address, _), outcome) in leases.into_iter().zip(outcomes) {
+            match outcome {
+                Ok(_) => {}
+                Err(error) if is(&error, Errno::NODEV) => self.leases.release(address)?,
+                Err(error) => return Err(error.wrap("look for links of containers")),
+            }
         }
         Ok(())
     }

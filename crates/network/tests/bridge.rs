@@ -308,6 +308,26 @@ fn rules_and_bridge_that_somebody_deleted_come_back() {
 }
 
 #[test]
+fn after_a_reboot_the_containers_of_before_have_no_ports() {
+    if !is_root() {
+        return;
+    }
+    let mut world = World::new();
+    drop(world.start(&["8080:80"]));
+    assert_eq!(world.published().len(), 2);
+    let before = world.own_name();
+    world.reboot();
+    let next = world.start(&["8081:80"]);
+    serve_tcp(&next.netns, 80, "next");
+    serve_tcp(&world.host, 8080, "a server of the host");
+    assert!(answers(&world.outside, at(HOST4, 8081)));
+    assert!(answers(&world.outside, at(HOST4, 8080)));
+    assert_eq!(world.published().len(), 2);
+    assert_eq!(world.leased(), [next.place.ipv4].into());
+    assert_eq!(world.own_name(), before);
+}
+
+#[test]
 fn a_dead_container_in_the_way_loses_its_port() {
     if !is_root() {
         return;

@@ -72,6 +72,13 @@ impl World {
         world
     }
 
+    /// The host starts anew: all that is not on disk is gone.
+    pub fn reboot(&mut self) {
+        self.host = network::create_namespace().unwrap();
+        self.outside = network::create_namespace().unwrap();
+        self.connect_outside();
+    }
+
     /// A wire from the host to outside, where the host is the way to
     /// everything.
     fn connect_outside(&self) {
