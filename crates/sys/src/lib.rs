@@ -23,7 +23,6 @@ pub mod mount;
 pub mod namespace;
 pub mod netlink;
 pub mod netns;
-pub mod pidfd;
 pub mod process;
 pub mod pty;
 pub mod rlimit;

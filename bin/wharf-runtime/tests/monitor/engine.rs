@@ -47,7 +47,7 @@ impl Place {
         }
         std::fs::copy("/bin/busybox", place.path("root/bin/busybox")).unwrap();
         for name in [
-            "sh", "cat", "echo", "sleep", "head", "yes", "seq", "stty", "true", "kill",
+            "sh", "cat", "echo", "sleep", "head", "yes", "seq", "stty", "true", "kill", "tail",
         ] {
             symlink("busybox", place.path("root/bin").join(name)).unwrap();
         }

@@ -12,7 +12,7 @@ use engine::{
     watch_for,
 };
 use rustix::process::Signal;
-use spec::runtime::{ConsoleSize, Process};
+use spec::runtime::{ConsoleSize, Memory, Process, Resources};
 use state::channel::Stream;
 use state::{
     Channel, ExecSpec, ExitStatus, FdRole, Frame, FromMonitor, LogTarget, RestartPolicy,
@@ -90,7 +90,7 @@ fn a_broken_job_is_told_in_words() {
             }
             other => panic!("{other:?}"),
         }
-        sys::pidfd::wait(&child.pidfd).unwrap();
+        assert!(ends_within(&child.pidfd, Duration::from_secs(30)));
     }
 }
 
@@ -426,20 +426,6 @@ fn our_program_cannot_be_overwritten() {
     assert!(std::fs::read(way).unwrap().starts_with(b"\x7fELF"));
 }
 
-/// An entry point that runs us inside the container.
-#[test]
-fn our_program_inside_the_container_is_of_no_use() {
-    let place = Place::new();
-    let mut job = place.job("");
-    process(&mut job).args = vec!["/proc/self/exe".to_owned()];
-    let monitor = Monitor::launch(&job);
-    monitor.send(&ToMonitor::Attach { stdin: false });
-    monitor.send(&ToMonitor::Go);
-    if monitor.started().is_ok() {
-        assert_ne!(watch(monitor.channel()).status(), ExitStatus::Code(0));
-    }
-}
-
 #[test]
 fn ports_stay_bound_for_the_life_of_the_container() {
     let place = Place::new();
@@ -461,13 +447,35 @@ fn ports_stay_bound_for_the_life_of_the_container() {
 }
 
 #[test]
-fn a_monitor_outlives_nothing() {
+fn the_kernels_kill_for_lack_of_memory_is_told() {
     let place = Place::new();
-    let (mut monitor, _) = Monitor::start(&place.job("true"));
-    watch(monitor.channel());
-    monitor.leave();
-    let pidfd = sys::pidfd::open(monitor.pid);
-    if let Ok(pidfd) = pidfd {
-        assert!(ends_within(&pidfd, Duration::from_secs(5)));
-    }
+    let mut job = place.job("tail -c 900m /dev/zero");
+    let Work::Start(start) = &mut job.work else {
+        panic!("not a start");
+    };
+    start.spec.linux.as_mut().unwrap().resources = Some(Resources {
+        memory: Some(Memory {
+            limit: Some(16 << 20),
+            swap: Some(16 << 20),
+            ..Memory::default()
+        }),
+        ..Resources::default()
+    });
+    let (monitor, _) = Monitor::start(&job);
+    let exit = watch(monitor.channel()).exit.unwrap();
+    assert!(exit.out_of_memory, "{exit:?}");
+    assert_eq!(exit.status.code(), 137);
+}
+
+#[test]
+fn a_program_that_closed_its_terminal_may_open_it_again() {
+    let place = Place::new();
+    let mut job = place.job(
+        "exec 3>&1 </dev/null >/dev/null 2>&1; name=/dev/pts/0; exec 3>&-; sleep 1; echo back > $name",
+    );
+    process(&mut job).terminal = true;
+    let (monitor, _) = Monitor::start(&job);
+    let seen = watch(monitor.channel());
+    assert_eq!(seen.text(), "back\r\n");
+    assert_eq!(seen.status(), ExitStatus::Code(0));
 }
