@@ -30,6 +30,8 @@ pub(crate) struct Session {
     pub(crate) http: Http,
     credentials: CredentialSource,
     passes: Passes,
+    /// Held while a pass is obtained.
+    turn: Mutex<()>,
     found: Mutex<HashMap<String, Option<Credentials>>>,
     bases: Mutex<HashMap<String, Base>>,
 }
@@ -66,6 +68,7 @@ impl Session {
             config,
             credentials,
             passes: Passes::default(),
+            turn: Mutex::new(()),
             found: Mutex::new(HashMap::new()),
             bases: Mutex::new(HashMap::new()),
         }
@@ -107,13 +110,13 @@ impl Session {
             Payload::Bytes(bytes) => Some(Payload::Bytes(bytes)),
             Payload::Stream(..) => None,
         };
+        let endpoint = ask.endpoint;
+        let shown = self.passes.find(&endpoint.authority, ask.scopes);
         let response = self.exchange(ask, payload)?;
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);
         }
-        let endpoint = ask.endpoint;
-        self.passes.forget(&endpoint.authority, ask.scopes);
-        self.obtain_pass(endpoint, response.headers(), ask.scopes)?;
+        self.renew_pass(ask, response.headers(), shown.as_ref())?;
         drop(response);
         let Some(payload) = again else {
             let words = format!("registry {} wanted a new token", endpoint.name);
@@ -162,6 +165,24 @@ impl Session {
             payload,
         };
         self.http.send(call, trust)
+    }
+
+    /// Gets in place of `shown` what a 401 asks for. Of parallel requests the
+    /// first one does so and the others wait for it.
+    fn renew_pass(
+        &self,
+        ask: &Ask<'_>,
+        headers: &HeaderMap,
+        shown: Option<&HeaderValue>,
+    ) -> Result<()> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let host = &ask.endpoint.authority;
+        let known = self.passes.find(host, ask.scopes);
+        if known.is_some() && known.as_ref() != shown {
+            return Ok(());
+        }
+        self.passes.forget(host, ask.scopes);
+        self.obtain_pass(ask.endpoint, headers, ask.scopes)
     }
 
     /// Answers the challenges of a 401.

@@ -238,6 +238,15 @@ fn tokens() {
     // One token serves a whole push.
     assert_eq!(server.seen().len(), 2);
 
+    // So it does for requests at the same time.
+    let together = as_user(&host, "joe", "secret");
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| together.has_blob(&public, &layer(b"")).unwrap());
+        }
+    });
+    assert_eq!(server.seen().len(), 3);
+
     assert_eq!(pull(&anonymous(), &public).unwrap(), pushed);
     assert_eq!(
         pull(&anonymous(), &private).unwrap_err().kind(),
