@@ -132,7 +132,7 @@ impl Applier {
         let root = self.directories.root()?;
         set_owner_and_mode(root, entry, Always)?;
         set_xattrs(root, entry)?;
-        self.directories.set_root_time(entry.mtime);
+        self.directories.root_described(entry.mtime)?;
         self.unfinished.implied_root = false;
         Ok(())
     }

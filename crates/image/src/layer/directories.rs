@@ -77,10 +77,15 @@ impl Directories {
             .ok_or_else(|| Error::new(ErrorKind::Internal, "the root of a layer was closed"))
     }
 
-    /// Sets the time that the root is left with.
-    pub(super) fn set_root_time(&mut self, time: Timestamp) {
-        self.frames[0].time = time;
-        self.frames[0].touched = true;
+    /// Takes in what an entry made of the root, and the time that it is left
+    /// with.
+    pub(super) fn root_described(&mut self, time: Timestamp) -> Result<()> {
+        let stat = rustix::fs::fstat(self.root()?)?;
+        let frame = &mut self.frames[0];
+        frame.sets_group = Mode::from_raw_mode(stat.st_mode).contains(Mode::SGID);
+        frame.time = time;
+        frame.touched = true;
+        Ok(())
     }
 
     /// Goes to the directory `path` to change its members.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use image::Limits;
@@ -103,7 +103,7 @@ fn list(root: &Path, path: &Path, lines: &mut BTreeMap<PathBuf, Line>) {
     } else {
         Vec::new()
     };
-    let line = Line {
+    let mut line = Line {
         mode: metadata.mode(),
         owner: (metadata.uid(), metadata.gid()),
         device: metadata.rdev(),
@@ -112,6 +112,10 @@ fn list(root: &Path, path: &Path, lines: &mut BTreeMap<PathBuf, Line>) {
         xattrs: xattrs(&full),
         same_as: None,
     };
+    if kind.is_char_device() && metadata.rdev() == 0 {
+        // A deletion is nothing but its name.
+        (line.owner, line.mtime) = Default::default();
+    }
     lines.insert(path.to_owned(), line);
     if kind.is_dir() {
         for entry in fs::read_dir(&full).unwrap() {
