@@ -12,7 +12,8 @@ use spec::{Algorithm, DiffId};
 use state::{ContainerId, Timestamp};
 use sys::{Context, Result};
 
-use crate::content::{CHUNK, NewBlob};
+use crate::buffer::{Buffer, Pool};
+use crate::content::NewBlob;
 use crate::digest::{Hasher, chain_of};
 use crate::layer::compression::{self, Compressor};
 use crate::layer::diff::{Root, diff, looks_alike};
@@ -83,7 +84,7 @@ pub fn import(
     let staging = store.snapshots().begin()?;
     let mut stored = None;
     let unpacked = pipe::unpack(staging.open()?, store.limits(), Algorithm::Sha256, |feed| {
-        let mut first = read_chunk(&mut tar)?;
+        let mut first = read_chunk(&mut tar, feed.pool())?;
         let found = compression::detect(&first)?;
         let (packing, write) = match found {
             LayerCompression::None => (options.compression, options.compression),
@@ -99,7 +100,7 @@ pub fn import(
             compressor.write_all(&first).context(|| "store layer")?;
             feed.send(first)?;
             progress(read);
-            first = read_chunk(&mut tar)?;
+            first = read_chunk(&mut tar, feed.pool())?;
         }
         let blob = compressor.finish().context(|| "store layer")?;
         stored = Some(blob.commit(MediaType::OciLayer(packing))?);
@@ -209,11 +210,18 @@ pub(crate) fn json<T: serde::Serialize>(value: &T) -> Result<Vec<u8>> {
 }
 
 /// As much as fits; empty at the end.
-fn read_chunk(source: &mut impl Read) -> Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(CHUNK);
-    source
-        .take(CHUNK as u64)
-        .read_to_end(&mut bytes)
-        .context(|| "read tar")?;
-    Ok(bytes)
+fn read_chunk(source: &mut impl Read, pool: &Pool) -> Result<Buffer> {
+    let fill = |bytes: &mut [u8]| {
+        let mut filled = 0;
+        while filled < bytes.len() {
+            match source.read(&mut bytes[filled..]) {
+                Ok(0) => break,
+                Ok(length) => filled += length,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    };
+    pool.fill(fill).context(|| "read tar")
 }

@@ -18,9 +18,6 @@ use sys::{Context, Error, ErrorKind, Result};
 
 use crate::digest::{Hasher, digest_of};
 
-/// The bytes that are moved at once.
-pub(crate) const CHUNK: usize = 256 << 10;
-
 /// All blobs.
 #[derive(Clone, Debug)]
 pub struct ContentStore {
@@ -240,20 +237,16 @@ impl Ingest {
         self.partial.max(self.written)
     }
 
-    /// The next bytes of an earlier attempt, `None` after the last. All have
-    /// to be taken before [`Self::write`].
-    pub fn replay(&mut self) -> Result<Option<Vec<u8>>> {
+    /// Reads the next bytes of an earlier attempt, none after the last. All
+    /// have to be taken before [`Self::write`].
+    pub fn replay(&mut self, bytes: &mut [u8]) -> Result<usize> {
         let left = self.partial.saturating_sub(self.written);
-        if left == 0 {
-            return Ok(None);
-        }
-        let length = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
-        let mut bytes = vec![0; length];
-        (self.file.read_exact_at(&mut bytes, self.written))
-            .context(|| self.name("read partial"))?;
-        self.hasher.update(&bytes);
+        let length = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
+        let bytes = &mut bytes[..length];
+        (self.file.read_exact_at(bytes, self.written)).context(|| self.name("read partial"))?;
+        self.hasher.update(bytes);
         self.written += length as u64;
-        Ok(Some(bytes))
+        Ok(length)
     }
 
     /// Forgets what an earlier attempt left.
@@ -410,8 +403,10 @@ mod tests {
 
         let mut ingest = store.ingest(&wanted).unwrap().unwrap();
         assert_eq!(ingest.offset(), 5);
-        assert_eq!(ingest.replay().unwrap().unwrap(), b"hello");
-        assert_eq!(ingest.replay().unwrap(), None);
+        let mut bytes = [0; 8];
+        assert_eq!(ingest.replay(&mut bytes).unwrap(), 5);
+        assert_eq!(&bytes[..5], b"hello");
+        assert_eq!(ingest.replay(&mut bytes).unwrap(), 0);
         ingest.write(b" world").unwrap();
         ingest.commit().unwrap();
         assert_eq!(store.read(&wanted).unwrap(), b"hello world");

@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 pub mod archive;
+mod buffer;
 mod change;
 mod commit;
 pub mod content;

@@ -13,22 +13,23 @@ use spec::{Algorithm, DiffId};
 use sys::{Context, Error, ErrorKind, Result};
 
 use crate::Limits;
-use crate::content::CHUNK;
+use crate::buffer::{Buffer, Pool};
 use crate::digest::Hasher;
 use crate::layer::apply::{Unfinished, apply};
 use crate::layer::compression;
 
 /// Chunks that may wait between two stages.
-const DEPTH: usize = 8;
+const DEPTH: usize = 6;
 
 enum Item {
-    Chunk(Arc<Vec<u8>>),
+    Chunk(Arc<Buffer>),
     End,
 }
 
 /// Where the first stage gets bytes from the caller.
 pub(crate) struct Feed {
     sender: SyncSender<Item>,
+    pool: Pool,
 }
 
 /// The other side stopped; its own error says why.
@@ -36,7 +37,12 @@ pub(crate) struct Feed {
 pub(crate) struct Stopped;
 
 impl Feed {
-    pub(crate) fn send(&self, bytes: Vec<u8>) -> Result<(), Stopped> {
+    /// Where buffers to send come from.
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    pub(crate) fn send(&self, bytes: Buffer) -> Result<(), Stopped> {
         let item = Item::Chunk(Arc::new(bytes));
         self.sender.send(item).map_err(|_| Stopped)
     }
@@ -47,8 +53,6 @@ impl Feed {
 pub(crate) struct Unpacked {
     pub(crate) diff_id: DiffId,
     pub(crate) unfinished: Unfinished,
-    /// Bytes of the uncompressed tar.
-    pub(crate) size: u64,
 }
 
 /// Unpacks what `feed` sends (a layer tar, compressed or not) into `root`.
@@ -69,6 +73,7 @@ pub(crate) fn unpack(
         let untar = scope.spawn(move || untar(Chunks::new(tar), root, limits));
         let feeder = Feed {
             sender: packed_sender,
+            pool: Pool::default(),
         };
         let fed = feed(&feeder);
         if fed.is_ok() {
@@ -82,22 +87,11 @@ pub(crate) fn unpack(
         if let Err(FeedError::Failed(error)) = fed {
             return Err(error);
         }
-        let (mut size, mut diff_id, mut unfinished) = (None, None, None);
-        // In the order of the stages; a stage that was stopped has no say.
-        for failure in [
-            uncompressed.map(|value| size = value).err(),
-            untarred.map(|value| unfinished = value).err(),
-            hashed.map(|value| diff_id = value).err(),
-        ] {
-            if let Some(error) = failure {
-                return Err(error);
-            }
-        }
-        match (size, diff_id, unfinished) {
-            (Some(size), Some(diff_id), Some(unfinished)) => Ok(Unpacked {
+        // In the order of the stages; one that was stopped has no say.
+        match (uncompressed?, untarred?, hashed) {
+            (Some(()), Some(unfinished), Some(diff_id)) => Ok(Unpacked {
                 diff_id,
                 unfinished,
-                size,
             }),
             _ => Err(Error::new(
                 ErrorKind::Internal,
@@ -126,36 +120,38 @@ impl From<Stopped> for FeedError {
     }
 }
 
-fn join<T>(thread: std::thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
+fn join<T>(thread: std::thread::ScopedJoinHandle<'_, T>) -> T {
     match thread.join() {
         Ok(result) => result,
         Err(panic) => std::panic::resume_unwind(panic),
     }
 }
 
-/// Gives the size, or `None` if it was stopped.
+/// `None` if it was stopped.
 fn uncompress(
     mut packed: Chunks,
     sinks: [&SyncSender<Item>; 2],
     limits: &Limits,
-) -> Result<Option<u64>> {
-    let result = (|| -> Result<Option<u64>> {
+) -> Result<Option<()>> {
+    let result = (|| -> Result<Option<()>> {
         let mut plain = compression::decoder(&mut packed)?;
         let mut size = 0_u64;
+        let pool = Pool::default();
         loop {
-            let mut chunk = vec![0; CHUNK];
-            let length = read_full(&mut plain, &mut chunk)?;
-            size += length as u64;
+            let chunk = pool
+                .fill(|bytes| read_full(&mut plain, bytes))
+                // Decoders have errors of all kinds for bytes that are no good.
+                .kind(ErrorKind::Corrupt)?;
+            size += chunk.len() as u64;
             if size > limits.max_layer_bytes {
                 return Err(Error::new(
                     ErrorKind::InvalidInput,
                     format!("the layer is larger than {} bytes", limits.max_layer_bytes),
                 ));
             }
-            if length == 0 {
+            if chunk.is_empty() {
                 break;
             }
-            chunk.truncate(length);
             let chunk = Arc::new(chunk);
             for sink in sinks {
                 if sink.send(Item::Chunk(Arc::clone(&chunk))).is_err() {
@@ -168,30 +164,25 @@ fn uncompress(
                 return Ok(None);
             }
         }
-        Ok(Some(size))
+        Ok(Some(()))
     })();
     if packed.stopped {
         return Ok(None);
     }
-    // What comes after the end of a compressed stream is part of the blob.
-    let result = result.map_err(|error| match error.kind() {
-        ErrorKind::InvalidInput | ErrorKind::Unsupported => error,
-        // Decoders have errors of all kinds for bytes that are no good.
-        _ => error.with_kind(ErrorKind::Corrupt),
-    });
     let result = result.context(|| "uncompress layer")?;
     if result.is_some() {
+        // What comes after the end of a compressed stream is part of the blob.
         packed.drain();
     }
     Ok(result)
 }
 
-fn hash(mut plain: Chunks, algorithm: Algorithm) -> Result<Option<DiffId>> {
+fn hash(mut plain: Chunks, algorithm: Algorithm) -> Option<DiffId> {
     let mut hasher = Hasher::new(algorithm);
     while let Some(chunk) = plain.next() {
         hasher.update(&chunk);
     }
-    Ok((!plain.stopped).then(|| DiffId(hasher.finish())))
+    (!plain.stopped).then(|| DiffId(hasher.finish()))
 }
 
 fn untar(mut tar: Chunks, root: OwnedFd, limits: &Limits) -> Result<Option<Unfinished>> {
@@ -220,7 +211,7 @@ fn read_full(source: &mut dyn Read, chunk: &mut [u8]) -> io::Result<usize> {
 /// The receiving end as a reader.
 struct Chunks {
     receiver: Receiver<Item>,
-    chunk: Arc<Vec<u8>>,
+    chunk: Option<Arc<Buffer>>,
     at: usize,
     ended: bool,
     /// The sender went away before the end.
@@ -231,14 +222,14 @@ impl Chunks {
     fn new(receiver: Receiver<Item>) -> Self {
         Self {
             receiver,
-            chunk: Arc::new(Vec::new()),
+            chunk: None,
             at: 0,
             ended: false,
             stopped: false,
         }
     }
 
-    fn next(&mut self) -> Option<Arc<Vec<u8>>> {
+    fn next(&mut self) -> Option<Arc<Buffer>> {
         if self.ended {
             return None;
         }
@@ -258,19 +249,24 @@ impl Chunks {
 
 impl BufRead for Chunks {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        while self.at == self.chunk.len() {
+        while self
+            .chunk
+            .as_ref()
+            .is_none_or(|chunk| self.at == chunk.len())
+        {
+            // Returns its buffer before waiting for another.
+            self.chunk = None;
+            self.at = 0;
             match self.next() {
-                Some(chunk) => {
-                    self.chunk = chunk;
-                    self.at = 0;
-                }
+                Some(chunk) => self.chunk = Some(chunk),
                 None if self.stopped => {
                     return Err(io::Error::new(io::ErrorKind::BrokenPipe, "stopped"));
                 }
-                None => break,
+                None => return Ok(&[]),
             }
         }
-        Ok(&self.chunk[self.at..])
+        let chunk = self.chunk.as_ref().map_or(&[][..], |chunk| chunk);
+        Ok(&chunk[self.at..])
     }
 
     fn consume(&mut self, amount: usize) {

@@ -16,7 +16,7 @@ use crate::store::{Store, parse};
 use crate::tree;
 
 /// How long the part of an interrupted pull waits to be continued.
-const PARTIAL_KEPT: Duration = Duration::from_secs(24 * 3600);
+const PARTIAL_KEPT: Duration = Duration::from_hours(24);
 
 /// What is used besides the images that have names.
 #[derive(Clone, Debug, Default)]

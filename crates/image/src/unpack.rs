@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sys::{Context, Error, ErrorKind, Errors, Result};
 
-use crate::content::{CHUNK, Ingest};
+use crate::buffer::{Buffer, Pool};
+use crate::content::Ingest;
 use crate::pipe::{self, FeedError, Unpacked};
 use crate::snapshot::Staging;
 use crate::store::{LayerToReceive, Store};
@@ -97,7 +98,8 @@ fn receive(
     };
     if store.snapshots().is_staged(&layer.chain_id)? {
         // Unpacked from another blob of the same content.
-        feed_all(&mut ingest, fetch, progress, &mut |_| Ok(())).map_err(unstopped)?;
+        let pool = Pool::default();
+        feed_all(&mut ingest, fetch, progress, (&pool, &mut |_| Ok(()))).map_err(unstopped)?;
         ingest.commit()?;
         progress(LayerProgress::Complete);
         return Ok(());
@@ -131,9 +133,8 @@ fn receive_once(
     // Who waits for the blob finds it unpacked, too.
     let mut held = None;
     let unpacked = pipe::unpack(staging.open()?, store.limits(), algorithm, |feed| {
-        feed_all(&mut ingest, fetch, progress, &mut |bytes| {
-            Ok(feed.send(bytes)?)
-        })?;
+        let mut send = |bytes| Ok(feed.send(bytes)?);
+        feed_all(&mut ingest, fetch, progress, (feed.pool(), &mut send))?;
         held = Some(ingest.commit()?);
         Ok(())
     });
@@ -169,13 +170,12 @@ fn unpack_present(store: &Store, layer: &LayerToReceive) -> Result<()> {
     let unpacked = pipe::unpack(staging.open()?, store.limits(), algorithm, |feed| {
         let mut at = 0;
         loop {
-            let mut bytes = vec![0; CHUNK];
-            let length = blob.read_at(&mut bytes, at).context(|| "read blob")?;
-            if length == 0 {
+            let read = |bytes: &mut [u8]| blob.read_at(bytes, at);
+            let bytes = feed.pool().fill(read).context(|| "read blob")?;
+            if bytes.is_empty() {
                 return Ok(());
             }
-            bytes.truncate(length);
-            at += length as u64;
+            at += bytes.len() as u64;
             feed.send(bytes)?;
         }
     });
@@ -188,9 +188,13 @@ fn feed_all(
     ingest: &mut Ingest,
     fetch: &mut Fetch<'_>,
     progress: &dyn Fn(LayerProgress),
-    send: &mut dyn FnMut(Vec<u8>) -> Result<(), FeedError>,
+    (pool, send): (&Pool, &mut dyn FnMut(Buffer) -> Result<(), FeedError>),
 ) -> Result<(), FeedError> {
-    while let Some(bytes) = ingest.replay()? {
+    loop {
+        let bytes = pool.fill(|bytes| ingest.replay(bytes))?;
+        if bytes.is_empty() {
+            break;
+        }
         send(bytes)?;
         progress(LayerProgress::Received(ingest.offset()));
     }
@@ -199,12 +203,10 @@ fn feed_all(
     }
     let mut source = fetch(ingest.offset())?;
     loop {
-        let mut bytes = vec![0; CHUNK];
-        let length = read_some(&mut *source, &mut bytes)?;
-        if length == 0 {
+        let bytes = pool.fill(|bytes| read_some(&mut *source, bytes))?;
+        if bytes.is_empty() {
             return Ok(());
         }
-        bytes.truncate(length);
         ingest.write(&bytes)?;
         progress(LayerProgress::Received(ingest.offset()));
         send(bytes)?;

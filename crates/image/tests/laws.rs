@@ -1,11 +1,13 @@
 //! What holds for every tree and every tar. Needs root.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
-use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use image::Limits;
@@ -328,7 +330,6 @@ proptest! {
         names.sort();
         prop_assert_eq!(names, ["a", "root"]);
         prop_assert_eq!(fs::read_to_string(outer.join("a")).unwrap(), "victim");
-        use std::os::unix::fs::MetadataExt;
         prop_assert_eq!(fs::metadata(outer.join("a")).unwrap().nlink(), 1);
     }
 

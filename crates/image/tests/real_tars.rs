@@ -1,6 +1,8 @@
 //! Tars that other programs made, and tars that nobody should make.
 //! Needs root (owners, device nodes, trusted attributes).
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod support;
 
 use std::fs;
@@ -180,6 +182,9 @@ fn gnu_tar_reads_what_we_write() {
     support::assert_same(&again, &tree);
 }
 
+/// Its name, whether the layer is refused, and its entries.
+type Case = (&'static str, bool, Vec<(Entry, &'static [u8])>);
+
 fn entry(path: &str, kind: EntryKind) -> Entry {
     Entry {
         path: path.into(),
@@ -216,7 +221,7 @@ fn nothing_outside_of_the_root_is_reached() {
     let link = |target: &str| EntryKind::Symlink(target.into());
     let hard = |target: &str| EntryKind::HardLink(target.into());
     // The second value: whether the layer is refused.
-    let cases: Vec<(&str, bool, Vec<(Entry, &[u8])>)> = vec![
+    let cases: Vec<Case> = vec![
         ("dot-dot", true, vec![(entry("../evil", file()), b"x")]),
         (
             "dot-dot inside",

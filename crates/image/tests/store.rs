@@ -1,6 +1,8 @@
 //! Images through the whole store: receive, unpack, commit, save, load,
 //! sweep. Needs root.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod support;
 
 use std::fs;
@@ -124,7 +126,9 @@ fn in_container(home: &Home, id: &ContainerId, image: &Image, script: &str) {
         root.work.display()
     );
     for (key, value) in image::OVERLAY_OPTIONS {
-        options.push_str(&format!(",{key}={value}"));
+        for part in [",", key, "=", value] {
+            options.push_str(part);
+        }
     }
     let mounted = home.scratch.path().join("mounted");
     fs::create_dir_all(&mounted).unwrap();
@@ -424,6 +428,7 @@ fn layer(tar: &[u8], packing: LayerCompression) -> (LayerToReceive, Vec<u8>) {
     (layer, blob)
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "what a fetch gives")]
 fn reader(bytes: Vec<u8>) -> Result<Box<dyn Read + Send>> {
     Ok(Box::new(Cursor::new(bytes)))
 }

@@ -7,8 +7,8 @@ use spec::{Algorithm, Digest, Reference};
 use sys::{Context, Error, ErrorKind, Result};
 
 use super::{DockerImage, FULL_NAME, REF_NAME};
+use crate::buffer::CHUNK;
 use crate::commit::json;
-use crate::content::CHUNK;
 use crate::digest::digest_of;
 use crate::layer::compression;
 use crate::layer::tar::{EntryKind, Reader};
@@ -77,7 +77,7 @@ struct Members {
 #[derive(Clone)]
 enum Member {
     Small(Vec<u8>),
-    Blob(Descriptor),
+    Blob(Box<Descriptor>),
 }
 
 impl Members {
@@ -142,26 +142,26 @@ impl Members {
                 }
                 ingest.commit()?;
             }
-            return Ok(Member::Blob(blob));
+            return Ok(Member::Blob(Box::new(blob)));
         }
         let mut blob = store.content().create_blob()?;
         while let Some(chunk) = reader.next_chunk()? {
             blob.write_all(chunk.bytes).context(|| "store blob")?;
         }
-        Ok(Member::Blob(blob.commit(media_type)?))
+        Ok(Member::Blob(Box::new(blob.commit(media_type)?)))
     }
 
     /// The manifests of all images with their names; their blobs are stored.
     fn images(&self, store: &Store) -> Result<Vec<(Descriptor, Vec<Reference>)>> {
         let docker: Vec<DockerImage> = match self.find("manifest.json") {
-            Some(member) => parse(&self.content(store, member)?, "manifest.json")?,
+            Some(member) => parse(&content(store, member)?, "manifest.json")?,
             None => Vec::new(),
         };
         let mut found = match self.find("index.json") {
             Some(member) => {
-                let index: Index = parse(&self.content(store, member)?, "index.json")?;
+                let index: Index = parse(&content(store, member)?, "index.json")?;
                 let mut found = Vec::new();
-                self.from_index(store, &index, None, &mut found)?;
+                self.collect_index(store, &index, None, &mut found)?;
                 found
             }
             None if docker.is_empty() => {
@@ -176,7 +176,7 @@ impl Members {
         Ok(found)
     }
 
-    fn from_index(
+    fn collect_index(
         &self,
         store: &Store,
         index: &Index,
@@ -196,7 +196,7 @@ impl Members {
                         manifests: vec![chosen.clone()],
                         ..index.clone()
                     };
-                    self.from_index(store, &one, name, found)?;
+                    self.collect_index(store, &one, name, found)?;
                 }
                 continue;
             }
@@ -225,7 +225,7 @@ impl Members {
     ) -> Result<()> {
         let config = self.find(&clean(&image.config));
         let config = config.ok_or_else(|| invalid(format!("{} is missing", image.config)))?;
-        let config_bytes = self.content(store, config)?;
+        let config_bytes = content(store, config)?;
         let config_digest = digest_of(Algorithm::Sha256, &config_bytes);
         let names: Vec<Reference> = (image.repo_tags.iter().flatten())
             .filter_map(|name| name.parse().ok())
@@ -288,13 +288,6 @@ impl Members {
         None
     }
 
-    fn content(&self, store: &Store, member: &Member) -> Result<Vec<u8>> {
-        match member {
-            Member::Small(bytes) => Ok(bytes.clone()),
-            Member::Blob(blob) => store.content().read(blob),
-        }
-    }
-
     fn by_digest(&self, digest: &Digest) -> Option<&Member> {
         let algorithm = digest.algorithm().name();
         self.find(&format!("blobs/{algorithm}/{}", digest.hex()))
@@ -317,6 +310,13 @@ impl Members {
             return Err(corrupt(format!("layer {} has another size", layer.digest)));
         }
         Ok(())
+    }
+}
+
+fn content(store: &Store, member: &Member) -> Result<Vec<u8>> {
+    match member {
+        Member::Small(bytes) => Ok(bytes.clone()),
+        Member::Blob(blob) => store.content().read(blob),
     }
 }
 

@@ -6,8 +6,8 @@ use spec::{Digest, Reference};
 use sys::{Context, Result};
 
 use super::{DockerImage, FULL_NAME, REF_NAME};
+use crate::buffer::CHUNK;
 use crate::commit::json;
-use crate::content::CHUNK;
 use crate::layer::tar::{Entry, EntryKind, Writer};
 use crate::store::{Image, Store};
 

@@ -6,14 +6,14 @@
 //! directory is ever reached ([`super::directories`] says how).
 
 use std::io::BufRead;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid, XattrFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use sys::{Context, Error, ErrorKind, Result};
 
-use super::directories::{Directories, Missing, times};
+use super::directories::{Directories, times};
 use super::tar::{Device, Entry, EntryKind, Reader, display_name};
 use super::whiteout::{self, Meaning, OVERLAY_XATTRS};
 use super::xattrs;
@@ -138,7 +138,7 @@ impl Applier {
     }
 
     fn place_opaque(&mut self, parent: &[&[u8]]) -> Result<()> {
-        let place = self.directories.enter(parent, Missing::Make)?;
+        let place = self.directories.enter(parent)?;
         if parent.is_empty() {
             self.unfinished.opaque_root = true;
             return Ok(());
@@ -147,7 +147,7 @@ impl Applier {
     }
 
     fn place_whiteout(&mut self, parent: &[&[u8]], deleted: &[u8]) -> Result<()> {
-        let place = self.directories.enter(parent, Missing::Make)?;
+        let place = self.directories.enter(parent)?;
         match whiteout::make_whiteout(place.fd, deleted) {
             Ok(()) => Ok(()),
             // Deletions are about the layers below: what this layer has stays,
@@ -168,7 +168,7 @@ impl Applier {
         entry: &Entry,
         (reader, budget): (&mut Reader<R>, &mut u64),
     ) -> Result<()> {
-        let place = self.directories.enter(parent, Missing::Make)?;
+        let place = self.directories.enter(parent)?;
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(entry.mode & 0o777);
@@ -193,7 +193,7 @@ impl Applier {
     }
 
     fn place_directory(&mut self, parent: &[&[u8]], name: &[u8], entry: &Entry) -> Result<()> {
-        let place = self.directories.enter(parent, Missing::Make)?;
+        let place = self.directories.enter(parent)?;
         let mode = Mode::from_raw_mode(entry.mode & 0o777);
         let mut need = SetAttributes::from(Always);
         let mut opaque = false;
@@ -235,7 +235,7 @@ impl Applier {
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(missing()),
             other => other?,
         };
-        let place = self.directories.enter(parent, Missing::Make)?;
+        let place = self.directories.enter(parent)?;
         let link = || rustix::fs::linkat(&from, *target_name, place.fd, name, AtFlags::empty());
         match link() {
             Err(Errno::EXIST) => {
@@ -282,7 +282,7 @@ impl Applier {
         entry: &Entry,
         make: impl Fn(BorrowedFd<'_>, &[u8]) -> rustix::io::Result<()>,
     ) -> Result<()> {
-        let place = self.directories.enter(parent, Missing::Make)?;
+        let place = self.directories.enter(parent)?;
         clearing_the_way(place.fd, name, || make(place.fd, name))?;
         let need = need_of(entry, self.umask, self.owner, place.sets_group);
         if need.owner {
@@ -420,7 +420,6 @@ fn set_xattrs_by_name(directory: BorrowedFd<'_>, name: &[u8], entry: &Entry) -> 
     if entry.xattrs.is_empty() {
         return Ok(());
     }
-    use std::os::fd::AsRawFd;
     let mut path = format!("/proc/self/fd/{}/", directory.as_raw_fd()).into_bytes();
     path.extend_from_slice(name);
     for (name, value) in wanted_xattrs(entry) {

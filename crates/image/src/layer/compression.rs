@@ -23,9 +23,10 @@ pub fn detect(start: &[u8]) -> Result<LayerCompression> {
     };
     match start {
         [0x1f, 0x8b, ..] => Ok(LayerCompression::Gzip),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Ok(LayerCompression::Zstd),
-        // A skippable frame may come first.
-        [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Ok(LayerCompression::Zstd),
+        // A frame, or a skippable one before it.
+        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
+            Ok(LayerCompression::Zstd)
+        }
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => refused("xz"),
         [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41, 0x59, ..] => refused("bzip2"),
         _ => Ok(LayerCompression::None),

@@ -15,7 +15,7 @@ use sys::{Context, Error, ErrorKind, Result};
 
 use super::tar::{Device, Entry, EntryKind, NAME_MAX, Segment, Timestamp, Writer, display_name};
 use super::{whiteout, xattrs};
-use crate::content::CHUNK;
+use crate::buffer::CHUNK;
 use crate::tree;
 
 /// Whether the tar has an entry for the root itself.

@@ -23,13 +23,6 @@ const MAX_OPEN: usize = 48;
 /// Links in one path, as the kernel's limit.
 const MAX_LINKS: usize = 40;
 
-/// What to do where a directory on the way is missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Missing {
-    Make,
-    Fail,
-}
-
 #[derive(Debug)]
 pub(super) struct Directories {
     /// The root first; never empty.
@@ -88,14 +81,15 @@ impl Directories {
         Ok(())
     }
 
-    /// Goes to the directory `path` to change its members.
-    pub(super) fn enter(&mut self, path: &[&[u8]], missing: Missing) -> Result<Place<'_>> {
+    /// Goes to the directory `path` to change its members; makes what is
+    /// missing of it.
+    pub(super) fn enter(&mut self, path: &[&[u8]]) -> Result<Place<'_>> {
         let shared = (self.frames[1..].iter().zip(path))
             .take_while(|(frame, name)| frame.name == **name)
             .count();
         self.leave_until(shared + 1)?;
         for name in &path[shared..] {
-            self.descend(name, missing)?;
+            self.descend(name)?;
         }
         let last = self.frames.len() - 1;
         self.reopen(last)?;
@@ -175,7 +169,7 @@ impl Directories {
         }
     }
 
-    fn descend(&mut self, name: &[u8], missing: Missing) -> Result<()> {
+    fn descend(&mut self, name: &[u8]) -> Result<()> {
         let last = self.frames.len() - 1;
         self.reopen(last)?;
         let parent = &mut self.frames[last];
@@ -184,7 +178,7 @@ impl Directories {
         };
         let frame = match open_child(fd.as_fd(), name) {
             Ok(child) => Frame::new(name.to_vec(), join(&parent.real, name), child)?,
-            Err(Errno::NOENT) if missing == Missing::Make => {
+            Err(Errno::NOENT) => {
                 parent.touched = true;
                 let child = make_implied(fd.as_fd(), name)?;
                 let real = join(&parent.real, name);
@@ -193,7 +187,7 @@ impl Directories {
             }
             Err(Errno::NOTDIR | Errno::LOOP) => {
                 let stat = rustix::fs::statat(fd, name, AtFlags::SYMLINK_NOFOLLOW)?;
-                if whiteout::is_whiteout(&stat) && missing == Missing::Make {
+                if whiteout::is_whiteout(&stat) {
                     // Deleted below and made anew here: nothing shines through.
                     parent.touched = true;
                     remove_at(fd.as_fd(), name)?;

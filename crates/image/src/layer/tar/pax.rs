@@ -138,7 +138,7 @@ fn map(value: &[u8]) -> Result<Vec<Segment>> {
         .split(|byte| *byte == b',')
         .map(decimal)
         .collect::<Result<_>>()?;
-    if numbers.len() % 2 != 0 {
+    if !numbers.len().is_multiple_of(2) {
         return Err(corrupt("a sparse map is cut short"));
     }
     let pairs = numbers.chunks_exact(2);

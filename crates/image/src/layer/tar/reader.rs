@@ -170,7 +170,7 @@ impl<R: BufRead> Reader<R> {
                 .map_err(named)?,
         };
         if path.len() > NAME_MAX || link.len() > NAME_MAX {
-            return Err(corrupt("a name is longer than 4096 bytes")).map_err(named);
+            return Err(named(corrupt("a name is longer than 4096 bytes")));
         }
         let kind = match header.typeflag {
             // V7 has no directories, only names that end in a slash.

@@ -49,7 +49,10 @@ impl<W: Write> Writer<W> {
         };
         let mut map = format!("{}\n", segments.len() + 1);
         for segment in segments.iter().chain([&end]) {
-            map.push_str(&format!("{}\n{}\n", segment.offset, segment.length));
+            for number in [segment.offset, segment.length] {
+                map += &number.to_string();
+                map.push('\n');
+            }
         }
         let mut map = map.into_bytes();
         map.resize(map.len().next_multiple_of(BLOCK), 0);
@@ -152,16 +155,13 @@ fn encode(entry: &Entry, stored: u64) -> ([u8; BLOCK], Vec<u8>) {
     if entry.kind == EntryKind::Directory && !path.ends_with(b"/") {
         path.push(b'/');
     }
-    let mut block = match split_name(&path) {
-        Some((prefix, name)) => {
-            let mut block = Block::new(name, flag);
-            block.bytes[345..345 + prefix.len()].copy_from_slice(prefix);
-            block
-        }
-        None => {
-            push_record(&mut pax, b"path", &path);
-            Block::new(&path[..path.len().min(100)], flag)
-        }
+    let mut block = if let Some((prefix, name)) = split_name(&path) {
+        let mut block = Block::new(name, flag);
+        block.bytes[345..345 + prefix.len()].copy_from_slice(prefix);
+        block
+    } else {
+        push_record(&mut pax, b"path", &path);
+        Block::new(&path[..path.len().min(100)], flag)
     };
     if link.len() > 100 || !link.is_ascii() {
         push_record(&mut pax, b"linkpath", link);
