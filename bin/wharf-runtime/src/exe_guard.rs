@@ -26,9 +26,17 @@ impl Guard {
     }
 }
 
-/// Returns if we are protected; starts us again if not. To be called first
-/// of all: what was done before is done again.
+/// The verbs that start a process in a container.
+const STARTING: [&str; 4] = ["monitor", "create", "run", "exec"];
+
+/// Returns if we are protected or will start nothing; starts us again if not.
+/// To be called first of all: what was done before is done again.
 pub(crate) fn protect() -> Result<Guard> {
+    // The verb is one of the arguments; which one does not matter here, since
+    // to protect once too often does no harm.
+    if !std::env::args_os().any(|word| STARTING.iter().any(|verb| word == *verb)) {
+        return Ok(Guard { program: None });
+    }
     if exe::is_protected()? {
         // Not ours if the file system itself is read-only.
         let program = inherited::take(exe::PLACE).ok();

@@ -185,7 +185,10 @@ impl Monitor {
         }
         let socket = self.run_dir.join("control.sock");
         self.listener = Some(match Listener::bind(&socket) {
-            Err(error) if error.errno() == Some(Errno::ADDRINUSE.raw_os_error()) => {
+            Err(error)
+                if error.errno() == Some(Errno::ADDRINUSE.raw_os_error())
+                    && !self.task.is_exec() =>
+            {
                 // Whoever starts us holds the container's lock: the socket is
                 // that of a monitor that was killed.
                 std::fs::remove_file(&socket).context(|| format!("remove {}", socket.display()))?;
