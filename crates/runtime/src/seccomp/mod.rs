@@ -1,22 +1,11 @@
-use sys::Result;
-use sys::caps::Caps;
-use sys::seccomp::Instruction;
-pub(crate) fn builtin(_caps: Caps) -> Result<Vec<Instruction>> {
-    Ok(vec![Instruction {
-        code: 6,
-        jump_true: 0,
-        jump_false: 0,
-        value: 0x7fff_0000,
-    }])
-}
-pub(crate) fn custom(_p: &spec::runtime::Seccomp) -> Result<(Vec<Instruction>, u64)> {
-    Ok((
-        vec![Instruction {
-            code: 6,
-            jump_true: 0,
-            jump_false: 0,
-            value: 0x7fff_0000,
-        }],
-        0,
-    ))
-}
+//! System call filters: `profile` reads a profile, `default_profile` has the
+//! built-in one, `compile` makes BPF of either. All pure; loading is
+//! `sys::seccomp`.
+
+mod compile;
+mod default_profile;
+mod profile;
+mod syscalls;
+
+pub(crate) use default_profile::builtin;
+pub(crate) use profile::custom;
