@@ -61,6 +61,14 @@ fn printable(text: &str) -> String {
         .collect()
 }
 
+/// The same error, saying that it came of `act`, unless it does already.
+pub(crate) fn during(act: &str, error: Error) -> Error {
+    match error.frames().first() {
+        Some(first) if first.starts_with(act) => error,
+        _ => error.wrap(act),
+    }
+}
+
 /// Advice for what people meet often.
 fn hint(error: &Error) -> Option<String> {
     let text = error.to_string();
@@ -73,6 +81,9 @@ fn hint(error: &Error) -> Option<String> {
             "log in first: wharf login SERVER"
         }
         ErrorKind::NotFound if has("no such container") => "wharf ps -a lists all containers",
+        ErrorKind::NotFound if text.starts_with("pull ") => {
+            "check name and tag; some images are seen only after wharf login"
+        }
         ErrorKind::NotFound if has("no such image") => {
             "wharf images lists what is here, wharf pull NAME fetches an image"
         }

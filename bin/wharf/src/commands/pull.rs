@@ -7,6 +7,7 @@ use super::create::interrupted;
 use super::{Call, DONE};
 use crate::args::Given as _;
 use crate::args::run::platform;
+use crate::errors::during;
 use crate::output;
 use crate::progress::{Progress, Verbosity};
 use crate::terminal::signals::{Signals, Watch};
@@ -40,7 +41,8 @@ pub(super) fn run(call: &Call<'_>) -> Result<u8> {
             .pull(&request, &|event| progress.pull(&event))
     });
     progress.finish_all();
-    let pulled = pulled?;
+    let pulled =
+        pulled.map_err(|error| during(&format!("pull {}", reference.familiar()), error))?;
     call.timings.done("pull");
     let familiar = reference.familiar();
     progress.line(&format!("Digest: {}", pulled.digest));

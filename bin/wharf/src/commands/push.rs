@@ -6,6 +6,7 @@ use sys::Result;
 use super::create::interrupted;
 use super::{Call, DONE};
 use crate::args::Given as _;
+use crate::errors::during;
 use crate::output;
 use crate::progress::{Progress, Verbosity};
 use crate::terminal::signals::{Signals, Watch};
@@ -40,7 +41,8 @@ pub(super) fn run(call: &Call<'_>) -> Result<u8> {
             .push(&request, &|event| progress.push(&event))
     });
     progress.finish_all();
-    let pushed = pushed?;
+    let pushed =
+        pushed.map_err(|error| during(&format!("push {}", reference.familiar()), error))?;
     call.timings.done("push");
     if quiet {
         output::print_line(&reference.to_string())?;
