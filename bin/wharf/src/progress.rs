@@ -1,7 +1,6 @@
 //! What happens with images, shown while it happens: a bar per layer on a
 //! terminal, a line per change elsewhere, in Docker's words.
 
-use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 use std::sync::{Mutex, PoisonError};
 
@@ -27,7 +26,8 @@ pub(crate) struct Progress {
     verbosity: Verbosity,
     /// Bars, if there is a terminal to draw them on.
     bars: Option<MultiProgress>,
-    layers: Mutex<BTreeMap<Digest, Layer>>,
+    /// In the image's order.
+    layers: Mutex<Vec<(Digest, Layer)>>,
 }
 
 #[derive(Debug)]
@@ -112,20 +112,27 @@ impl Progress {
     /// Takes the bars away; lines stay.
     pub(crate) fn clear(&self) {
         if let Some(bars) = &self.bars {
+            for (_, layer) in self.lock().iter() {
+                if let Some(bar) = &layer.bar {
+                    bar.finish_and_clear();
+                }
+            }
             let _ = bars.clear();
         }
     }
 
-    /// Leaves the bars as they are and says no more.
-    pub(crate) fn finish_all(&self) {
-        for layer in self.lock().values() {
-            if let Some(bar) = &layer.bar {
-                bar.abandon();
+    /// Puts plain lines in the place of the bars, so that what comes next
+    /// stands below them.
+    pub(crate) fn settle(&self) {
+        self.clear();
+        for (digest, layer) in self.lock().iter() {
+            if layer.bar.is_some() && !layer.told.is_empty() {
+                self.line(&format!("{}: {}", short(*digest), layer.told));
             }
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Digest, Layer>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(Digest, Layer)>> {
         self.layers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -136,7 +143,7 @@ impl Progress {
         for info in layers {
             let bar = self.bars.as_ref().map(|bars| {
                 let bar = bars.add(ProgressBar::new(info.size));
-                bar.set_style(waiting());
+                bar.set_style(style(WAITING));
                 bar.set_prefix(short(info.digest));
                 bar.set_message("Waiting");
                 bar.tick();
@@ -150,47 +157,46 @@ impl Progress {
                 size: info.size,
                 told: word,
             };
-            self.lock().insert(info.digest, layer);
+            self.lock().push((info.digest, layer));
         }
     }
 
     fn advance(&self, digest: Digest, bytes: u64, word: &'static str) {
         let mut layers = self.lock();
-        let Some(layer) = layers.get_mut(&digest) else {
+        let Some(layer) = find(&mut layers, digest) else {
             return;
         };
         let Some(bar) = &layer.bar else {
             return;
         };
-        if layer.told != word {
-            layer.told = word;
-            bar.set_style(moving());
-            bar.reset_elapsed();
-        }
         // What is here and not unpacked yet is on its way to the disk.
         let extracting = word == "Downloading" && bytes >= layer.size;
-        bar.set_message(if extracting { "Extracting" } else { word });
+        let word = if extracting { "Extracting" } else { word };
+        if layer.told != word {
+            layer.told = word;
+            bar.set_style(style(MOVING));
+            bar.set_message(word);
+        }
         bar.set_position(bytes.min(layer.size));
     }
 
     fn finish(&self, digest: Digest, word: &'static str) {
         let mut layers = self.lock();
-        let Some(layer) = layers.get_mut(&digest) else {
+        let Some(layer) = find(&mut layers, digest) else {
             return;
         };
+        // A layer that occurs twice is told once.
+        let known = std::mem::replace(&mut layer.told, word) == word;
         match &layer.bar {
             Some(bar) => {
-                bar.set_style(waiting());
+                bar.set_style(style(WAITING));
                 bar.finish_with_message(word);
             }
-            None if layer.told != word => {
+            None if known => {}
+            None => {
                 drop(layers);
                 self.line(&format!("{}: {word}", short(digest)));
-                if let Some(layer) = self.lock().get_mut(&digest) {
-                    layer.told = word;
-                }
             }
-            None => {}
         }
     }
 }
@@ -208,7 +214,7 @@ impl Bytes {
         let bar = terminal.then(|| {
             let bar = match total.filter(|total| *total > 0) {
                 Some(total) => ProgressBar::new(total).with_style(style(TOTAL)),
-                None => ProgressBar::new_spinner().with_style(counting()),
+                None => ProgressBar::new_spinner().with_style(style(COUNTING)),
             };
             bar.set_draw_target(ProgressDrawTarget::stderr());
             bar.set_prefix(what.to_owned());
@@ -237,6 +243,13 @@ impl Drop for Bytes {
     }
 }
 
+fn find(layers: &mut [(Digest, Layer)], digest: Digest) -> Option<&mut Layer> {
+    layers
+        .iter_mut()
+        .find(|(one, _)| *one == digest)
+        .map(|(_, layer)| layer)
+}
+
 fn short(digest: Digest) -> String {
     let text = digest.to_string();
     let hex = text.split_once(':').map_or(text.as_str(), |(_, hex)| hex);
@@ -250,19 +263,9 @@ fn style(template: &str) -> ProgressStyle {
         .progress_chars("=> ")
 }
 
-fn waiting() -> ProgressStyle {
-    style("{prefix}: {msg}")
-}
-
-fn moving() -> ProgressStyle {
-    style(
-        "{prefix}: {msg:11} [{bar:30}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}",
-    )
-}
-
+const WAITING: &str = "{prefix}: {msg}";
+const MOVING: &str =
+    "{prefix}: {msg:11} [{bar:30}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}";
 const TOTAL: &str =
     "{prefix} [{bar:30}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}";
-
-fn counting() -> ProgressStyle {
-    style("{prefix} {decimal_bytes} {decimal_bytes_per_sec}")
-}
+const COUNTING: &str = "{prefix} {decimal_bytes} {decimal_bytes_per_sec}";

@@ -65,7 +65,7 @@ pub(super) fn create(
         created
     });
     if let Some(progress) = progress.into_inner() {
-        progress.clear();
+        progress.settle();
     }
     let created = created?;
     for warning in &created.warnings {

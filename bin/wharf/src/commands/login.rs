@@ -99,10 +99,8 @@ fn ask(question: &str) -> Result<String> {
             "there is no terminal to ask for user and password: use -u and --password-stdin",
         ));
     }
-    let mut error = io::stderr().lock();
-    let _ = error
-        .write_all(question.as_bytes())
-        .and_then(|()| error.flush());
+    // Not locked while we wait: the end of a wait has to be told there.
+    let _ = io::stderr().write_all(question.as_bytes());
     let mut line = String::new();
     io::stdin()
         .lock()

@@ -40,7 +40,7 @@ pub(super) fn run(call: &Call<'_>) -> Result<u8> {
             .images()
             .pull(&request, &|event| progress.pull(&event))
     });
-    progress.finish_all();
+    progress.settle();
     let pulled =
         pulled.map_err(|error| during(&format!("pull {}", reference.familiar()), error))?;
     call.timings.done("pull");

@@ -40,7 +40,7 @@ pub(super) fn run(call: &Call<'_>) -> Result<u8> {
             .images()
             .push(&request, &|event| progress.push(&event))
     });
-    progress.finish_all();
+    progress.settle();
     let pushed =
         pushed.map_err(|error| during(&format!("push {}", reference.familiar()), error))?;
     call.timings.done("push");
