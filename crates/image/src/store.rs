@@ -9,7 +9,7 @@ use sys::{Context, Error, ErrorKind, Result};
 
 use crate::content::{ContentStore, make_private};
 use crate::digest::chain_of;
-use crate::references::References;
+use crate::references::{Named, References};
 use crate::snapshot::OverlaySnapshots;
 use crate::{Limits, unpack};
 
@@ -112,7 +112,7 @@ impl Store {
                 })
             });
             if let Some(named) = found {
-                return self.load(named.manifest.digest);
+                return self.load_from(&entries, named.manifest.digest);
             }
         }
         let prefix = text.strip_prefix("sha256:").unwrap_or(text);
@@ -120,7 +120,7 @@ impl Store {
         if prefix.is_empty() || prefix.len() > 128 || !prefix.bytes().all(is_hex) {
             return Err(missing());
         }
-        let mut matching = self.list()?;
+        let mut matching = self.list_from(&entries);
         matching.retain(|image| image.id.hex().starts_with(prefix));
         match matching.len() {
             0 => Err(missing()),
@@ -142,29 +142,33 @@ impl Store {
     /// All images that are whole. One whose blobs are lost or damaged is left
     /// out here and says so when it is used.
     pub fn list(&self) -> Result<Vec<Image>> {
-        let mut images: Vec<Image> = Vec::new();
-        for named in self.references.list()? {
-            let digest = named.manifest.digest;
-            if images.iter().all(|image| image.manifest.digest != digest)
-                && let Ok(image) = self.load(digest)
-            {
-                images.push(image);
-            }
-        }
-        Ok(images)
+        Ok(self.list_from(&self.references.list()?))
     }
 
     /// The image of a manifest that the index keeps.
     pub fn load(&self, manifest: Digest) -> Result<Image> {
+        self.load_from(&self.references.list()?, manifest)
+    }
+
+    fn list_from(&self, entries: &[Named]) -> Vec<Image> {
+        let mut images: Vec<Image> = Vec::new();
+        for named in entries {
+            let digest = named.manifest.digest;
+            if images.iter().all(|image| image.manifest.digest != digest)
+                && let Ok(image) = self.load_from(entries, digest)
+            {
+                images.push(image);
+            }
+        }
+        images
+    }
+
+    fn load_from(&self, entries: &[Named], manifest: Digest) -> Result<Image> {
         let missing = || Error::new(ErrorKind::NotFound, format!("no such image: {manifest}"));
-        let mut entries = self.references.list()?;
-        entries.retain(|named| named.manifest.digest == manifest);
-        let descriptor = entries.first().map(|named| named.manifest.clone());
-        let descriptor = descriptor.ok_or_else(missing)?;
-        let mut image = self.read_image(&descriptor)?;
-        image.references = (entries.into_iter())
-            .filter_map(|named| named.reference)
-            .collect();
+        let own = || (entries.iter()).filter(|named| named.manifest.digest == manifest);
+        let descriptor = &own().next().ok_or_else(missing)?.manifest;
+        let mut image = self.read_image(descriptor)?;
+        image.references = own().filter_map(|named| named.reference.clone()).collect();
         Ok(image)
     }
 
