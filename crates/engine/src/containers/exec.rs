@@ -1,14 +1,13 @@
 //! `exec`: one more monitor, with [`Work::Exec`].
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::path::PathBuf;
 
 use spec::runtime::Process;
 use state::{
     Channel, ContainerId, ExecSpec, LogTarget, MonitorJob, RestartPolicy, SandboxRecord,
     SeccompProfile, StdinMode, ToMonitor, Work,
 };
-use sys::{Context as _, Error, ErrorKind, Result};
+use sys::{Error, ErrorKind, Result};
 
 use super::Containers;
 use super::observe::{self, Observed};
@@ -16,7 +15,7 @@ use super::request::ExecRequest;
 use super::session::{Role, Session};
 use super::stop::no_such;
 use crate::launch::launch;
-use crate::{runtime_spec, volumes};
+use crate::runtime_spec;
 
 impl Containers<'_> {
     /// Runs one more process in a running container and takes part in it.
@@ -45,17 +44,6 @@ impl Containers<'_> {
             )
         })?;
         let process = process(&observed, request)?;
-        let run_dir = self
-            .engine
-            .layout()
-            .run_container(&id)
-            .join("exec")
-            .join(ContainerId::random()?.to_string());
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&run_dir)
-            .context(|| format!("make {}", run_dir.display()))?;
         let config = &observed.config;
         let job = MonitorJob {
             id,
@@ -74,7 +62,8 @@ impl Containers<'_> {
                     .unwrap_or_else(|| config.process.user.clone()),
                 groups: config.process.groups.clone(),
             })),
-            run_dir: run_dir.clone(),
+            // Nobody but us takes part in it: it needs no socket.
+            run_dir: PathBuf::new(),
             exit_record: None,
             log: LogTarget::None,
             stdin: if request.stdin && attach {
@@ -87,23 +76,15 @@ impl Containers<'_> {
             on_exit: Vec::new(),
             fds: Vec::new(),
         };
-        let started = (|| {
-            let launched = launch(self.engine, &job, &[])?;
-            launched.wait_ready()?;
-            if attach {
-                launched.channel().send(&ToMonitor::Attach {
-                    stdin: request.stdin,
-                })?;
-            }
-            launched.go()
-        })();
-        match started {
-            Ok((channel, _process)) => Ok((id, channel)),
-            Err(error) => {
-                volumes::remove_tree(&run_dir)?;
-                Err(error)
-            }
+        let launched = launch(self.engine, &job, &[])?;
+        launched.wait_ready()?;
+        if attach {
+            launched.channel().send(&ToMonitor::Attach {
+                stdin: request.stdin,
+            })?;
         }
+        let (channel, _process) = launched.go()?;
+        Ok((id, channel))
     }
 }
 
