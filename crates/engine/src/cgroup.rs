@@ -104,23 +104,20 @@ impl Hierarchies {
     /// Makes everything in the cgroup stand still until the guard is dropped.
     pub(crate) fn freeze(&self, path: &str) -> Result<Frozen> {
         let relative = relative(path)?;
-        let (file, freeze, thaw, state, frozen) = match &self.freezer {
-            Some(root) => {
-                let file = root.join(relative).join("freezer.state");
-                (file.clone(), "FROZEN", "THAWED", file, "FROZEN")
-            }
-            None => {
-                let root = self
-                    .all
-                    .iter()
-                    .find(|(_, version)| *version == Version::Two)
-                    .map(|(root, _)| root.join(relative))
-                    .ok_or_else(|| {
-                        Error::new(ErrorKind::Unsupported, "no cgroup file system can freeze")
-                    })?;
-                let file = root.join("cgroup.freeze");
-                (file, "1", "0", root.join("cgroup.events"), "frozen 1")
-            }
+        let (file, freeze, thaw, state, frozen) = if let Some(root) = &self.freezer {
+            let file = root.join(relative).join("freezer.state");
+            (file.clone(), "FROZEN", "THAWED", file, "FROZEN")
+        } else {
+            let root = self
+                .all
+                .iter()
+                .find(|(_, version)| *version == Version::Two)
+                .map(|(root, _)| root.join(relative))
+                .ok_or_else(|| {
+                    Error::new(ErrorKind::Unsupported, "no cgroup file system can freeze")
+                })?;
+            let file = root.join("cgroup.freeze");
+            (file, "1", "0", root.join("cgroup.events"), "frozen 1")
         };
         fs::write(&file, freeze).context(|| format!("write {}", file.display()))?;
         let guard = Frozen { file, thaw };

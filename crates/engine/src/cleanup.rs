@@ -62,7 +62,7 @@ impl Engine {
             Ok(None) => Ok(()),
             // A run directory without a container: nothing of it is needed.
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                self.clear(id, NetworkMode::Bridge)
+                self.clear(id, &NetworkMode::Bridge)
             }
             Err(error) => Err(error),
         }
@@ -113,15 +113,15 @@ impl Engine {
             let path = self.layout().container_exit(id);
             Record::write(&path, &record, Durability::Fast)?;
         }
-        self.clear(id, observed.config.network.clone())
+        self.clear(id, &observed.config.network)
     }
 
-    fn clear(&self, id: &ContainerId, network: NetworkMode) -> Result<()> {
+    fn clear(&self, id: &ContainerId, network: &NetworkMode) -> Result<()> {
         let mut errors = Errors::new();
         // First the processes, then what they used.
         errors.keep(Hierarchies::find().and_then(|all| all.remove(&cgroup_path(id))));
         crash_point!(self, "after cgroup removal");
-        if network == NetworkMode::Bridge {
+        if *network == NetworkMode::Bridge {
             errors.keep(self.networks().detach(id));
         }
         crash_point!(self, "after detach");

@@ -65,5 +65,5 @@ fn operating_system() -> String {
 
 fn memory() -> u64 {
     let info = rustix::system::sysinfo();
-    u64::try_from(info.totalram).unwrap_or_default() * u64::from(info.mem_unit)
+    info.totalram * u64::from(info.mem_unit)
 }

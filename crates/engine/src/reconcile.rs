@@ -76,7 +76,7 @@ impl Engine {
     fn repair_containers(&self, repaired: &mut Repaired) -> Result<()> {
         let layout = self.layout();
         let mut errors = Errors::new();
-        for id in ids(entries(&layout.containers())?) {
+        for id in ids(&entries(&layout.containers())?) {
             let Ok(Some(_lock)) = FileLock::try_exclusive_existing(&layout.container(&id)) else {
                 continue;
             };
@@ -119,7 +119,7 @@ impl Engine {
         // Nobody creates meanwhile, so what has no configuration has no owner.
         let _creation = FileLock::exclusive(&creation_lock(layout))?;
         let mut errors = Errors::new();
-        for id in ids(entries(&layout.containers())?) {
+        for id in ids(&entries(&layout.containers())?) {
             if self.exists(&id) {
                 continue;
             }
@@ -131,7 +131,7 @@ impl Engine {
             }
         }
         let store = self.images().store()?;
-        for id in ids(entries(&layout.snapshots().join("active"))?) {
+        for id in ids(&entries(&layout.snapshots().join("active"))?) {
             if !self.exists(&id) {
                 errors.keep(store.snapshots().remove(&id));
                 repaired.say(format!("removed the layer of container {}", id.short()));
@@ -156,7 +156,7 @@ impl Engine {
     fn repair_cgroups(&self, repaired: &mut Repaired) -> Result<()> {
         let all = Hierarchies::find()?;
         let mut errors = Errors::new();
-        for id in ids(all.children("/wharf")?) {
+        for id in ids(&all.children("/wharf")?) {
             // Another store's containers are in the same place.
             let ours = self.layout().container(&id).exists();
             let Ok(Some(_lock)) = FileLock::try_exclusive_existing(&self.layout().container(&id))
@@ -218,7 +218,7 @@ impl Engine {
     }
 
     fn run_directories(&self) -> Result<Vec<ContainerId>> {
-        Ok(ids(entries(&self.layout().run_containers())?))
+        Ok(ids(&entries(&self.layout().run_containers())?))
     }
 
     /// True if nobody watches over a run directory. One that is just being
@@ -238,6 +238,6 @@ impl Repaired {
     }
 }
 
-fn ids(names: Vec<String>) -> Vec<ContainerId> {
+fn ids(names: &[String]) -> Vec<ContainerId> {
     names.iter().filter_map(|name| name.parse().ok()).collect()
 }

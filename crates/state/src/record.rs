@@ -29,7 +29,8 @@ impl Record {
     pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
         let read = || -> Result<T> {
             let file = File::open(path)?;
-            let mut text = Vec::new();
+            // Most records are read in one call.
+            let mut text = Vec::with_capacity(4096);
             file.take(SIZE_MAX).read_to_end(&mut text)?;
             serde_json::from_slice(&text)
                 .map_err(|error| Error::new(ErrorKind::Corrupt, error.to_string()))

@@ -57,11 +57,14 @@ impl<'a> Spawn<'a> {
         self
     }
 
-    /// Puts a copy of `fd` at number `place` (below 64) of the new process.
+    /// Puts a copy of `fd` at number `place` of the new process; places above
+    /// 63 come in ascending order.
     #[must_use]
     pub fn fd(mut self, fd: BorrowedFd<'_>, place: i32) -> Self {
         match rustix::io::fcntl_dupfd_cloexec(fd, ABOVE_ALL_PLACES) {
-            Ok(copy) if (0..ABOVE_ALL_PLACES).contains(&place) => self.fds.push((copy, place)),
+            // Later copies have higher numbers still, so this place overwrites
+            // none that is yet to be used.
+            Ok(copy) if (0..copy.as_raw_fd()).contains(&place) => self.fds.push((copy, place)),
             Ok(_) => {
                 self.bad = Some(Error::new(
                     ErrorKind::Internal,

@@ -1,5 +1,7 @@
 //! `diff` and `commit`.
 
+use std::path::Path;
+
 use image::CommitOptions;
 use spec::image::{ContainerDefaults, Empty, LayerCompression};
 use spec::{Digest, Reference};
@@ -22,7 +24,9 @@ impl Containers<'_> {
         let id = self.resolve(container)?;
         let observed = observe::observe(self.engine, &id)?.ok_or_else(|| no_such(container))?;
         let store = self.engine.images().store()?;
-        store.snapshots().changes(&id, &observed.config.image.chain)
+        let config = &observed.config;
+        let changes = store.snapshots().changes(&id, &config.image.chain)?;
+        Ok(without_mount_points(changes, config))
     }
 
     /// Makes an image of it; gives the image's id. A running container stands
@@ -69,6 +73,39 @@ impl Containers<'_> {
     }
 }
 
+/// The directories and files that were made to mount something on are not the
+/// container's doing, nor is what that did to the directories around them.
+fn without_mount_points(changes: Vec<Change>, config: &ContainerConfig) -> Vec<Change> {
+    const OURS: [&str; 6] = [
+        "/dev",
+        "/proc",
+        "/sys",
+        "/etc/hosts",
+        "/etc/hostname",
+        "/etc/resolv.conf",
+    ];
+    let is_mount_point = |path: &Path| {
+        OURS.iter().any(|ours| path == Path::new(ours))
+            || config.mounts.iter().any(|mount| mount.target == path)
+    };
+    let (made, changes): (Vec<Change>, Vec<Change>) = changes
+        .into_iter()
+        .partition(|change| change.kind == ChangeKind::Added && is_mount_point(&change.path));
+    let mut kept: Vec<Change> = Vec::new();
+    // From the end, so that what is inside is judged before what is around.
+    for change in changes.into_iter().rev() {
+        let holds = |list: &[Change]| {
+            list.iter()
+                .any(|one| one.path != change.path && one.path.starts_with(&change.path))
+        };
+        if change.kind == ChangeKind::Deleted || !holds(&made) || holds(&kept) {
+            kept.push(change);
+        }
+    }
+    kept.reverse();
+    kept
+}
+
 /// What the new image's containers begin with: the container's own settings
 /// over what only images have.
 fn defaults(config: &ContainerConfig, parent: &ContainerDefaults) -> ContainerDefaults {
@@ -112,4 +149,36 @@ fn parse_name(text: &str) -> Result<Reference> {
         ));
     }
     Ok(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ChangeKind::{Added, Deleted, Modified};
+
+    #[test]
+    fn mount_points_are_no_changes() {
+        let mut config = super::super::test_config();
+        config.mounts = vec![crate::parse::tmpfs("/srv/a/b").unwrap()];
+        let change = |path: &str, kind| Change {
+            path: path.into(),
+            kind,
+        };
+        let changes = vec![
+            change("/dev", Added),
+            change("/etc", Modified),
+            change("/etc/hosts", Added),
+            change("/srv", Modified),
+            change("/srv/a", Added),
+            change("/srv/a/b", Added),
+            change("/var", Modified),
+            change("/var/x", Deleted),
+            change("/zone", Modified),
+        ];
+        let left: Vec<String> = without_mount_points(changes, &config)
+            .into_iter()
+            .map(|change| change.path.display().to_string())
+            .collect();
+        assert_eq!(left, ["/var", "/var/x", "/zone"]);
+    }
 }

@@ -36,16 +36,29 @@ impl Containers<'_> {
         store.ensure_unpacked(&image)?;
         let network = self.network_mode(&request.network)?;
         let id = ContainerId::random()?;
-        // Held until the configuration names what is used: no sweep in between.
-        let _use = store.use_lock()?;
-        let _creation = FileLock::shared(&creation_lock(self.engine.layout()))?;
-        let mut undo = Undo::new();
-        match self.create_locked(request, &store, &image, (id, network), &mut undo) {
-            Ok(warnings) => {
-                undo.disarm();
-                Ok(Created { id, warnings })
+        let create = || {
+            // Held until the configuration names what is used: no sweep in
+            // between.
+            let _use = store.use_lock()?;
+            let _creation = FileLock::shared(&creation_lock(self.engine.layout()))?;
+            let mut undo = Undo::new();
+            match self.create_locked(request, &store, &image, (id, &network), &mut undo) {
+                Ok(warnings) => {
+                    undo.disarm();
+                    Ok(Created { id, warnings })
+                }
+                Err(error) => Err(undo.roll_back(error)),
             }
-            Err(error) => Err(undo.roll_back(error)),
+        };
+        match (create(), &request.name) {
+            // A creation that was cut off may hold the name. Without our lock:
+            // the look needs all creators to be away.
+            (Err(error), Some(name))
+                if error.kind() == ErrorKind::Conflict && self.engine.free_name(name)? =>
+            {
+                create()
+            }
+            (created, _) => created,
         }
     }
 
@@ -54,7 +67,7 @@ impl Containers<'_> {
         request: &RunRequest,
         store: &'u Store,
         image: &Image,
-        (id, network): (ContainerId, NetworkMode),
+        (id, network): (ContainerId, &NetworkMode),
         undo: &mut Undo<'u>,
     ) -> Result<Vec<String>>
     where
@@ -76,7 +89,7 @@ impl Containers<'_> {
                 chain: image.chain.clone(),
             },
             image_config: &image.config,
-            network,
+            network: network.clone(),
             host_name: &host_name(),
             settings: &engine.config().settings,
         };
@@ -143,19 +156,11 @@ impl Containers<'_> {
         })
     }
 
-    /// Takes the wanted name, or a random one. A name that a dead process
-    /// left behind is healed and tried again.
+    /// Takes the wanted name, or a random one.
     fn claim(&self, wanted: Option<&ContainerName>, id: &ContainerId) -> Result<ContainerName> {
         let names = Names::new(self.engine.layout());
         if let Some(name) = wanted {
-            return match names.claim(name, id) {
-                Err(error)
-                    if error.kind() == ErrorKind::Conflict && self.engine.free_name(name)? =>
-                {
-                    names.claim(name, id).map(|()| name.clone())
-                }
-                claimed => claimed.map(|()| name.clone()),
-            };
+            return names.claim(name, id).map(|()| name.clone());
         }
         for attempt in 0.. {
             let name = random_name::random_name(id, attempt)?;

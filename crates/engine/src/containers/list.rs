@@ -163,7 +163,7 @@ impl ContainerSummary {
 
 impl Containers<'_> {
     /// Newest first. No lock is taken, and one that goes meanwhile is left
-    /// out.
+    /// out; one whose monitor was killed is cleaned up.
     pub fn list(&self, request: &ListRequest) -> Result<Vec<ContainerSummary>> {
         let filters = self.prepare(&request.filters)?;
         let mut all = Vec::new();
@@ -171,9 +171,18 @@ impl Containers<'_> {
             let Ok(id) = entry.parse::<ContainerId>() else {
                 continue;
             };
-            if let Some(observed) = observe::observe(self.engine, &id)? {
-                all.push(observed);
+            let Some(mut observed) = observe::observe(self.engine, &id)? else {
+                continue;
+            };
+            if observed.ended_unseen() {
+                // What fails here is said by the next command that changes it.
+                let _ = self.engine.cleanup_if_free(&id);
+                match observe::observe(self.engine, &id)? {
+                    Some(healed) => observed = healed,
+                    None => continue,
+                }
             }
+            all.push(observed);
         }
         all.sort_by_key(|one| std::cmp::Reverse(one.config.created));
         let about_status = request
@@ -244,7 +253,7 @@ impl Containers<'_> {
                 .ok_or_else(|| super::stop::no_such(name))
         };
         let mut prepared = Filters {
-            filters,
+            all: filters,
             before: None,
             since: None,
             ancestors: Vec::new(),
@@ -266,7 +275,7 @@ impl Containers<'_> {
 }
 
 struct Filters<'f> {
-    filters: &'f [ListFilter],
+    all: &'f [ListFilter],
     before: Option<Timestamp>,
     since: Option<Timestamp>,
     ancestors: Vec<Digest>,
@@ -275,11 +284,11 @@ struct Filters<'f> {
 impl Filters<'_> {
     /// Of each kind one has to fit, of labels all.
     fn pass(&self, one: &Observed) -> bool {
-        self.filters.iter().all(|filter| {
+        self.all.iter().all(|filter| {
             let is_label = matches!(filter, ListFilter::Label { .. });
             self.fits(filter, one)
                 || (!is_label
-                    && self.filters.iter().any(|other| {
+                    && self.all.iter().any(|other| {
                         std::mem::discriminant(other) == std::mem::discriminant(filter)
                             && self.fits(other, one)
                     }))
@@ -469,7 +478,7 @@ mod tests {
         let pass = |texts: &[&str]| {
             let filters: Vec<ListFilter> = texts.iter().map(|text| text.parse().unwrap()).collect();
             Filters {
-                filters: &filters,
+                all: &filters,
                 before: None,
                 since: None,
                 ancestors: Vec::new(),

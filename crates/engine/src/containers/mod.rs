@@ -35,7 +35,7 @@ pub(crate) use create::creation_lock;
 pub(crate) use resolve::merge_env;
 
 /// The containers of a store; one method is one verb.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Containers<'a> {
     engine: &'a Engine,
 }
@@ -49,6 +49,8 @@ pub struct Created {
 }
 
 /// What happens while a container is created.
+// One at a time, on the stack.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug)]
 pub enum CreateEvent {
     /// The image is not here; it is pulled now.

@@ -22,6 +22,11 @@ impl Observed {
     pub(crate) fn is_running(&self) -> bool {
         matches!(self.status, Status::Running { .. } | Status::Paused { .. })
     }
+
+    /// True if its monitor was killed, and it with it.
+    pub(crate) fn ended_unseen(&self) -> bool {
+        self.exit.is_none() && self.facts.is_some() && !is_supervised(self.facts.as_ref())
+    }
 }
 
 /// `None` if there is no such container (any more).

@@ -268,7 +268,7 @@ fn stop(request: &RunRequest, image: &ImageConfig, settings: &Settings) -> Resul
     let signal = match (request.stop.signal, &image.config.stop_signal) {
         (Some(own), _) => own,
         (None, Some(text)) if !text.is_empty() => parse::signal(text)?,
-        _ => libc_sigterm(),
+        _ => rustix::process::Signal::TERM.as_raw(),
     };
     let timeout = match (request.stop.timeout, image.config.stop_timeout) {
         (Some(own), _) => own,
@@ -276,10 +276,6 @@ fn stop(request: &RunRequest, image: &ImageConfig, settings: &Settings) -> Resul
         (None, None) => settings.containers.stop_timeout(),
     };
     Ok(StopConfig { signal, timeout })
-}
-
-fn libc_sigterm() -> i32 {
-    rustix::process::Signal::TERM.as_raw()
 }
 
 fn restart(request: &RunRequest) -> Result<state::RestartPolicy> {
@@ -295,10 +291,10 @@ fn check_network(request: &RunRequest, network: &NetworkMode) -> Result<()> {
         return Ok(());
     }
     let what = match network {
-        NetworkMode::Bridge => return Ok(()),
         NetworkMode::Container(_) => "with the network of another container",
-        // As Docker: the ports are there anyway, or nobody can come.
-        NetworkMode::Host | NetworkMode::None => return Ok(()),
+        // As Docker on the last two: the ports are there anyway, or nobody
+        // can come.
+        NetworkMode::Bridge | NetworkMode::Host | NetworkMode::None => return Ok(()),
     };
     Err(invalid(format!("ports cannot be published {what}")))
 }
@@ -367,8 +363,9 @@ mod tests {
 
     #[test]
     fn puts_entrypoint_and_command_together_as_docker_does() {
-        // (request's entrypoint, request's command) → (entrypoint, command)
-        let table: [(Option<&[&str]>, &[&str], &[&str], &[&str]); 6] = [
+        type Words = &'static [&'static str];
+        // Asked: entrypoint, command. Given: entrypoint, command.
+        let table: [(Option<Words>, Words, Words, Words); 6] = [
             (None, &[], &["/entry"], &["serve"]),
             (None, &["x"], &["/entry"], &["x"]),
             (Some(&["/own"]), &[], &["/own"], &[]),

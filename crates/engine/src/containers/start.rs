@@ -341,10 +341,10 @@ fn attach_network(
 
 /// The run directory with the files that containers find names by. They are
 /// mounted into the container as they are, so they are written in place.
-fn make_run_dir<'u>(
+fn make_run_dir(
     engine: &Engine,
     config: &ContainerConfig,
-    undo: &mut Undo<'u>,
+    undo: &mut Undo<'_>,
 ) -> Result<NetworkFiles> {
     let layout = engine.layout();
     let directory = layout.run_container(&config.id);

@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn reads_durations_and_times() {
         assert_eq!(duration("1m30s").unwrap(), Duration::from_secs(90));
-        assert_eq!(duration("1.5h").unwrap(), Duration::from_secs(5400));
+        assert_eq!(duration("1.5h").unwrap(), Duration::from_mins(90));
         assert_eq!(duration("500ms").unwrap(), Duration::from_millis(500));
         for bad in ["", "5", "s", "1y", "-1s"] {
             assert!(duration(bad).is_err(), "{bad}");

@@ -214,6 +214,19 @@ fn resources(config: &ContainerConfig, devices: &[HostDevice]) -> Resources {
     }
 }
 
+/// null, zero, full, random, urandom, tty, console, ptmx, pts.
+const CHARACTERS: [(i64, Option<i64>); 9] = [
+    (1, Some(3)),
+    (1, Some(5)),
+    (1, Some(7)),
+    (1, Some(8)),
+    (1, Some(9)),
+    (5, Some(0)),
+    (5, Some(1)),
+    (5, Some(2)),
+    (136, None),
+];
+
 /// Making nodes is allowed, using them only for those listed.
 fn device_rules(privileged: bool, devices: &[HostDevice]) -> Vec<DeviceRule> {
     let rule =
@@ -227,18 +240,6 @@ fn device_rules(privileged: bool, devices: &[HostDevice]) -> Vec<DeviceRule> {
     if privileged {
         return vec![rule(true, None, (None, None), "rwm")];
     }
-    // null, zero, full, random, urandom, tty, console, ptmx, pts.
-    const CHARACTERS: [(i64, Option<i64>); 9] = [
-        (1, Some(3)),
-        (1, Some(5)),
-        (1, Some(7)),
-        (1, Some(8)),
-        (1, Some(9)),
-        (5, Some(0)),
-        (5, Some(1)),
-        (5, Some(2)),
-        (136, None),
-    ];
     let mut rules = vec![
         rule(false, None, (None, None), "rwm"),
         rule(true, Some("c"), (None, None), "m"),

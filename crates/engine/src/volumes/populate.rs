@@ -252,7 +252,7 @@ mod tests {
         symlink("/data", two.join("alias")).unwrap();
         symlink("/../../../../../../etc", two.join("out")).unwrap();
         rustix::fs::chown(
-            &two.join("data"),
+            two.join("data"),
             Some(rustix::fs::Uid::from_raw(70)),
             Some(rustix::fs::Gid::from_raw(71)),
         )
