@@ -4,16 +4,16 @@
 //! can make us run inside it (`#!/proc/self/exe`). Either way /proc/PID/exe
 //! leads to our file on the host. So whatever starts a process in a container
 //! first starts itself again from a read-only mount of that file, unless it
-//! runs from one already: that is one more execve, and the same pages.
+//! runs from one already: that is one more execve, and the same pages. Where
+//! no such mount can be made, a sealed copy in memory takes its place.
 
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use sys::{ErrorKind, Result, exe, inherited};
+use sys::{Result, exe, inherited};
 
-/// Proof that the program is protected, as far as it can be; to be kept until
-/// the end.
+/// What protects the program; to be kept until the end.
 #[derive(Debug)]
 pub(crate) struct Guard {
     program: Option<OwnedFd>,
@@ -42,13 +42,9 @@ pub(crate) fn protect() -> Result<Guard> {
         let program = inherited::take(exe::PLACE).ok();
         return Ok(Guard { program });
     }
-    let protected = match exe::protect(Path::new(exe::SELF)) {
-        Ok(protected) => protected,
-        // Without the right to mount nobody gains the right to write either:
-        // the container's root is then no more than our own user.
-        Err(error) if error.kind() == ErrorKind::Denied => return Ok(Guard { program: None }),
-        Err(error) => return Err(error),
-    };
+    // Without the right to mount, or started from another mount namespace.
+    let protected =
+        exe::protect(Path::new(exe::SELF)).or_else(|_| exe::copy(Path::new(exe::SELF)))?;
     let arguments: Vec<OsString> = std::env::args_os().collect();
     match exe::execute(&protected, arguments)? {}
 }

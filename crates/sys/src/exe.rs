@@ -13,7 +13,9 @@ use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags, StatVfsMountFlags};
+use rustix::fs::{
+    MemfdFlags, Mode, OFlags, SealFlags, StatVfsMountFlags, fcntl_add_seals, memfd_create,
+};
 use rustix::io::FdFlags;
 use rustix::mount::OpenTreeFlags;
 
@@ -27,12 +29,16 @@ pub const SELF: &str = "/proc/self/exe";
 /// it stays open until the end.
 pub const PLACE: i32 = 63;
 
-/// True if the file that this process runs lies on a read-only mount.
+/// True if the file that this process runs lies on a read-only mount or is
+/// sealed.
 pub fn is_protected() -> Result<bool> {
     let check = || -> Result<bool> {
-        let exe = rustix::fs::open(SELF, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+        let exe = rustix::fs::open(SELF, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
         let mount = rustix::fs::fstatvfs(&exe)?;
-        Ok(mount.f_flag.contains(StatVfsMountFlags::RDONLY))
+        // Only files in memory have seals; others refuse to tell.
+        Ok(mount.f_flag.contains(StatVfsMountFlags::RDONLY)
+            || rustix::fs::fcntl_get_seals(&exe)
+                .is_ok_and(|seals| seals.contains(SealFlags::WRITE)))
     };
     check().context(|| "look at our own program")
 }
@@ -48,6 +54,26 @@ pub fn protect(path: &Path) -> Result<OwnedFd> {
         Ok(tree)
     };
     protect().context(|| format!("protect {}", path.display()))
+}
+
+/// A sealed copy of the program at `path` in memory, for where a mount cannot
+/// be made. Each copy takes its size in memory.
+pub fn copy(path: &Path) -> Result<OwnedFd> {
+    let copy = || -> Result<OwnedFd> {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        // MFD_EXEC (Linux 6.3) has to be said where vm.memfd_noexec is set.
+        let fd = memfd_create("program", flags | MemfdFlags::EXEC)
+            .or_else(|_| memfd_create("program", flags))?;
+        let mut file = std::fs::File::from(fd);
+        std::io::copy(&mut std::fs::File::open(path)?, &mut file)?;
+        let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
+        fcntl_add_seals(&file, seals)?;
+        // What somebody has open for writing counts as busy and is not run.
+        let link = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        Ok(rustix::fs::open(link, flags, Mode::empty())?)
+    };
+    copy().context(|| format!("copy {}", path.display()))
 }
 
 unsafe extern "C" {
@@ -132,5 +158,13 @@ mod tests {
             .unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::EROFS));
         assert_eq!(std::fs::read(&link).unwrap(), b"content");
+    }
+
+    #[test]
+    fn a_copy_cannot_be_changed() {
+        let copy = copy(Path::new(SELF)).unwrap();
+        let seals = rustix::fs::fcntl_get_seals(&copy).unwrap();
+        assert!(seals.contains(SealFlags::WRITE));
+        assert!(rustix::io::write(&copy, b"x").is_err());
     }
 }
