@@ -107,7 +107,7 @@ impl Client {
             StatusCode::NOT_FOUND => {
                 return Err(Error::new(
                     ErrorKind::NotFound,
-                    format!("no such image: {name}"),
+                    format!("no such image: {name}: not found at the registry"),
                 ));
             }
             _ => {

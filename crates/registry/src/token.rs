@@ -194,7 +194,9 @@ pub(crate) fn refusal(endpoint: &Endpoint, credentials: Option<&Credentials>) ->
         Some(user) => format!("registry {name} refused the credentials for user {user}"),
         None if credentials.is_some() => format!("registry {name} refused the stored token"),
         // Many answer thus where there is nothing, too.
-        None => format!("registry {name} demands credentials, or has no such repository"),
+        None => {
+            format!("access denied: registry {name} demands credentials, or has no such repository")
+        }
     }
 }
 

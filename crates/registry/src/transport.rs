@@ -100,7 +100,7 @@ impl Http {
         }
         if is_redirect(&response) {
             let words = format!("{} redirects in a circle", place(&first));
-            return Err(Error::new(ErrorKind::Unavailable, words));
+            return Err(Error::new(ErrorKind::Unsupported, words));
         }
         Ok(response)
     }

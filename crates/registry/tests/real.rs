@@ -140,13 +140,19 @@ fn what_is_not_there_is_named() {
     let platform = Platform::new("linux", "amd64");
     let name = reference(&format!("{host}/x:y"));
     let error = client.resolve(&name, &platform).unwrap_err();
-    assert_eq!(error.to_string(), format!("no such image: {host}/x:y"));
+    assert_eq!(
+        error.to_string(),
+        format!("no such image: {host}/x:y: not found at the registry")
+    );
     assert_eq!(error.kind(), ErrorKind::NotFound);
     push(&client, &name).unwrap();
     let error = client
         .resolve(&name.with_tag("z").unwrap(), &platform)
         .unwrap_err();
-    assert_eq!(error.to_string(), format!("no such image: {host}/x:z"));
+    assert_eq!(
+        error.to_string(),
+        format!("no such image: {host}/x:z: not found at the registry")
+    );
     let error = client.blob(&name, &layer(b"other"), 0).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     let nobody = reference(&format!("{host}/none:y"));
@@ -352,7 +358,10 @@ fn a_mirror_is_asked_first_and_the_registry_after_it() {
     );
     pull(&client, &name("reg.example", "origin")).unwrap();
     let error = pull(&client, &name("reg.example", "none")).unwrap_err();
-    assert_eq!(error.to_string(), "no such image: reg.example/image:none");
+    assert_eq!(
+        error.to_string(),
+        "no such image: reg.example/image:none: not found at the registry"
+    );
     // Pushes go to the registry itself.
     push(&client, &name("reg.example", "pushed")).unwrap();
     pull(&anonymous(), &name(&origin.host(), "pushed")).unwrap();

@@ -250,6 +250,11 @@ impl Pull<'_> {
 
     fn layer(&self, layer: &LayerToReceive, stop: &Arc<AtomicBool>) -> Result<()> {
         let digest = layer.descriptor.digest;
+        let content = self.store.content();
+        if content.contains(&digest) && content.size(&digest)? != layer.descriptor.size {
+            let words = format!("layer {digest} has not the size that the manifest says");
+            return Err(Error::new(ErrorKind::Corrupt, words));
+        }
         let mut fetch = |offset| -> Result<Box<dyn Read + Send>> {
             let blob = self
                 .client
