@@ -335,7 +335,8 @@ pub(super) fn truth(value: &Value) -> bool {
     }
 }
 
-/// `com.example.name` heads a column as `name`.
-fn last_word(key: &str) -> &str {
-    key.rsplit(['.', '-', '_']).next().unwrap_or(key)
+/// `com.example.my-name` heads a column as `my name`, as in Docker.
+fn last_word(key: &str) -> String {
+    let last = key.rsplit('.').next().unwrap_or(key);
+    last.replace(['-', '_'], " ")
 }

@@ -202,6 +202,6 @@ fn labels_are_asked_for_by_name() {
     let template = Template::parse(r#"{{.Label "a.b-team"}} {{truncate .ID 2 | lower}}"#).unwrap();
     assert_eq!(
         template.render(&header, Purpose::Header).unwrap(),
-        "team CONTAINER ID"
+        "b team CONTAINER ID"
     );
 }
