@@ -81,9 +81,9 @@ impl Root {
                 self.make(path, Shape::Directory)?;
                 open().map_err(Error::from)
             }
-            Err(Errno::LOOP) => Err(Error::new(
+            Err(Errno::LOOP | Errno::NOTDIR) => Err(Error::new(
                 ErrorKind::InvalidInput,
-                format!("{} in the image is a symlink", path.display()),
+                "it is a symlink or no directory",
             )),
             done => done.map_err(Error::from),
         }
