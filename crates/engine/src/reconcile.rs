@@ -11,8 +11,8 @@ use sys::{Context as _, ErrorKind, Errors, Result};
 
 use crate::cgroup::Hierarchies;
 use crate::cleanup::Anonymous;
-use crate::containers::creation_lock;
 use crate::containers::observe;
+use crate::containers::{ANONYMOUS_PREFIX, creation_lock};
 use crate::engine::Repaired;
 use crate::runtime_spec::cgroup_path;
 use crate::{Engine, entries, volumes};
@@ -123,10 +123,10 @@ impl Engine {
             if self.exists(&id) {
                 continue;
             }
-            if errors
-                .keep(volumes::remove_tree(&layout.container(&id)))
-                .is_some()
-            {
+            let removed = self
+                .remove_volumes_of_unfinished(&id)
+                .and_then(|()| volumes::remove_tree(&layout.container(&id)));
+            if errors.keep(removed).is_some() {
                 repaired.say(format!("removed the unfinished container {}", id.short()));
             }
         }
@@ -153,6 +153,18 @@ impl Engine {
         errors.into_result()
     }
 
+    fn remove_volumes_of_unfinished(&self, id: &ContainerId) -> Result<()> {
+        for entry in entries(&self.layout().container(id))? {
+            // Made from an id, so it is safe; what is not was not made by us.
+            if let Some(name) = entry.strip_prefix(ANONYMOUS_PREFIX)
+                && name.parse::<ContainerId>().is_ok()
+            {
+                volumes::remove(self.layout(), name)?;
+            }
+        }
+        Ok(())
+    }
+
     fn repair_cgroups(&self, repaired: &mut Repaired) -> Result<()> {
         let all = Hierarchies::find()?;
         let mut errors = Errors::new();
@@ -173,13 +185,23 @@ impl Engine {
         errors.into_result()
     }
 
-    /// Gives a name free that a creation which was cut off left behind.
-    /// False if its holder is well.
+    /// Gives a name free that a creation or removal which was cut off left
+    /// behind. False if its holder is well.
     pub(crate) fn free_name(&self, name: &ContainerName) -> Result<bool> {
-        if let Some(holder) = Names::new(self.layout()).find(name)?
-            && self.exists(&holder)
-        {
-            return Ok(false);
+        let layout = self.layout();
+        if let Some(holder) = Names::new(layout).find(name)? {
+            if layout.container_config(&holder).exists() {
+                return Ok(false);
+            }
+            if self.exists(&holder) {
+                // Waits for whoever removes it, if somebody does.
+                match FileLock::exclusive_existing(&layout.container(&holder)) {
+                    Ok(_lock) => self.finish_removal(&holder)?,
+                    Err(error) if error.kind() == ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                }
+                return Ok(true);
+            }
         }
         let _creation = FileLock::exclusive(&creation_lock(self.layout()))?;
         self.free_stale(name)

@@ -17,7 +17,7 @@ use sys::{Context as _, Error, ErrorKind, Result};
 
 use super::request::{NetworkRequest, PullPolicy, RunRequest};
 use super::resolve::{Known, resolve};
-use super::{Containers, CreateEvent, Created, random_name};
+use super::{Containers, CreateEvent, Created, observe, random_name};
 use crate::crash::crash_point;
 use crate::images::PullRequest;
 use crate::runtime_spec::devices;
@@ -90,7 +90,7 @@ impl Containers<'_> {
             },
             image_config: &image.config,
             network: network.clone(),
-            host_name: &host_name(),
+            shared_host_name: self.shared_host_name(network)?,
             settings: &engine.config().settings,
         };
         let mut config = resolve(request, known)?;
@@ -156,6 +156,20 @@ impl Containers<'_> {
         })
     }
 
+    /// The name of whose network it shares.
+    fn shared_host_name(&self, network: &NetworkMode) -> Result<Option<String>> {
+        Ok(match network {
+            NetworkMode::Bridge | NetworkMode::None => None,
+            NetworkMode::Host => {
+                let name = rustix::system::uname();
+                Some(name.nodename().to_string_lossy().into_owned())
+            }
+            NetworkMode::Container(other) => {
+                observe::observe(self.engine, other)?.map(|observed| observed.config.hostname)
+            }
+        })
+    }
+
     /// Takes the wanted name, or a random one.
     fn claim(&self, wanted: Option<&ContainerName>, id: &ContainerId) -> Result<ContainerName> {
         let names = Names::new(self.engine.layout());
@@ -191,6 +205,7 @@ impl Containers<'_> {
             };
             if volume.name.is_empty() {
                 volume.name = ContainerId::random()?.to_string();
+                note_anonymous(layout, &config.id, &volume.name)?;
             }
             let rootfs = store.snapshots().rootfs(&config.id, &image.chain)?;
             let content = (!volume.no_copy).then_some(volumes::Content {
@@ -204,6 +219,20 @@ impl Containers<'_> {
         }
         Ok(())
     }
+}
+
+/// Begins the names of the files that [`note_anonymous`] makes.
+pub(crate) const ANONYMOUS_PREFIX: &str = "volume-";
+
+/// Says whose the volume is until the configuration does: without this a
+/// creation that is cut off would leave a volume without an owner.
+fn note_anonymous(layout: &state::Layout, id: &ContainerId, volume: &str) -> Result<()> {
+    let path = layout
+        .container(id)
+        .join(format!("{ANONYMOUS_PREFIX}{volume}"));
+    std::fs::File::create_new(&path)
+        .map(drop)
+        .context(|| format!("write {}", path.display()))
 }
 
 /// Shared by all who create containers; the sweep of what none of them owns
@@ -250,11 +279,4 @@ fn warnings(config: &ContainerConfig) -> Vec<String> {
         warnings.push("published ports are discarded with this network".to_owned());
     }
     warnings
-}
-
-fn host_name() -> String {
-    rustix::system::uname()
-        .nodename()
-        .to_string_lossy()
-        .into_owned()
 }

@@ -31,7 +31,7 @@ use sys::{Error, ErrorKind, Result};
 use crate::Engine;
 use crate::images::PullEvent;
 pub use commit::{Change, ChangeKind};
-pub(crate) use create::creation_lock;
+pub(crate) use create::{ANONYMOUS_PREFIX, creation_lock};
 pub(crate) use resolve::merge_env;
 
 /// The containers of a store; one method is one verb.

@@ -27,7 +27,8 @@ pub(super) struct Known<'a> {
     pub(super) image_config: &'a ImageConfig,
     /// The request's, with the container looked up.
     pub(super) network: NetworkMode,
-    pub(super) host_name: &'a str,
+    /// Of whose network it shares, if it has none of its own.
+    pub(super) shared_host_name: Option<String>,
     pub(super) settings: &'a Settings,
 }
 
@@ -38,10 +39,10 @@ const MEMORY_MIN: u64 = 6 << 20;
 pub(super) fn resolve(request: &RunRequest, known: Known<'_>) -> Result<ContainerConfig> {
     let defaults = &known.image_config.config;
     let process = process(&request.process, known.image_config)?;
-    let hostname = match &request.hostname {
-        Some(name) => check_hostname(name)?,
-        None if known.network == NetworkMode::Host => known.host_name.to_owned(),
-        None => known.id.short(),
+    let hostname = match (&request.hostname, known.shared_host_name) {
+        (Some(name), _) => check_hostname(name)?,
+        (None, Some(shared)) => shared,
+        (None, None) => known.id.short(),
     };
     check_network(request, &known.network)?;
     let mut labels = defaults.labels.clone();
@@ -345,7 +346,7 @@ mod tests {
             },
             image_config: image,
             network: NetworkMode::Bridge,
-            host_name: "host",
+            shared_host_name: None,
             settings: Box::leak(Box::default()),
         }
     }
