@@ -82,9 +82,6 @@ impl Progress {
                 self.line(&format!("{what}: Pulling from {repository}"));
             }
             PullEvent::Resolved { layers, .. } => self.expect(layers, "Pulling fs layer"),
-            PullEvent::OtherPlatform { wanted, found } => self.line(&format!(
-                "WARNING: the image is for {found} and {wanted} was wanted"
-            )),
             PullEvent::Layer { digest, progress } => match progress {
                 LayerProgress::Present => self.finish(*digest, "Already exists"),
                 LayerProgress::Received(bytes) => self.advance(*digest, *bytes, "Downloading"),

@@ -51,8 +51,6 @@ pub enum PullEvent {
         digest: Digest,
         layers: Vec<LayerInfo>,
     },
-    /// The image is for another platform than asked for.
-    OtherPlatform { wanted: Platform, found: Platform },
     /// A layer goes on. Layers that occur twice report twice.
     Layer {
         digest: Digest,
@@ -186,16 +184,17 @@ impl Pull<'_> {
         let (manifest, text) = &resolved.manifest;
         let config = self.config(&resolved.parsed.config)?;
         let layers = self.store.layers_of(&resolved.parsed, &config)?;
+        if !fits(platform, &config) {
+            let found = platform_of(&config);
+            let words = format!(
+                "the image is for {found}, not for {platform}; name its platform to pull it all the same"
+            );
+            return Err(Error::new(ErrorKind::Unsupported, words));
+        }
         (self.on_event)(PullEvent::Resolved {
             digest: resolved.digest(),
             layers: layers.iter().map(info).collect(),
         });
-        if !fits(platform, &config) {
-            (self.on_event)(PullEvent::OtherPlatform {
-                wanted: platform.clone(),
-                found: platform_of(&config),
-            });
-        }
         content.put_verified(manifest, text)?;
         self.layers(&layers)?;
         self.store.finish_layers(&layers)
