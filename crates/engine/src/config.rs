@@ -8,11 +8,23 @@
 //!
 //! [containers]
 //! stop-timeout = 10         # seconds
+//!
+//! [network]                 # of the default bridge
+//! subnet = "10.87.0.0/16"   # a free one of 10.x if not set
+//! ipv6 = true
+//! mtu = 1500
+//!
+//! [limits]                  # of what one image may claim
+//! max-layer-size = "100g"   # one layer, uncompressed
+//! max-entries = 4000000     # files of one layer
+//! max-layers = 400
 //! ```
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use image::Limits;
+use network::{Ipv4Subnet, Ipv6, NetworkConfig};
 use serde::{Deserialize, Deserializer};
 use state::{Layout, LogConfig, LogDriver};
 use sys::{Context as _, Error, ErrorKind, Result};
@@ -69,6 +81,8 @@ impl Config {
 pub struct Settings {
     pub log: LogSettings,
     pub containers: ContainerSettings,
+    pub network: NetworkSettings,
+    pub limits: LimitSettings,
     /// `docs/registries.md`.
     pub registry: registry::RegistryConfig,
 }
@@ -128,6 +142,65 @@ impl Default for ContainerSettings {
     }
 }
 
+/// The default bridge.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct NetworkSettings {
+    #[serde(deserialize_with = "subnet")]
+    pub subnet: Option<Ipv4Subnet>,
+    pub ipv6: bool,
+    /// Bytes.
+    pub mtu: Option<u32>,
+}
+
+impl Default for NetworkSettings {
+    fn default() -> Self {
+        Self {
+            subnet: None,
+            ipv6: true,
+            mtu: None,
+        }
+    }
+}
+
+impl From<&NetworkSettings> for NetworkConfig {
+    fn from(settings: &NetworkSettings) -> Self {
+        Self {
+            subnet: settings.subnet,
+            ipv6: if settings.ipv6 {
+                Ipv6::Private
+            } else {
+                Ipv6::Off
+            },
+            mtu: settings.mtu,
+        }
+    }
+}
+
+/// How much of our resources an image may claim.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct LimitSettings {
+    /// Bytes of one layer, uncompressed.
+    #[serde(deserialize_with = "some_size")]
+    pub max_layer_size: Option<u64>,
+    /// Files, directories and links of one layer.
+    pub max_entries: Option<u64>,
+    pub max_layers: Option<usize>,
+}
+
+impl From<&LimitSettings> for Limits {
+    fn from(settings: &LimitSettings) -> Self {
+        let defaults = Self::default();
+        Self {
+            max_layer_bytes: settings.max_layer_size.unwrap_or(defaults.max_layer_bytes),
+            max_entries: settings.max_entries.unwrap_or(defaults.max_entries),
+            max_layers: settings.max_layers.unwrap_or(defaults.max_layers),
+            ..defaults
+        }
+    }
+}
+
 impl Settings {
     /// Reads the file at `path`; defaults if there is none.
     pub fn read(path: &Path) -> Result<Self> {
@@ -152,6 +225,15 @@ impl Settings {
             Error::new(ErrorKind::InvalidInput, message)
         })
     }
+}
+
+fn subnet<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Ipv4Subnet>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map(Some).map_err(serde::de::Error::custom)
+}
+
+fn some_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    size(deserializer).map(Some)
 }
 
 /// A number of bytes, or a text such as `10m`.
@@ -181,6 +263,14 @@ mod tests {
         assert!(error.to_string().contains("max-sise"), "{error}");
         assert!(error.to_string().contains("line 2"), "{error}");
         assert!(Settings::parse("[logs]\n").is_err());
+        let text = "[network]\nsubnet = \"10.9.0.0/16\"\nipv6 = false\n\
+                    [limits]\nmax-layer-size = \"1g\"\n";
+        let settings = Settings::parse(text).unwrap();
+        let network = NetworkConfig::from(&settings.network);
+        assert_eq!(network.ipv6, Ipv6::Off);
+        assert_eq!(network.subnet.unwrap().to_string(), "10.9.0.0/16");
+        assert_eq!(Limits::from(&settings.limits).max_layer_bytes, 1 << 30);
+        assert!(Settings::parse("[network]\nsubnet = \"10.9.0.0\"\n").is_err());
         assert!(Settings::parse("[log]\nmax-size = \"much\"\n").is_err());
     }
 }

@@ -59,7 +59,8 @@ impl Engine {
     }
 
     pub(crate) fn networks(&self) -> Networks {
-        Networks::open(self.layout(), NetworkConfig::default())
+        let settings = &self.config().settings.network;
+        Networks::open(self.layout(), NetworkConfig::from(settings))
     }
 
     /// Which boot of the machine this is.

@@ -45,7 +45,8 @@ impl<'a> Images<'a> {
 
     /// The store itself; cheap to open.
     pub fn store(&self) -> Result<Store> {
-        Store::open(self.engine.layout(), Limits::default())
+        let limits = Limits::from(&self.engine.config().settings.limits);
+        Store::open(self.engine.layout(), limits)
     }
 
     /// The image of that name or id. `NotFound`: "no such image: x".
