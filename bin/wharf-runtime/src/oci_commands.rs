@@ -416,14 +416,13 @@ fn run_exec(global: &Global, exec: &Exec) -> Result<u8> {
 
 /// The process file, or the container's process with what was asked.
 fn process_for(exec: &Exec, config: &Spec) -> Result<Process> {
-    let mut process = match &exec.process {
-        Some(path) => Record::read(path)?,
-        None => {
-            let mut process = config.process.clone().unwrap_or_default();
-            process.terminal = exec.tty;
-            process.args.clone_from(&exec.args);
-            process
-        }
+    let mut process: Process = if let Some(path) = &exec.process {
+        Record::read(path)?
+    } else {
+        let mut process = config.process.clone().unwrap_or_default();
+        process.terminal = exec.tty;
+        process.args.clone_from(&exec.args);
+        process
     };
     process.env.extend(exec.env.iter().cloned());
     if let Some(cwd) = &exec.cwd {
@@ -460,29 +459,20 @@ fn list(global: &Global, format: ListFormat, quiet: bool) -> Result<u8> {
     }
     all.sort_by(|one, two| one.id.cmp(&two.id));
     match format {
-        _ if quiet => print(
-            &all.iter()
-                .map(|state| format!("{}\n", state.id))
-                .collect::<String>(),
-        ),
+        _ if quiet => print_rows("", all.iter().map(|state| state.id.clone())),
         ListFormat::Json => print_json(&all),
         ListFormat::Table => {
-            let rows: String = all
-                .iter()
-                .map(|state| {
-                    format!(
-                        "{:<24}  {:<8}  {:<8}  {}\n",
-                        state.id,
-                        state.pid.unwrap_or(0),
-                        format!("{:?}", state.status).to_lowercase(),
-                        state.bundle.display()
-                    )
-                })
-                .collect();
-            print(&format!(
-                "{:<24}  {:<8}  {:<8}  BUNDLE\n{rows}",
-                "ID", "PID", "STATUS"
-            ))
+            let header = format!("{:<24}  {:<8}  {:<8}  BUNDLE\n", "ID", "PID", "STATUS");
+            let row = |state: &State| {
+                format!(
+                    "{:<24}  {:<8}  {:<8}  {}",
+                    state.id,
+                    state.pid.unwrap_or(0),
+                    format!("{:?}", state.status).to_lowercase(),
+                    state.bundle.display()
+                )
+            };
+            print_rows(&header, all.iter().map(row))
         }
     }
 }
@@ -492,14 +482,11 @@ fn ps(global: &Global, id: &str, format: ListFormat) -> Result<u8> {
     match format {
         ListFormat::Json => print_json(&pids),
         ListFormat::Table => {
-            let rows: String = pids
-                .iter()
-                .map(|pid| {
-                    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-                    format!("{pid:<8}  {}\n", name.trim())
-                })
-                .collect();
-            print(&format!("{:<8}  COMMAND\n{rows}", "PID"))
+            let row = |pid: &i32| {
+                let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+                format!("{pid:<8}  {}", name.trim())
+            };
+            print_rows(&format!("{:<8}  COMMAND\n", "PID"), pids.iter().map(row))
         }
     }
 }
@@ -592,6 +579,15 @@ fn json(value: &impl serde::Serialize) -> Result<Vec<u8>> {
 
 fn print_json(value: &impl serde::Serialize) -> Result<u8> {
     print(&String::from_utf8_lossy(&json(value)?))
+}
+
+fn print_rows(header: &str, rows: impl Iterator<Item = String>) -> Result<u8> {
+    let mut text = header.to_owned();
+    for row in rows {
+        text.push_str(&row);
+        text.push('\n');
+    }
+    print(&text)
 }
 
 fn print(text: &str) -> Result<u8> {

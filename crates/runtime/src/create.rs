@@ -143,7 +143,7 @@ pub fn create(request: CreateRequest<'_>) -> Result<Created> {
     };
     let child = in_pid_namespace(pid_namespace.as_ref(), || {
         sys::clone::clone_child(flags, birth_group.as_ref().map(AsFd::as_fd), || {
-            init::run(init, theirs)
+            init::run(&init, theirs)
         })
     })
     .context(|| "clone the container's init")?;
@@ -167,7 +167,7 @@ pub fn create(request: CreateRequest<'_>) -> Result<Created> {
             hooks::run(&hooks.prestart, &input)?;
             hooks::run(&hooks.create_runtime, &input)?;
         }
-        created.go_on(child.pid)?;
+        created.go_on(child.pid);
     }
     Ok(created)
 }

@@ -38,6 +38,9 @@ pub(crate) enum ToInit {
     Start,
 }
 
+/// Tag, payload, descriptors.
+type Packet = (u8, Vec<u8>, Vec<OwnedFd>);
+
 /// One end.
 #[derive(Debug)]
 pub(crate) struct Link(OwnedFd);
@@ -133,7 +136,7 @@ impl Link {
         Ok(())
     }
 
-    fn receive(&self) -> Result<Option<(u8, Vec<u8>, Vec<OwnedFd>)>> {
+    fn receive(&self) -> Result<Option<Packet>> {
         let mut packet = [0; PACKET_MAX];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);

@@ -119,10 +119,9 @@ impl Created {
         Ok(())
     }
 
-    pub(crate) fn go_on(&self, pid: i32) -> Result<()> {
+    pub(crate) fn go_on(&self, pid: i32) {
         // If init is gone, `wait_ready` tells why.
         let _ = self.link.tell_init(ToInit::Continue { pid });
-        Ok(())
     }
 
     fn running_mut_died(&self) -> Error {

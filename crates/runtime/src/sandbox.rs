@@ -212,10 +212,7 @@ fn namespaces(linux: &Linux) -> Result<Namespaces> {
         };
         let joins = matches!(usage, NamespaceUse::Join(_));
         let place = match namespace.kind {
-            NamespaceKind::Mount if joins => {
-                return Err(unsupported(&format!("{field}: joining by path")));
-            }
-            NamespaceKind::User if joins => {
+            NamespaceKind::Mount | NamespaceKind::User if joins => {
                 return Err(unsupported(&format!("{field}: joining by path")));
             }
             NamespaceKind::Mount => {

@@ -112,7 +112,7 @@ fn make(hierarchy: &Hierarchy, path: &CgroupPath, writes: &[Write]) -> Result<()
     match mkdirat(CWD, &full, Mode::from(0o755)) {
         Ok(()) | Err(Errno::EXIST) => {}
         Err(Errno::NOENT) => {
-            fs::create_dir_all(&full).context(|| format!("make cgroup {}", full.display()))?
+            fs::create_dir_all(&full).context(|| format!("make cgroup {}", full.display()))?;
         }
         Err(errno) => {
             return Err(Error::from(errno)).context(|| format!("make cgroup {}", full.display()));

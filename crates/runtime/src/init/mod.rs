@@ -69,7 +69,7 @@ pub(crate) struct Joining<'a> {
 }
 
 /// Runs in the clone; returns its exit code if it came to no program.
-pub(crate) fn run(init: Init<'_>, link: Link) -> i32 {
+pub(crate) fn run(init: &Init<'_>, link: Link) -> i32 {
     let mut reply = link;
     match set_up(init, &mut reply) {
         Ok(never) => match never {},
@@ -81,7 +81,7 @@ pub(crate) fn run(init: Init<'_>, link: Link) -> i32 {
     }
 }
 
-fn set_up(init: Init<'_>, link: &mut Link) -> Result<Infallible> {
+fn set_up(init: &Init<'_>, link: &mut Link) -> Result<Infallible> {
     // First of all, for our memory is a copy of the parent's: nobody in the
     // container may look at it, or at our descriptors.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
@@ -103,17 +103,17 @@ fn set_up(init: Init<'_>, link: &mut Link) -> Result<Infallible> {
     // Modes of what we make are meant as given.
     let umask = rustix::process::umask(Mode::empty());
     // From here to the pivot every path in the root goes through `built.root`.
-    let mut built = rootfs::build(&init)?;
+    let mut built = rootfs::build(init)?;
     identity::become_root_of(&sandbox.namespaces)?;
-    rootfs::fill(&init, &mut built)?;
+    rootfs::fill(init, &mut built)?;
     let console = console::open(&init.stdio, &built.root)?;
     console::bind(console.as_ref(), &built.root)?;
-    run_hooks(&init, pid, |hooks| &hooks.create_container)?;
+    run_hooks(init, pid, |hooks| &hooks.create_container)?;
     // Through a procfs of our own, before /proc/sys is made read-only.
     identity::names_and_sysctls(sandbox)?;
-    rootfs::protect(&init, &built)?;
+    rootfs::protect(init, &built)?;
     // The host is out of sight from here on.
-    rootfs::pivot(&init, &built.root)?;
+    rootfs::pivot(init, &built.root)?;
     console::attach_stdio(&init.stdio, console.as_ref())?;
     let joining = Joining {
         identity: &sandbox.process,
@@ -142,7 +142,7 @@ fn set_up(init: Init<'_>, link: &mut Link) -> Result<Infallible> {
         console: console.map(|console| console.master),
     })?;
     wait_at_gate(&init.gate, link)?;
-    run_hooks(&init, pid, |hooks| &hooks.start_container)?;
+    run_hooks(init, pid, |hooks| &hooks.start_container)?;
     match init.kind {
         InitProcess::Program => {
             confine::filter(joining.filter, joining.identity)?;

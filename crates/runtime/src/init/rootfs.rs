@@ -36,9 +36,10 @@ pub(super) fn build<'a>(init: &'a Init<'_>) -> Result<Built<'a>> {
     } else {
         Source::Made
     };
-    let masks = match sandbox.masked.is_empty() {
-        true => None,
-        false => Some(MaskSources::open()?),
+    let masks = if sandbox.masked.is_empty() {
+        None
+    } else {
+        Some(MaskSources::open()?)
     };
     let host = open(std::path::Path::new("/"))?;
     // Nothing that we mount may show on the host. Slave where the container

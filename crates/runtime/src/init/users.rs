@@ -37,9 +37,10 @@ pub(crate) fn look_up(
         }))
     };
     let numbers_say_it = text.is_empty() && groups.is_empty();
-    let passwd = match numbers_say_it && has_home {
-        true => String::new(),
-        false => read("/etc/passwd")?,
+    let passwd = if numbers_say_it && has_home {
+        String::new()
+    } else {
+        read("/etc/passwd")?
     };
     if numbers_say_it {
         return Ok(Account {
