@@ -39,6 +39,7 @@ const TESTS: &[Test] = &[
     ("root of a user namespace is nobody outside", user_namespace),
     ("the filter refuses", filter),
     ("init passes the code", reaper),
+    ("layers are mounted out of sight, the top one wins", overlay),
     ("a working directory outside is refused", working_directory),
 ];
 
@@ -136,13 +137,17 @@ impl Bundle {
     }
 
     fn start(&self) -> Result<(Running, OwnedFd)> {
+        self.start_on(&RootFs::Directory("rootfs".into()), Path::new("/"))
+    }
+
+    fn start_on(&self, rootfs: &RootFs, mountpoint: &Path) -> Result<(Running, OwnedFd)> {
         let (reader, stdio) = output();
         let created = runtime::create(CreateRequest {
             id: "test",
             spec: &self.spec,
             bundle: self.directory.path(),
-            rootfs: &RootFs::Directory("rootfs".into()),
-            mountpoint: Path::new("/"),
+            rootfs,
+            mountpoint,
             seccomp: &self.seccomp,
             cgroup: self.cgroup(),
             user: "",
@@ -420,6 +425,32 @@ fn reaper() {
     let mut bundle = Bundle::shell("(sleep 0.1 &) ; exit 9");
     bundle.init = InitProcess::Reaper;
     assert_eq!(bundle.run().unwrap().0, ExitStatus::Code(9));
+}
+
+fn overlay() {
+    let bundle = Bundle::shell("cat /name; touch /made; grep ' / ' /proc/self/mountinfo");
+    let layers = tempfile::tempdir().unwrap();
+    let at = |name: &str| layers.path().join(name);
+    for name in ["top", "upper", "work", "root"] {
+        fs::create_dir(at(name)).unwrap();
+    }
+    fs::write(bundle.root().join("name"), "bottom\n").unwrap();
+    fs::write(at("top/name"), "top\n").unwrap();
+    let rootfs = RootFs::Overlay(state::OverlayRoot {
+        lower: vec![at("top"), bundle.root()],
+        upper: at("upper"),
+        work: at("work"),
+    });
+    let (mut running, reader) = bundle.start_on(&rootfs, &at("root")).unwrap();
+    let text = read(reader);
+    running.reap().unwrap();
+    running.cgroup().remove().unwrap();
+    assert!(
+        text.starts_with("top\n") && text.contains("overlay"),
+        "{text}"
+    );
+    assert!(at("upper/made").exists());
+    assert_eq!(fs::read_dir(at("root")).unwrap().count(), 0);
 }
 
 fn working_directory() {
