@@ -1,6 +1,7 @@
 //! Naming a process so that a recycled pid is not taken for it.
 
 use std::fs;
+use std::io::Read as _;
 
 use serde::{Deserialize, Serialize};
 use sys::{Context as _, Error, ErrorKind, Result};
@@ -31,8 +32,12 @@ impl ProcessRef {
 
 /// State letter and start time, `None` if there is no such process.
 fn stat(pid: i32) -> Result<Option<(u8, u64)>> {
-    let text = match fs::read(format!("/proc/{pid}/stat")) {
-        Ok(text) => text,
+    // The kernel knows no size: with room it is one read instead of eight.
+    let mut text = Vec::with_capacity(1024);
+    let read = fs::File::open(format!("/proc/{pid}/stat"))
+        .and_then(|mut file| file.read_to_end(&mut text).map(drop));
+    let text = match read {
+        Ok(()) => text,
         // ESRCH: it went away between open and read.
         Err(error)
             if error.kind() == std::io::ErrorKind::NotFound

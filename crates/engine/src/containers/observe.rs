@@ -36,6 +36,15 @@ pub(crate) fn observe(engine: &Engine, id: &ContainerId) -> Result<Option<Observ
         return Ok(None);
     };
     let facts = facts(engine, id)?;
+    let running = facts.as_ref().map(|facts| Facts::status(Some(facts), None));
+    if let Some(status @ (Status::Running { .. } | Status::Paused { .. })) = running {
+        return Ok(Some(Observed {
+            config,
+            facts,
+            exit: None,
+            status,
+        }));
+    }
     // Read after the facts: whoever was alive above writes it on its end.
     let exit: Option<ExitRecord> = Record::read_if_exists(&layout.container_exit(id))?;
     let status = status(engine, id, facts.as_ref(), exit.as_ref());
