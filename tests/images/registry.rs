@@ -315,14 +315,14 @@ fn a_mirror_is_asked_first() {
         bed.run(&["tag", BUSYBOX, &name]).ok();
         bed.run(&["push", &name]).ok();
         let config = bed.file(
-            "registries.toml",
+            "wharf.toml",
             format!(
-                "[registry.\"docker.io\"]\nmirrors = [\"http://{}\"]\n",
+                "[registry.hosts.\"docker.io\"]\nmirrors = [\"http://{}\"]\n",
                 registry.address
             ),
         );
         bed.command(&["pull", "thing:1"])
-            .variable("WHARF_REGISTRIES", &config)
+            .variable("WHARF_CONFIG", &config)
             .run()
             .ok();
         bed.run(&["run", "--rm", "thing:1", "true"]).ok();
