@@ -8,14 +8,13 @@
 set -euo pipefail
 
 # command or file that proves a package is there : package
-build=(cc:gcc make:make git:git curl:curl /etc/ssl/certs/ca-certificates.crt:ca-certificates)
+build=(cc:gcc c++:g++ make:make git:git curl:curl /etc/ssl/certs/ca-certificates.crt:ca-certificates)
 test=(/var/lib/dpkg/info/busybox-static.list:busybox-static docker-registry:docker-registry htpasswd:apache2-utils openssl:openssl nft:nftables strace:strace)
 demo=(debootstrap:debootstrap umoci:umoci psql:postgresql-client docker-registry:docker-registry ip:iproute2 nft:nftables)
 # docker.io goes by itself: in one command with others apt's resolver has been seen to give up.
 bench=(skopeo:skopeo crun:crun runc:runc)
-bench_podman=(podman:podman)
+bench_podman=(podman:podman /usr/lib/cni/bridge:containernetworking-plugins)
 bench_docker=(dockerd:docker.io)
-fuzz=(c++:g++ clang:clang)
 
 say() { printf 'setup: %s\n' "$*"; }
 die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
@@ -104,7 +103,7 @@ for name in "$@"; do
         test) group test ;;
         demo) group demo ;;
         bench) group demo; group bench; group bench_podman; group bench_docker ;;
-        fuzz) group fuzz ;;
+        fuzz) group build; rust ;;
         *) die "no such group: $name (build, test, demo, bench, fuzz)" ;;
     esac
 done
