@@ -168,10 +168,8 @@ fn container_files(root: &Path, runroot: &Path) -> Vec<String> {
     for place in ["containers", "exec", "netns"] {
         list(&runroot.join(place), &mut found);
     }
-    // Names of locks may stay; they are empty files.
-    found.retain(|path| {
-        !(path.ends_with("lock") && fs::metadata(path).is_ok_and(|file| file.len() == 0))
-    });
+    // Locks that are not a container's may stay; they are empty files.
+    found.retain(|path| !fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() == 0));
     found
 }
 
