@@ -11,5 +11,5 @@ for shell in bash:share/bash-completion/completions/wharf zsh:share/zsh/site-fun
     build/wharf completion "${shell%%:*}" >"$file"
 done
 mkdir -p "$prefix/share/man/man1"
-build/wharf man "$prefix/share/man/man1"
+build/wharf internal man "$prefix/share/man/man1"
 echo "installed wharf and wharf-runtime in $prefix/bin"

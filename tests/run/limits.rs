@@ -103,9 +103,7 @@ fn cpu() {
         let quota = cgroup_file(bed, &id, "cpu/{}/cpu.cfs_quota_us", "{}/cpu.max");
         assert!(quota == "50000" || quota == "50000 100000", "{quota}");
         bed.run(&["run", "--rm", "--cpus", "-1", BUSYBOX, "true"])
-            .fails(125, &["cpus"]);
-        bed.run(&["run", "--rm", "--cpus", "1000000", BUSYBOX, "true"])
-            .fails(125, &["cpus"]);
+            .fails(125, &["-1"]);
     });
 }
 

@@ -78,7 +78,9 @@ fn processes() -> Vec<String> {
 
 fn mounts() -> BTreeSet<String> {
     let text = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    // A test that plays a reboot covers the kernel's boot id.
     text.lines()
+        .filter(|line| !line.contains("/boot_id "))
         .map(|line| {
             line.split(' ')
                 .skip(2)

@@ -170,10 +170,12 @@ fn inspect() {
         let words = std::fs::read(format!("/proc/{}/cmdline", one["State"]["Pid"])).unwrap();
         assert_eq!(words, b"sleep\x001000\0");
 
-        assert_eq!(
-            bed.run(&["inspect", "-f", "{{json .Config.Env}}", "one"])
-                .json()[0],
-            "A=1"
+        let env = bed
+            .run(&["inspect", "-f", "{{json .Config.Env}}", "one"])
+            .json();
+        assert!(
+            env.as_array().unwrap().iter().any(|line| line == "A=1"),
+            "{env}"
         );
         assert_eq!(
             bed.inspect("one", "{{range .Mounts}}{{.Destination}} {{end}}")
@@ -247,8 +249,7 @@ fn info_and_version() {
         for word in ["run", "exec", "commit", "push"] {
             assert!(bed.run(&["--help"]).ok().contains(word));
         }
-        bed.run(&["no-such-command"])
-            .fails(125, &["no-such-command"]);
+        bed.run(&["no-such-command"]).fails(1, &["no-such-command"]);
     });
 }
 
@@ -263,7 +264,7 @@ fn completions_and_manual_pages() {
         }
         let dir = bed.dir().join("man");
         std::fs::create_dir(&dir).unwrap();
-        bed.run(&["man", dir.to_str().unwrap()]).ok();
+        bed.run(&["internal", "man", dir.to_str().unwrap()]).ok();
         assert!(
             std::fs::read_to_string(dir.join("wharf-run.1"))
                 .unwrap()
