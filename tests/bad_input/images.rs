@@ -13,7 +13,9 @@ fn two_layers() -> ImageBuilder {
     })
     .take(200_000)
     .collect();
-    ImageBuilder::busybox().layer(Layer::plain(&Tar::new().file("noise", 0o644, noise).finish()))
+    ImageBuilder::busybox().layer(Layer::plain(
+        &Tar::new().file("noise", 0o644, noise).finish(),
+    ))
 }
 
 /// Asserts that pulling from this registry fails with these words, and stores nothing that could be run.

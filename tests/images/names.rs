@@ -74,7 +74,13 @@ fn tag_and_remove() {
         for kind in ["content/blobs", "snapshots"] {
             let found = bed.host(
                 "find",
-                &[bed.root().join(kind).to_str().unwrap(), "-type", "f", "-size", "+0"],
+                &[
+                    bed.root().join(kind).to_str().unwrap(),
+                    "-type",
+                    "f",
+                    "-size",
+                    "+0",
+                ],
             );
             assert_eq!(found.ok(), "", "{kind}");
         }

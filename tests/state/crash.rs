@@ -131,7 +131,7 @@ fn run_killed_at_every_change() {
                 // Whatever was left: the name is free or its owner can be removed.
                 bed.run(&["ps", "-a"]).ok();
                 bed.run(&["rm", "-f", "crash"]);
-            bed.run(&["system", "repair"]).ok();
+                bed.run(&["system", "repair"]).ok();
                 assert_eq!(bed.run(&["ps", "-aq"]).ok(), "");
                 bed.nothing_runs();
             },
