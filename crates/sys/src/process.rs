@@ -65,12 +65,33 @@ fn close_range(first: u32, last: u32) -> Result<()> {
     }
 }
 
+/// The highest signal number of Linux (signal(7)).
+const LAST_SIGNAL: i32 = 64;
+/// Bytes of the kernel's signal set.
+const KERNEL_SIGNAL_SET: usize = 8;
+
 /// No signal blocked, none ignored: what a program expects to begin with.
 pub fn reset_signals() -> Result<()> {
-    for signal in 1..=31 {
+    for signal in 1..=LAST_SIGNAL {
         if signal != libc::SIGKILL && signal != libc::SIGSTOP {
-            // SAFETY: the default action runs no code of ours.
-            unsafe { libc::signal(signal, libc::SIG_DFL) };
+            let default: libc::sigaction = {
+                // SAFETY: all zero is SIG_DFL with no flags and an empty mask.
+                unsafe { std::mem::zeroed() }
+            };
+            // The system call itself: the C library refuses the two signals
+            // that it keeps for its threads, and its posix_spawn leaves them
+            // ignored.
+            // SAFETY: the default action runs no code of ours. The kernel's
+            // structure is not larger than the C library's, and zero in both.
+            unsafe {
+                libc::syscall(
+                    libc::SYS_rt_sigaction,
+                    signal,
+                    &raw const default,
+                    std::ptr::null_mut::<libc::sigaction>(),
+                    KERNEL_SIGNAL_SET,
+                );
+            }
         }
     }
     let mut none = std::mem::MaybeUninit::uninit();

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{OFlags, fstatfs};
+use rustix::fs::{FileType, OFlags, fstatfs};
 use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
 use sys::mount::{Depth, attach, copy_tree};
@@ -103,10 +103,26 @@ pub(crate) fn attach_stdio(stdio: &ProcessStdio, console: Option<&Console>) -> R
     }
 }
 
-/// The terminal and what is reached through descriptors 0 to 2 belong to the
-/// user, as after a login. Failing to give it away is no reason to stop.
+/// The terminal, and pipes behind descriptors 0 to 2, belong to the user:
+/// otherwise a program that is not root cannot open /dev/stdout. Failing to
+/// give them away is no reason to stop.
 pub(crate) fn give_to(console: Option<&Console>, uid: u32) {
+    let owner = Some(rustix::fs::Uid::from_raw(uid));
     if let Some(console) = console {
-        let _ = rustix::fs::fchown(&console.slave, Some(rustix::fs::Uid::from_raw(uid)), None);
+        let _ = rustix::fs::fchown(&console.slave, owner, None);
+    }
+    let (stdin, stdout, stderr) = (
+        rustix::stdio::stdin(),
+        rustix::stdio::stdout(),
+        rustix::stdio::stderr(),
+    );
+    for stdio in [stdin, stdout, stderr] {
+        // Nothing else: what the caller opened on the host stays the caller's.
+        if let Ok(stat) = rustix::fs::fstat(stdio)
+            && FileType::from_raw_mode(stat.st_mode) == FileType::Fifo
+            && stat.st_uid != uid
+        {
+            let _ = rustix::fs::fchown(stdio, owner, None);
+        }
     }
 }
