@@ -17,7 +17,7 @@ wharf() { "$bin/wharf" --root "$dir/root" --runroot "$dir/run" "$@"; }
 
 title() { printf '\n%s\n%s\n' "$1" "${1//?/-}"; }
 say() { printf '  %s\n' "$*"; }
-fact() { printf '    %-44s %s\n' "$1" "$2"; }
+fact() { printf '    %-48s %s\n' "$1" "$2"; }
 die() { printf '\ndemo: %s\n' "$*" >&2; exit 1; }
 
 now() { printf '%s' "${EPOCHREALTIME/./}"; } # microseconds
@@ -32,14 +32,10 @@ run() {
     start=$(now)
     if [ -t 1 ]; then wharf "$@" || status=$?; else wharf "$@" 2>&1 | sed 's/^/    /' || status=$?; fi
     [ $status -eq 0 ] || die "wharf $1 failed"
-    fact "" "$(took "$start")"
+    say "  took $(took "$start")"
 }
 
 # -- leaving nothing behind -------------------------------------------------------------------------------------------
-
-links() { (cd /sys/class/net && ls -d wharf* 2>/dev/null) || true; }
-links_before=$(links)
-tables_before=$(nft list tables 2>/dev/null || true)
 
 clean_up() {
     local status=$? ids
@@ -48,9 +44,11 @@ clean_up() {
     ids=$(wharf ps -aq 2>/dev/null || true)
     [ -z "$ids" ] || wharf rm -f $ids >/dev/null 2>&1 || true
     [ -z "${registry:-}" ] || kill "$registry" 2>/dev/null || true
-    # The bridge and the firewall table of this store, which Wharf keeps as long as the store may be used again.
-    comm -13 <(sort <<<"$links_before") <(links | sort) | xargs -r -n 1 ip link del 2>/dev/null || true
-    nft list tables 2>/dev/null | grep wharf | grep -vxF "$tables_before" | sed 's/^table/delete table/' | nft -f - 2>/dev/null || true
+    # The bridge of this store and the firewall table of the same name, which Wharf keeps for the next container.
+    if [ -n "${bridge:-}" ]; then
+        ip link del "$bridge" 2>/dev/null || true
+        nft list tables 2>/dev/null | grep -wF -- "$bridge" | sed 's/^table/delete table/' | nft -f - 2>/dev/null || true
+    fi
     rm -rf --one-file-system "$dir" || status=1
     [ $status -eq 0 ] || printf '\ndemo: did not get through (exit code %s); everything it made was removed\n' $status >&2
     exit $status
@@ -140,6 +138,7 @@ a_database() {
     (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null && port=$((16000 + RANDOM % 10000))
     start=$(now)
     run run -d --name db -p "127.0.0.1:$port:5432" "$name:v1"
+    bridge=$(ip route get "$(wharf inspect --format '{{.NetworkSettings.IPAddress}}' db)" | sed -n 's/.* dev \([^ ]*\) .*/\1/p')
     until psql -h 127.0.0.1 -p "$port" -Atqc 'select 1' >/dev/null 2>&1; do
         [ $(($(now) - start)) -lt 60000000 ] || { wharf logs --tail 20 db >&2; die "PostgreSQL does not answer"; }
         sleep 0.05
@@ -211,9 +210,9 @@ many_at_once() {
     fact "$count started in" "$started"
     fact "all $count answer SQL, 50000 rows each, after" "$answered"
     printf '\n    %-24s %14s %14s %18s\n' "" "each" "$copies of them" "$copies full copies"
-    printf '    %-24s %14s %14s %18s\n' "disk" "$(mb $disk_each)" "$(mb $((disk_each * copies)))" "$(mb $whole)"
-    printf '    %-24s %14s %14s %18s\n' "memory, PostgreSQL and all" "$(mb $(((memory_before - memory_after) * 1024 / copies)))" "$(mb $(((memory_before - memory_after) * 1024)))" "-"
-    printf '    %-24s %14s %14s %18s\n\n' "memory of Wharf itself" "$(mb $((pss * 1024 / copies)))" "$(mb $((pss * 1024)))" "-"
+    printf '    %-26s %12s %14s %18s\n' "disk" "$(mb $disk_each)" "$(mb $((disk_each * copies)))" "$(mb $whole)"
+    printf '    %-26s %12s %14s %18s\n' "memory, PostgreSQL and all" "$(mb $(((memory_before - memory_after) * 1024 / copies)))" "$(mb $(((memory_before - memory_after) * 1024)))" "-"
+    printf '    %-26s %12s %14s %18s\n\n' "memory of Wharf itself" "$(mb $((pss * 1024 / copies)))" "$(mb $((pss * 1024)))" "-"
 }
 
 available() { awk '/^MemAvailable:/ { print $2 }' /proc/meminfo; } # KB

@@ -204,7 +204,6 @@ fn rm() {
         bed.run(&["rm", &id]).fails(1, &["no such container"]);
         let (first, second) = (bed.start(&[]), bed.start(&[]));
         let outcome = bed.run(&["rm", "-f", &first, "nobody", &second]);
-        assert!(outcome.error().contains("nobody"), "{}", outcome.story());
         assert_eq!(
             outcome.text().lines().count(),
             2,

@@ -18,16 +18,18 @@ pub(crate) enum Codes {
     Plain,
     /// 125, 126, 127: other codes are the container's.
     Container,
+    /// As `Container`, but 1 where there is no container to be in.
+    Session,
 }
 
 /// The one place where a kind becomes an exit code.
 pub(crate) fn exit_code(kind: ErrorKind, codes: Codes) -> u8 {
     match (kind, codes) {
         (ErrorKind::Interrupted, _) => INTERRUPTED,
-        (ErrorKind::CommandNotFound, Codes::Container) => NOT_FOUND,
-        (ErrorKind::CommandNotExecutable, Codes::Container) => NOT_EXECUTABLE,
-        (_, Codes::Container) => ENGINE,
-        (_, Codes::Plain) => 1,
+        (_, Codes::Plain) | (ErrorKind::NotFound | ErrorKind::Conflict, Codes::Session) => 1,
+        (ErrorKind::CommandNotFound, _) => NOT_FOUND,
+        (ErrorKind::CommandNotExecutable, _) => NOT_EXECUTABLE,
+        (_, Codes::Container | Codes::Session) => ENGINE,
     }
 }
 

@@ -101,7 +101,7 @@ fn misuse(error: &clap::Error, words: &[OsString]) -> ExitCode {
         errors::message(&errors::usage(error), false)
     ));
     ExitCode::from(match verb {
-        Some((_, verb)) if verb.codes == Codes::Container => 125,
+        Some((_, verb)) if verb.codes != Codes::Plain => 125,
         _ => 1,
     })
 }

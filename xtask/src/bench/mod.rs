@@ -191,6 +191,7 @@ fn many(engines: &Engines, effort: Effort, report: &mut Report) -> Result<(), St
         );
     }
     let (label, row) = &rates[0];
+    report.about(&format!("{count} detached containers, {label}"));
     let rate = |wanted: Engine| {
         row.iter()
             .find(|(engine, ..)| *engine == wanted)

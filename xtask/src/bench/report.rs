@@ -54,6 +54,11 @@ impl Report {
         }
     }
 
+    /// What the next promises are about.
+    pub(crate) fn about(&mut self, topic: &str) {
+        topic.clone_into(&mut self.topic);
+    }
+
     pub(crate) fn density(&mut self, what: &str, row: &[Density]) {
         what.clone_into(&mut self.topic);
         self.lines.push(format!("\n{what}"));
@@ -101,18 +106,11 @@ impl Report {
         }
     }
 
-    pub(crate) fn rate(
-        &mut self,
-        what: &str,
-        label: &str,
-        own: Option<f64>,
-        peer: Option<f64>,
-        factor: f64,
-    ) {
+    pub(crate) fn rate(&mut self, what: &str, own: Option<f64>, peer: Option<f64>, factor: f64) {
         if let (Some(own), Some(peer)) = (own, peer) {
             let ratio = own / peer;
             self.promise(
-                &format!("{what}, {label}"),
+                what,
                 format!("at least {factor} x"),
                 format!("{ratio:.2} x"),
                 ratio >= factor,

@@ -127,7 +127,7 @@ const DIFF: Verb = verb!(
     container::diff,
     diff::run
 );
-const EXEC: Verb = verb!("exec", "Execute a command in a running container", container::exec, exec::run, codes: Codes::Container, common: true);
+const EXEC: Verb = verb!("exec", "Execute a command in a running container", container::exec, exec::run, codes: Codes::Session, common: true);
 const IMAGES: Verb = verb!("images", "List images", image::images, images::run, common: true);
 const INFO: Verb =
     verb!("info", "Show what there is on this host", system::info, info::run, common: true);

@@ -121,6 +121,8 @@ fn defaults(input: &SpecInput<'_>) -> Vec<Mount> {
 
 fn requested(input: &SpecInput<'_>, request: &MountRequest) -> Mount {
     let access = if request.read_only { "ro" } else { "rw" };
+    // As Docker: read-only means all that is mounted below, too.
+    let tree_access = if request.read_only { "rro" } else { "rw" };
     match &request.kind {
         MountKind::Bind {
             source,
@@ -133,12 +135,13 @@ fn requested(input: &SpecInput<'_>, request: &MountRequest) -> Mount {
                 "" => "rprivate",
                 own => own,
             };
+            let access = if *non_recursive { access } else { tree_access };
             let options = [bind, propagation, access];
             mount(&request.target, "bind", Some(source), &options)
         }
         MountKind::Volume(volume) => {
             let source = crate::volumes::data(input.layout, &volume.name);
-            let options = ["rbind", "rprivate", access];
+            let options = ["rbind", "rprivate", tree_access];
             mount(&request.target, "bind", Some(&source), &options)
         }
         MountKind::Tmpfs {

@@ -115,6 +115,11 @@ fn set_up(init: &Init<'_>, link: &mut Link) -> Result<Infallible> {
     // The host is out of sight from here on.
     rootfs::pivot(init, &built.root)?;
     console::attach_stdio(&init.stdio, console.as_ref())?;
+    // Not by chdir's own lookup: that would follow a descriptor of ours in
+    // /proc out of the container.
+    built
+        .root
+        .ensure_directory(Path::new(&sandbox.process.process.cwd))?;
     let joining = Joining {
         identity: &sandbox.process,
         user: init.user,

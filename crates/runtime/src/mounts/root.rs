@@ -72,6 +72,16 @@ impl Root {
         .context(|| format!("open mount point {} in the container", path.display()))
     }
 
+    /// Makes the directory `path` if it is missing. What cannot be made is for
+    /// whoever uses it to complain about.
+    pub(crate) fn ensure_directory(&self, path: &Path) -> Result<()> {
+        if let Err(Errno::NOENT) = self.open(path, OFlags::PATH | OFlags::DIRECTORY) {
+            self.make(path, Shape::Directory)
+                .context(|| format!("make directory {} in the container", path.display()))?;
+        }
+        Ok(())
+    }
+
     /// A mount point none of whose parts may be a symlink, for file systems
     /// that the container's security rests on (/proc, /sys).
     pub(crate) fn plain_mount_point(&self, path: &Path) -> Result<OwnedFd> {
