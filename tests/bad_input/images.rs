@@ -63,7 +63,8 @@ fn malformed_names() {
             "a/b@md5:aaaa",
         ] {
             let outcome = bed.run(&["pull", "--", bad]);
-            outcome.fails(1, &["image name"]);
+            let said = outcome.fails(1, &[]);
+            assert!(!said.contains("connect"), "a registry was asked: {said}");
         }
     });
 }
@@ -192,7 +193,9 @@ fn a_truncated_blob() {
         let layer = image.layers[1].digest();
         let registry = HostileRegistry::serving(&image, move |request, answer| {
             if request.path.ends_with(&layer) {
-                answer.cut_after(1000)
+                // What is asked for again does not come either.
+                let more = request.header("range").is_some();
+                answer.cut_after(if more { 0 } else { 1000 })
             } else {
                 answer
             }

@@ -52,11 +52,11 @@ fn exec_into_a_container_that_replaces_its_own_files() {
         let id = bed.run(&["run", "-d", BUSYBOX, "sh", "-c", swap]).ok();
         for _ in 0..40 {
             let outcome = bed
-                .command(&["exec", "-u", "app", &id, "id", "-u"])
+                .command(&["exec", "-u", "app", &id, "grep", "Uid", "/proc/self/status"])
                 .limit(20)
                 .run();
             if outcome.status.success() {
-                assert_eq!(outcome.ok(), "1000");
+                assert_eq!(outcome.ok(), "Uid:\t1000\t1000\t1000\t1000");
             }
         }
     });

@@ -199,7 +199,6 @@ fn many(engines: &Engines, effort: Effort, report: &mut Report) -> Result<(), St
     };
     report.rate(
         "start rate against docker's",
-        label,
         rate(Engine::Wharf),
         rate(Engine::Docker),
         8.0,
