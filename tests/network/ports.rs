@@ -111,7 +111,7 @@ fn udp() {
             BUSYBOX,
             "sh",
             "-c",
-            "while :; do nc -u -l -p 53 -w 1 -e echo pong; done",
+            "exec udpsvd 0.0.0.0 53 echo pong",
         ])
         .ok();
         eventually(10, "a datagram back", || {

@@ -191,6 +191,9 @@ fn repair_says_what_it_did() {
         let id = bed.start(&["--name", "lost"]);
         let init: i32 = bed.inspect(&id, "{{.State.Pid}}").parse().unwrap();
         kill_process(Pid::from_raw(parent_of(init)).unwrap(), Signal::KILL).unwrap();
+        eventually(15, "the truth", || {
+            (bed.inspect("lost", "{{.State.Running}}") == "false").then_some(())
+        });
         bed.run(&["system", "repair"]).ok();
         bed.nothing_runs();
         bed.run(&["system", "repair"]).ok();

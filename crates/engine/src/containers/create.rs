@@ -5,8 +5,8 @@
 //! creates holds the creation lock, so that the sweep cannot mistake what is
 //! under way for rubbish.
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::fs::{DirBuilder, Permissions};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 
 use image::{Image, Store};
 use state::{
@@ -260,11 +260,12 @@ pub(super) fn check_host(config: &ContainerConfig) -> Result<()> {
                     ),
                 ));
             }
-            // As Docker's -v: a directory, for everybody to enter.
+            // As Docker's -v: a directory, for everybody to enter, whatever
+            // the caller's umask.
             DirBuilder::new()
                 .recursive(true)
-                .mode(0o755)
                 .create(source)
+                .and_then(|()| std::fs::set_permissions(source, Permissions::from_mode(0o755)))
                 .context(|| format!("make {}", source.display()))?;
         }
     }

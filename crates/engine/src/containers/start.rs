@@ -20,9 +20,10 @@ use super::request::AttachRequest;
 use super::session::{Role, Session};
 use super::{Containers, create};
 use crate::Engine;
+use crate::cgroup::Hierarchies;
 use crate::crash::crash_point;
 use crate::launch::{Launched, launch};
-use crate::runtime_spec::{NetworkFiles, SpecInput, devices, runtime_spec};
+use crate::runtime_spec::{NetworkFiles, SpecInput, cgroup_path, devices, runtime_spec};
 use crate::undo::Undo;
 use crate::volumes;
 
@@ -352,8 +353,12 @@ fn make_run_dir(
         .mode(0o700)
         .create(&directory)
         .context(|| format!("make {}", directory.display()))?;
-    let undone = directory.clone();
-    undo.push(move || volumes::remove_tree(&undone));
+    let (undone, group) = (directory.clone(), cgroup_path(&config.id));
+    undo.push(move || {
+        // A monitor takes its cgroups away, unless it was killed.
+        Hierarchies::find().and_then(|all| all.remove(&group))?;
+        volumes::remove_tree(&undone)
+    });
     let files = NetworkFiles {
         hosts: directory.join("hosts"),
         hostname: directory.join("hostname"),

@@ -87,7 +87,13 @@ pub(crate) fn enter_directory(directory: &str) -> Result<()> {
             "it is not inside the container",
         ))
     };
-    enter().context(|| format!("change to working directory {directory:?}"))
+    enter()
+        .map_err(|error| match error.kind() {
+            // Not to be taken for a container that is not there.
+            ErrorKind::NotFound => error.with_kind(ErrorKind::InvalidInput),
+            _ => error,
+        })
+        .context(|| format!("change to working directory {directory:?}"))
 }
 
 fn search(name: &str, path: &str) -> Result<String> {
