@@ -174,9 +174,9 @@ mod tests {
 
     #[test]
     fn reads_back_what_it_prints() {
-        let digest = Digest::sha256(std::array::from_fn(|i| i as u8));
+        let digest = Digest::sha256(std::array::from_fn(|i| u8::try_from(i).unwrap()));
         assert_eq!(digest.to_string().parse(), Ok(digest));
-        let digest = Digest::sha512(std::array::from_fn(|i| 255 - i as u8));
+        let digest = Digest::sha512(std::array::from_fn(|i| 255 - u8::try_from(i).unwrap()));
         assert_eq!(digest.to_string().parse(), Ok(digest));
     }
 
