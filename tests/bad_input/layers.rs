@@ -278,10 +278,7 @@ fn attack_raw(bed: &Bed, tar: &[u8]) -> bool {
 #[test]
 fn a_decompression_bomb() {
     bed!(|bed| {
-        let config = bed.file(
-            "limits.toml",
-            "[limits]\nlayer_size = \"256 MiB\"\nimage_size = \"512 MiB\"\nlayer_files = 100000\n",
-        );
+        let config = bed.file("limits.toml", "[limits]\nmax-layer-size = \"256m\"\n");
         // 4 GiB of zeros in a few MB, in a member that says so and in one sparse file that says less.
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         let head = Tar::new()
@@ -303,7 +300,7 @@ fn a_decompression_bomb() {
         bed.command(&["load", "-q", "-i", &file])
             .variable("WHARF_CONFIG", &config)
             .run()
-            .fails(1, &["limit"]);
+            .fails(1, &["larger than the limit"]);
         let used = bed.host("du", &["-sm", bed.root().to_str().unwrap()]).ok();
         let used: u64 = used.split_whitespace().next().unwrap().parse().unwrap();
         assert!(used < 100, "{used} MB are left of the bomb");
@@ -313,7 +310,7 @@ fn a_decompression_bomb() {
 #[test]
 fn a_million_empty_files() {
     bed!(|bed| {
-        let config = bed.file("limits.toml", "[limits]\nlayer_files = 1000\n");
+        let config = bed.file("limits.toml", "[limits]\nmax-entries = 1000\n");
         let mut tar = Tar::new();
         for number in 0..5000 {
             tar = tar.file(&format!("empty/{number}"), 0o644, "");
@@ -325,7 +322,7 @@ fn a_million_empty_files() {
         bed.command(&["load", "-q", "-i", &file])
             .variable("WHARF_CONFIG", &config)
             .run()
-            .fails(1, &["limit"]);
+            .fails(1, &["more entries than the limit of 1000"]);
         bed.run(&["load", "-q", "-i", &file]).ok();
     });
 }

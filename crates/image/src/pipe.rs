@@ -146,7 +146,10 @@ fn uncompress(
             if size > limits.max_layer_bytes {
                 return Err(Error::new(
                     ErrorKind::InvalidInput,
-                    format!("the layer is larger than {} bytes", limits.max_layer_bytes),
+                    format!(
+                        "the layer is larger than the limit of {} bytes",
+                        limits.max_layer_bytes
+                    ),
                 ));
             }
             if chunk.is_empty() {

@@ -479,7 +479,9 @@ fn limits_stop_bombs() {
     };
     let error = apply(&tar_of(&many)[..], support::open(&root), &limits).unwrap_err();
     assert!(
-        error.to_string().contains("more than 50 entries"),
+        error
+            .to_string()
+            .contains("more entries than the limit of 50"),
         "{error}"
     );
 

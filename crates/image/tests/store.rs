@@ -530,7 +530,9 @@ fn damaged_layers_are_refused_and_leave_nothing() {
     assert!(blob.len() < 100_000);
     let error = receive(&home, &bomb, &blob).unwrap_err();
     assert!(
-        error.to_string().contains("larger than 100000 bytes"),
+        error
+            .to_string()
+            .contains("larger than the limit of 100000 bytes"),
         "{error}"
     );
     home.assert_tidy();

@@ -44,7 +44,10 @@ pub fn apply<R: BufRead>(tar: R, root: OwnedFd, limits: &Limits) -> Result<Unfin
         if entries > limits.max_entries {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
-                format!("layer has more than {} entries", limits.max_entries),
+                format!(
+                    "the layer has more entries than the limit of {}",
+                    limits.max_entries
+                ),
             ));
         }
         applier
