@@ -12,6 +12,11 @@ use sys::{Error, ErrorKind, Result};
 use super::Containers;
 use super::observe::{self, Observed};
 
+/// So few are looked at faster than threads are started.
+const FEW: usize = 32;
+/// Threads that look at containers at once.
+const AT_ONCE_MAX: usize = 8;
+
 /// Which containers are wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListRequest {
@@ -166,24 +171,7 @@ impl Containers<'_> {
     /// out; one whose monitor was killed is cleaned up.
     pub fn list(&self, request: &ListRequest) -> Result<Vec<ContainerSummary>> {
         let filters = self.prepare(&request.filters)?;
-        let mut all = Vec::new();
-        for entry in crate::entries(&self.engine.layout().containers())? {
-            let Ok(id) = entry.parse::<ContainerId>() else {
-                continue;
-            };
-            let Some(mut observed) = observe::observe(self.engine, &id)? else {
-                continue;
-            };
-            if observed.ended_unseen() {
-                // What fails here is said by the next command that changes it.
-                let _ = self.engine.cleanup_if_free(&id);
-                match observe::observe(self.engine, &id)? {
-                    Some(healed) => observed = healed,
-                    None => continue,
-                }
-            }
-            all.push(observed);
-        }
+        let mut all = self.observe_all()?;
         all.sort_by_key(|one| std::cmp::Reverse(one.config.created));
         let about_status = request
             .filters
@@ -197,6 +185,48 @@ impl Containers<'_> {
         all.into_iter()
             .map(|observed| self.summary(observed, request.size))
             .collect()
+    }
+
+    fn observe_all(&self) -> Result<Vec<Observed>> {
+        let entries = crate::entries(&self.engine.layout().containers())?;
+        let ids: Vec<ContainerId> = entries
+            .iter()
+            .filter_map(|entry| entry.parse().ok())
+            .collect();
+        let look = |ids: &[ContainerId]| -> Result<Vec<Observed>> {
+            let found = ids.iter().map(|id| self.observe_healed(id));
+            found.filter_map(Result::transpose).collect()
+        };
+        if ids.len() < FEW {
+            return look(&ids);
+        }
+        // Some files of /proc and of the store each: time in the kernel, which
+        // the processors share.
+        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        let share = ids.len().div_ceil(workers.min(AT_ONCE_MAX));
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = ids
+                .chunks(share)
+                .map(|part| scope.spawn(move || look(part)))
+                .collect();
+            let mut all = Vec::with_capacity(ids.len());
+            for worker in workers {
+                let panicked = |_| Error::new(ErrorKind::Internal, "a thread of a listing failed");
+                all.extend(worker.join().map_err(panicked)??);
+            }
+            Ok(all)
+        })
+    }
+
+    /// As it is, after mending what a killed monitor left.
+    fn observe_healed(&self, id: &ContainerId) -> Result<Option<Observed>> {
+        let observed = observe::observe(self.engine, id)?;
+        if !observed.as_ref().is_some_and(Observed::ended_unseen) {
+            return Ok(observed);
+        }
+        // What fails here is said by the next command that changes it.
+        let _ = self.engine.cleanup_if_free(id);
+        observe::observe(self.engine, id)
     }
 
     fn summary(&self, observed: Observed, with_size: bool) -> Result<ContainerSummary> {
