@@ -43,18 +43,40 @@ const TESTS: &[Test] = &[
     ("a working directory outside is refused", working_directory),
 ];
 
+/// The little of the standard harness's command line that cargo and nextest
+/// use: `--list`, `--ignored`, `--exact` and part of a name.
 fn main() {
-    let wanted = std::env::args().nth(1).filter(|arg| !arg.starts_with('-'));
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
+    // `--format` has a word of its own after it.
+    let words = arguments.iter().filter(|argument| *argument != "terse");
+    let filter = words.into_iter().find(|word| !word.starts_with('-'));
+    let wanted = |name: &str| match filter {
+        Some(filter) if has("--exact") => name == filter,
+        Some(filter) => name.contains(filter.as_str()),
+        None => true,
+    };
+    // None of these tests is ever ignored.
+    let tests = TESTS.iter().filter(|_| !has("--ignored"));
+    let named = tests.map(|(title, test)| (title.replace([' ', '/'], "_"), test));
+    let chosen: Vec<_> = named.filter(|(name, _)| wanted(name)).collect();
+    if has("--list") {
+        for (name, _) in chosen {
+            println!("{name}: test");
+        }
+        return;
+    }
     if !rustix::process::geteuid().is_root() || !Path::new("/bin/busybox").exists() {
         eprintln!("SKIPPED: these tests need root and /bin/busybox");
         return;
     }
-    for (name, test) in TESTS {
-        if wanted.as_ref().is_none_or(|wanted| name.contains(wanted)) {
-            println!("{name}");
-            test();
-        }
+    for (name, test) in &chosen {
+        println!("test {name} ...");
+        test();
     }
+    let count = chosen.len();
+    // A failed test has ended the process before.
+    println!("test result: ok. {count} passed; 0 failed; 0 ignored; 0 measured; 0 filtered out");
 }
 
 struct Bundle {
