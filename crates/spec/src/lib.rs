@@ -7,6 +7,8 @@
 //!
 //! Start reading at [`reference`], then [`image`] and [`runtime`].
 
+#![forbid(unsafe_code)]
+
 pub mod digest;
 pub mod image;
 pub mod reference;

@@ -227,6 +227,6 @@ mod tests {
         let noexec = tmpfs.iter().position(|option| option == "noexec").unwrap();
         let exec = tmpfs.iter().position(|option| option == "exec").unwrap();
         assert!(noexec < exec);
-        assert!(all[at("/etc/hosts")].options.contains(&"ro".into()));
+        assert!(all[at("/etc/hosts")].options.contains(&"rro".into()));
     }
 }

@@ -220,6 +220,8 @@ impl Staging {
             state::Record::create(&record, unfinished)?;
             let staged = snapshots.staged(chain_id)?;
             match rustix::fs::rename(&self.path, &staged) {
+                // Settled by another process meanwhile: nobody will ask for ours.
+                Ok(()) if snapshots.has(chain_id) => tree::remove(&staged),
                 Ok(()) | Err(Errno::EXIST | Errno::NOTEMPTY) => Ok(()),
                 Err(error) => Err(error.into()),
             }
