@@ -182,9 +182,9 @@ impl Containers<'_> {
         if let Some(last) = request.last {
             all.truncate(last);
         }
-        all.into_iter()
-            .map(|observed| self.summary(observed, request.size))
-            .collect()
+        spread(all, |observed| {
+            self.summary(observed, request.size).map(Some)
+        })
     }
 
     fn observe_all(&self) -> Result<Vec<Observed>> {
@@ -193,29 +193,7 @@ impl Containers<'_> {
             .iter()
             .filter_map(|entry| entry.parse().ok())
             .collect();
-        let look = |ids: &[ContainerId]| -> Result<Vec<Observed>> {
-            let found = ids.iter().map(|id| self.observe_healed(id));
-            found.filter_map(Result::transpose).collect()
-        };
-        if ids.len() < FEW {
-            return look(&ids);
-        }
-        // Some files of /proc and of the store each: time in the kernel, which
-        // the processors share.
-        let workers = std::thread::available_parallelism().map_or(1, usize::from);
-        let share = ids.len().div_ceil(workers.min(AT_ONCE_MAX));
-        std::thread::scope(|scope| {
-            let workers: Vec<_> = ids
-                .chunks(share)
-                .map(|part| scope.spawn(move || look(part)))
-                .collect();
-            let mut all = Vec::with_capacity(ids.len());
-            for worker in workers {
-                let panicked = |_| Error::new(ErrorKind::Internal, "a thread of a listing failed");
-                all.extend(worker.join().map_err(panicked)??);
-            }
-            Ok(all)
-        })
+        spread(ids, |id| self.observe_healed(&id))
     }
 
     /// As it is, after mending what a killed monitor left.
@@ -456,6 +434,40 @@ pub fn human(duration: std::time::Duration) -> String {
         (.., ..17_520) => format!("{} months", hours / 24 / 30),
         _ => format!("{} years", hours / 24 / 365),
     }
+}
+
+/// Does `work` for each, in order, on all processors if there are many: it is
+/// some files of /proc and of the store each, time in the kernel.
+fn spread<T: Send, R: Send>(
+    items: Vec<T>,
+    work: impl Fn(T) -> Result<Option<R>> + Sync,
+) -> Result<Vec<R>> {
+    let some_of = |items: Vec<T>| -> Result<Vec<R>> {
+        let results = items.into_iter().map(&work);
+        results.filter_map(Result::transpose).collect()
+    };
+    if items.len() < FEW {
+        return some_of(items);
+    }
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = items.len().div_ceil(workers.min(AT_ONCE_MAX));
+    let mut parts = Vec::new();
+    let mut items = items.into_iter();
+    while items.len() > 0 {
+        parts.push(items.by_ref().take(share).collect());
+    }
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = parts
+            .into_iter()
+            .map(|part| scope.spawn(|| some_of(part)))
+            .collect();
+        let mut all = Vec::new();
+        for worker in workers {
+            let panicked = |_| Error::new(ErrorKind::Internal, "a thread of a listing failed");
+            all.extend(worker.join().map_err(panicked)??);
+        }
+        Ok(all)
+    })
 }
 
 #[cfg(test)]
