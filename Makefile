@@ -6,7 +6,7 @@ CARGO_TARGET := $(or $(CARGO_TARGET_DIR),target)
 # rustup puts cargo where a non-login shell does not look
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
-.PHONY: build install test lint fuzz demo bench clean help
+.PHONY: build install test test-kernels lint fuzz demo bench clean help
 
 build: ## two static binaries, build/wharf and build/wharf-runtime
 	@scripts/setup.sh build
@@ -18,6 +18,10 @@ install: build ## into $(PREFIX)/bin, with completions and manual pages
 test: ## every check that the project has (needs root for the black-box tests)
 	@scripts/setup.sh build test
 	@scripts/test.sh
+
+test-kernels: build ## the binaries on Linux 6.1 with cgroup version 2 alone, in QEMU (needs no root)
+	@scripts/setup.sh kernels
+	@scripts/test-kernels.sh build
 
 lint: ## rustfmt and clippy, warnings denied
 	@scripts/setup.sh build
@@ -40,4 +44,4 @@ clean:
 	rm -rf build
 
 help:
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs what a make target needs on a Debian 12 machine.
 #
-#   scripts/setup.sh build test demo bench fuzz
+#   scripts/setup.sh build test demo bench fuzz kernels
 #
 # Each word is a group of packages below. What is there already is left alone, so that a second run costs
 # milliseconds and needs neither root nor a network.
@@ -15,6 +15,9 @@ demo=(debootstrap:debootstrap umoci:umoci psql:postgresql-client docker-registry
 bench=(skopeo:skopeo crun:crun runc:runc)
 bench_podman=(podman:podman /usr/lib/cni/bridge:containernetworking-plugins)
 bench_docker=(dockerd:docker.io)
+kernels=(/var/lib/dpkg/info/busybox-static.list:busybox-static)
+# By itself, for the same reason.
+kernels_qemu=(qemu-system-x86_64:qemu-system-x86)
 
 say() { printf 'setup: %s\n' "$*"; }
 die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
@@ -104,6 +107,7 @@ for name in "$@"; do
         demo) group demo ;;
         bench) group demo; group bench; group bench_podman; group bench_docker ;;
         fuzz) group build; rust ;;
-        *) die "no such group: $name (build, test, demo, bench, fuzz)" ;;
+        kernels) group kernels; group kernels_qemu ;;
+        *) die "no such group: $name (build, test, demo, bench, fuzz, kernels)" ;;
     esac
 done

@@ -23,6 +23,7 @@ pub mod mount;
 pub mod namespace;
 pub mod netlink;
 pub mod netns;
+pub mod overlay;
 pub mod process;
 pub mod pty;
 pub mod rlimit;

@@ -128,7 +128,7 @@ impl FileSystem {
     }
 
     /// Makes it and a detached mount of it.
-    pub fn mount(self, attributes: MountAttrFlags) -> Result<OwnedFd> {
+    pub fn mount(&self, attributes: MountAttrFlags) -> Result<OwnedFd> {
         fsconfig_create(&self.context)
             .map_err(|errno| self.explain(errno))
             .context(|| format!("make file system {}", self.kind))?;

@@ -26,6 +26,13 @@ pub fn unshare(namespaces: i32) -> Result<()> {
     check(unsafe { libc::unshare(namespaces & allowed) })
 }
 
+/// Gives the calling thread a working directory of its own.
+pub fn own_working_directory() -> Result<()> {
+    // SAFETY: the working directory, root and umask are copied; neither
+    // memory nor descriptors are touched.
+    check(unsafe { libc::unshare(libc::CLONE_FS) })
+}
+
 fn check(result: libc::c_int) -> Result<()> {
     match result {
         0 => Ok(()),

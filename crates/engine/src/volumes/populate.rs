@@ -5,7 +5,7 @@
 //! the target is looked up inside the root, and no link is followed.
 
 use std::collections::HashMap;
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 use state::RootFs;
-use sys::mount::FileSystem;
+use sys::overlay::OverlayLayers;
 use sys::{Context as _, Result};
 
 /// Deeper trees are not what an image ships as the content of a volume.
@@ -58,26 +58,28 @@ fn merged(rootfs: &RootFs) -> Result<OwnedFd> {
         return directory(only);
     }
     let layers = lower.iter().map(directory).collect::<Result<Vec<_>>>()?;
-    // Paths through our own descriptors: nothing has to be escaped.
-    let paths: Vec<String> = layers
-        .iter()
-        .map(|layer| format!("/proc/self/fd/{}", layer.as_raw_fd()))
-        .collect();
-    let mut overlay = FileSystem::open("overlay")?;
-    let one_by_one = paths
-        .iter()
-        .try_for_each(|path| overlay.set("lowerdir+", path));
-    if one_by_one.is_err() {
-        // Before Linux 6.5: one option, of at most 255 bytes.
-        overlay = FileSystem::open("overlay")?;
-        overlay.set("lowerdir", &paths.join(":"))?;
-    }
-    overlay.mount(
-        MountAttrFlags::MOUNT_ATTR_RDONLY
-            | MountAttrFlags::MOUNT_ATTR_NOSUID
-            | MountAttrFlags::MOUNT_ATTR_NODEV
-            | MountAttrFlags::MOUNT_ATTR_NOEXEC,
-    )
+    // The mount may change the working directory, which is the whole
+    // process's: a thread gets one of its own for it.
+    std::thread::scope(|scope| {
+        let mount = scope.spawn(|| {
+            sys::namespace::own_working_directory()?;
+            let layers = OverlayLayers {
+                lower: &layers,
+                writable: None,
+            };
+            layers.mount(&|overlay| {
+                overlay.mount(
+                    MountAttrFlags::MOUNT_ATTR_RDONLY
+                        | MountAttrFlags::MOUNT_ATTR_NOSUID
+                        | MountAttrFlags::MOUNT_ATTR_NODEV
+                        | MountAttrFlags::MOUNT_ATTR_NOEXEC,
+                )
+            })
+        });
+        mount
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// Where the first name of a file with several was copied to.

@@ -1,12 +1,13 @@
 //! An overlay root, mounted by the container's init in its own namespace.
 
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::mount::MountAttrFlags;
 use state::OverlayRoot;
 use sys::mount::FileSystem;
+use sys::overlay::OverlayLayers;
 use sys::{Context as _, Error, ErrorKind, Result};
 
 /// Whose user namespace mounts it.
@@ -32,41 +33,16 @@ pub(crate) fn mount(root: &OverlayRoot, owner: Owner) -> Result<OwnedFd> {
         .collect::<Result<Vec<_>>>()?;
     let upper = open_directory(&root.upper)?;
     let work = open_directory(&root.work)?;
-    // Layers by descriptor came in Linux 6.13 (6.5 has `lowerdir+` for paths).
-    match with_descriptors(&lower, &upper, &work, owner) {
-        Err(error) if matches!(error.errno(), Some(22)) => with_paths(&lower, &upper, &work, owner),
-        done => done,
-    }
-    .context(|| format!("mount the root file system over {}", root.upper.display()))
+    let layers = OverlayLayers {
+        lower: &lower,
+        writable: Some((&upper, &work)),
+    };
+    layers
+        .mount(&|overlay| finish(overlay, owner))
+        .context(|| format!("mount the root file system over {}", root.upper.display()))
 }
 
-fn with_descriptors(
-    lower: &[OwnedFd],
-    upper: &OwnedFd,
-    work: &OwnedFd,
-    owner: Owner,
-) -> Result<OwnedFd> {
-    let overlay = FileSystem::open("overlay")?;
-    for layer in lower {
-        overlay.set_fd("lowerdir+", layer.as_fd())?;
-    }
-    overlay.set_fd("upperdir", upper.as_fd())?;
-    overlay.set_fd("workdir", work.as_fd())?;
-    finish(overlay, owner)
-}
-
-/// The option string holds a page at most, so it names descriptors.
-fn with_paths(lower: &[OwnedFd], upper: &OwnedFd, work: &OwnedFd, owner: Owner) -> Result<OwnedFd> {
-    let path = |fd: &OwnedFd| format!("/proc/self/fd/{}", fd.as_raw_fd());
-    let overlay = FileSystem::open("overlay")?;
-    let lower: Vec<String> = lower.iter().map(path).collect();
-    overlay.set("lowerdir", &lower.join(":"))?;
-    overlay.set("upperdir", &path(upper))?;
-    overlay.set("workdir", &path(work))?;
-    finish(overlay, owner)
-}
-
-fn finish(overlay: FileSystem, owner: Owner) -> Result<OwnedFd> {
+fn finish(overlay: &FileSystem, owner: Owner) -> Result<OwnedFd> {
     // What a host's defaults may switch on would make the upper directory
     // unfit to be a layer of an image.
     overlay.set("redirect_dir", "off")?;

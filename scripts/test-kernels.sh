@@ -1,0 +1,82 @@
+#!/bin/bash
+# The binaries on another kernel: Debian's 6.1, the floor, with nothing but version 2 of control groups.
+#
+#   scripts/test-kernels.sh [DIRECTORY [CHECK...]]      of wharf and wharf-runtime, build/ if not given
+#
+# Boots the kernel in QEMU, without hardware help and without a disk: an initrd holds the binaries, busybox, the
+# kernel's modules and tests/kernels/init.sh, which runs the checks and says on the console how they went.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+bin=${1:-build}
+shift || true
+die() { printf 'test-kernels: %s\n' "$*" >&2; exit 1; }
+
+[ "$(uname -m)" = x86_64 ] || die "only for x86-64 so far"
+[ -x "$bin/wharf" ] && [ -x "$bin/wharf-runtime" ] || die "no wharf and wharf-runtime in $bin (make build)"
+
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/wharf/kernels
+mkdir -p "$cache"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# The package is unpacked, not installed: an installed kernel would change this machine's boot.
+package=$(apt-cache depends linux-image-cloud-amd64 | awk '/Depends: linux-image-6/ { print $2; exit }')
+[ -n "$package" ] || die "apt knows no linux-image-cloud-amd64 (apt-get update)"
+if [ ! -d "$cache/$package" ]; then
+    printf 'fetching %s\n' "$package"
+    (cd "$work" && apt-get download -q "$package" >apt.log 2>&1) || { cat "$work/apt.log" >&2; die "cannot fetch $package"; }
+    mkdir "$work/kernel"
+    dpkg -x "$work/$package"_*.deb "$work/kernel"
+    # Under its name only when it is whole.
+    mv "$work/kernel" "$cache/$package"
+fi
+kernel=$cache/$package
+release=${package#linux-image-}
+
+applets() { # applets DIRECTORY: busybox's names, but its own
+    local name
+    busybox --list | while read -r name; do
+        [ -e "$1/$name" ] || ln -s busybox "$1/$name"
+    done
+}
+
+# The guest's root: the kernel loads modules by itself, as on a real machine, so it gets all that may be asked for.
+root=$work/root
+mkdir -p "$root"/{bin,sbin,etc,proc,sys,dev,run,tmp,var/lib,"lib/modules/$release/kernel"/drivers/net}
+cp -L "$(command -v busybox)" "$root/bin/busybox"
+applets "$root/bin"
+ln -s /bin/busybox "$root/sbin/modprobe"
+cp "$bin/wharf" "$bin/wharf-runtime" "$root/bin/"
+cp tests/kernels/init.sh "$root/init"
+printf 'root:x:0:0:root:/root:/bin/sh\n' >"$root/etc/passwd"
+printf 'root:x:0:\n' >"$root/etc/group"
+printf '%s\n' "$*" >"$root/etc/checks"
+modules=lib/modules/$release
+for part in net lib crypto fs/overlayfs drivers/net/veth.ko drivers/net/tun.ko; do
+    mkdir -p "$root/$modules/kernel/$(dirname $part)"
+    cp -r "$kernel/$modules/kernel/$part" "$root/$modules/kernel/$part"
+done
+cp "$kernel/$modules"/modules.* "$root/$modules/"
+find "$root/$modules" -name '*.ko.xz' -exec busybox unxz {} +
+busybox depmod -b "$root" "$release"
+
+# What the guest makes its image of.
+image=$work/image
+mkdir -p "$image"/{bin,etc,proc,sys,dev,tmp,www}
+cp "$root/bin/busybox" "$image/bin/"
+applets "$image/bin"
+cp "$root/etc/passwd" "$root/etc/group" "$image/etc/"
+printf 'served\n' >"$image/www/index.html"
+tar -C "$image" --owner=0 --group=0 -cf "$root/image.tar" .
+
+(cd "$root" && find . | busybox cpio -o -H newc 2>/dev/null | gzip -1) >"$work/initrd"
+
+# TCG, because /dev/kvm is not everywhere, and where it is need not work. The limit is for a kernel that hangs.
+timeout --foreground "${WHARF_KERNEL_TIMEOUT:-900}" qemu-system-x86_64 -M q35 -cpu max -accel tcg -smp 2 -m 1536 \
+    -nographic -no-reboot -nic none -kernel "$kernel/boot/vmlinuz-$release" -initrd "$work/initrd" \
+    -append "console=ttyS0 panic=-1 quiet" </dev/null 2>&1 |
+    sed -u 's/\r//g' | tee "$work/console" | grep --line-buffered -E '^(KERNEL|PASS|FAIL) ' || true
+grep -q '^ALL PASSED' "$work/console" || {
+    cat "$work/console" >&2
+    die "not every check passed on $release"
+}

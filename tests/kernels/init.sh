@@ -1,0 +1,301 @@
+#!/bin/sh
+# The guest's pid 1 (busybox): mounts what a machine has, with version 2 of control groups alone, runs every function
+# here whose name begins with check_, and turns the machine off. See scripts/test-kernels.sh.
+#
+# A check fails with the first command that fails; then what it ran is printed. After each one nothing may be left.
+
+export PATH=/bin:/sbin HOME=/root
+IMAGE=kernels/busybox
+CGROUPS=/sys/fs/cgroup/wharf
+
+# --- what the checks share ---
+
+fails_with() { # fails_with CODE COMMAND...
+    want=$1
+    shift
+    got=0
+    "$@" || got=$?
+    [ $got = "$want" ] || { echo "exit code $got, not $want: $*"; return 1; }
+}
+
+until_true() { # until_true COMMAND...: within twenty seconds
+    tries=0
+    until "$@" >/dev/null 2>&1; do
+        tries=$((tries + 1))
+        [ $tries -lt 100 ] || { echo "never true: $*"; return 1; }
+        sleep 0.2
+    done
+}
+
+field() { # field CONTAINER TEMPLATE
+    wharf inspect --type container -f "$2" "$1"
+}
+
+group_of() { # group_of CONTAINER
+    echo "$CGROUPS/$(field "$1" '{{.Id}}')"
+}
+
+sleeper() { # sleeper NAME [OPTION...]
+    name=$1
+    shift
+    wharf run -d --name "$name" --network none "$@" $IMAGE sleep 1000
+}
+
+# --- checks ---
+
+check_exit_codes() {
+    wharf run --rm --network none $IMAGE true
+    fails_with 7 wharf run --rm --network none $IMAGE sh -c 'exit 7'
+    fails_with 137 wharf run --rm --network none --init $IMAGE sh -c 'kill -9 $$'
+    fails_with 127 wharf run --rm --network none $IMAGE no-such-command
+}
+
+check_only_version_two_is_there() {
+    [ "$(wharf info -f '{{.CgroupVersion}}')" = 2 ]
+    # Born in its cgroup, and sees itself as its root.
+    [ "$(wharf run --rm --network none $IMAGE cat /proc/self/cgroup)" = 0::/ ]
+}
+
+check_the_group_is_read_only_inside() {
+    wharf run --rm --network none $IMAGE sh -c 'test -e /sys/fs/cgroup/cgroup.procs && ! mkdir /sys/fs/cgroup/x'
+}
+
+check_limits_are_written() {
+    sleeper limits -m 64m --memory-swap 96m --memory-reservation 32m --pids-limit 50 --cpus 0.5 -c 512 --cpuset-cpus 1
+    group=$(group_of limits)
+    [ "$(cat "$group/memory.max")" = 67108864 ]
+    [ "$(cat "$group/memory.low")" = 33554432 ]
+    # A kernel may be built or booted without swap accounting.
+    [ ! -e "$group/memory.swap.max" ] || [ "$(cat "$group/memory.swap.max")" = 33554432 ]
+    [ "$(cat "$group/pids.max")" = 50 ]
+    [ "$(cat "$group/cpu.max")" = '50000 100000' ]
+    [ "$(cat "$group/cpu.weight")" = 20 ]
+    [ "$(cat "$group/cpuset.cpus")" = 1 ]
+    [ "$(wharf exec limits nproc)" = 1 ]
+    [ "$(wharf exec limits cat /sys/fs/cgroup/memory.max)" = 67108864 ]
+}
+
+check_lack_of_memory_is_told() {
+    fails_with 137 wharf run --name oom --network none -m 16m --memory-swap 16m $IMAGE \
+        sh -c 'exec tail /dev/zero'
+    [ "$(field oom '{{.State.OOMKilled}} {{.State.ExitCode}}')" = 'true 137' ]
+    fails_with 137 wharf run --name killed --network none --init -m 16m $IMAGE sh -c 'kill -9 $$'
+    [ "$(field killed '{{.State.OOMKilled}}')" = false ]
+}
+
+check_processes_are_bounded() {
+    sleeper bomb --pids-limit 20
+    wharf exec bomb sh -c 'i=0; while [ $i -lt 40 ]; do sleep 1000 & i=$((i + 1)); done' || true
+    [ "$(cat "$(group_of bomb)/pids.current")" -le 20 ]
+    grep -q '^max [1-9]' "$(group_of bomb)/pids.events"
+}
+
+check_devices_are_filtered() {
+    wharf run --rm --network none $IMAGE sh -c 'echo x >/dev/null && head -c 4 /dev/urandom >/dev/null && : </dev/zero'
+    # A node may be made, and must not open: 4:64 is the console, 7:0 a loop device.
+    wharf run --rm --network none $IMAGE sh -c \
+        'mknod /tmp/c c 4 64 && mknod /tmp/b b 7 0 || exit 1
+         for node in /tmp/c /tmp/b; do
+             head -c 0 $node 2>/tmp/said && exit 2
+             grep -q "Operation not permitted" /tmp/said || { cat /tmp/said; exit 3; }
+         done'
+    wharf run --rm --network none --device /dev/ttyS0 $IMAGE sh -c ': </dev/ttyS0 && : >/dev/ttyS0'
+    wharf run --rm --network none --device /dev/ttyS0:/dev/serial:r $IMAGE sh -c \
+        ': </dev/serial && ! sh -c ": >/dev/serial"'
+}
+
+check_privileged() {
+    wharf run --rm --network none --privileged $IMAGE sh -c \
+        'head -n 1 /dev/kmsg && mount -t tmpfs none /tmp && mkdir /sys/fs/cgroup/below && rmdir /sys/fs/cgroup/below'
+}
+
+check_init() {
+    wharf run --rm --network none --init $IMAGE sh -c '[ $$ != 1 ]'
+    fails_with 9 wharf run --rm --network none --init $IMAGE sh -c 'exit 9'
+}
+
+check_exec_is_in_the_group() {
+    sleeper target -m 64m
+    wharf exec -d target sleep 2000
+    group=$(group_of target)
+    until_true sh -c "[ \$(wc -l <'$group/cgroup.procs') = 2 ]"
+    [ "$(wharf exec target cat /proc/self/cgroup)" = 0::/ ]
+    fails_with 5 wharf exec target sh -c 'exit 5'
+    # The filter of devices holds for it, too.
+    fails_with 1 wharf exec target sh -c 'mknod /tmp/c c 4 64 && head -c 0 /tmp/c'
+}
+
+check_stop_and_kill() {
+    wharf run -d --name polite --network none $IMAGE sh -c 'trap "exit 3" TERM; while :; do sleep 0.1; done'
+    wharf stop -t 20 polite
+    [ "$(field polite '{{.State.ExitCode}}')" = 3 ]
+    sleeper deaf
+    wharf stop -t 0 deaf
+    [ "$(field deaf '{{.State.ExitCode}}')" = 137 ]
+    sleeper shot
+    wharf kill shot
+    [ "$(wharf wait shot)" = 137 ]
+    wharf start shot
+    [ "$(field shot '{{.State.Status}}')" = running ]
+}
+
+check_children_die_with_it() {
+    wharf run --name parent --network none $IMAGE sh -c 'setsid sleep 3000 & sleep 0.2'
+    ! pgrep -f 'sleep 3000'
+}
+
+check_commit_of_one_that_runs() {
+    wharf run -d --name writer --network none $IMAGE sh -c 'echo kept >/kept; i=0; while :; do i=$((i + 1)); echo $i >/count; done'
+    until_true wharf exec writer test -e /count
+    wharf commit writer kernels/committed
+    grep -q '^frozen 0' "$(group_of writer)/cgroup.events"
+    [ "$(wharf run --rm --network none kernels/committed cat /kept)" = kept ]
+    # A frozen one does not resist its removal.
+    echo 1 >"$(group_of writer)/cgroup.freeze"
+    wharf rm -f writer
+    wharf rmi kernels/committed
+}
+
+check_changes_are_told() {
+    wharf run --name changed --network none $IMAGE sh -c 'echo a >/new; rm /www/index.html'
+    wharf diff changed | grep -q '^A /new$'
+    wharf diff changed | grep -q '^D /www/index.html$'
+}
+
+check_repair_after_a_dead_monitor() {
+    sleeper orphan
+    group=$(group_of orphan)
+    monitor=$(awk '/^PPid:/ { print $2 }' "/proc/$(field orphan '{{.State.Pid}}')/status")
+    [ "$monitor" -gt 1 ]
+    kill -9 "$monitor"
+    wharf system repair
+    [ "$(field orphan '{{.State.Running}}')" = false ]
+    until_true test ! -d "$group"
+    wharf start orphan
+    [ "$(wharf exec orphan echo back)" = back ]
+}
+
+check_detached_and_logs() {
+    wharf run -d --name talker --network none $IMAGE sh -c 'echo one; echo two >&2; sleep 1000'
+    until_true sh -c 'wharf logs talker 2>&1 | grep -q two'
+    [ "$(wharf logs talker 2>/dev/null)" = one ]
+    wharf rm -f talker
+    fails_with 1 wharf inspect talker
+}
+
+check_terminal_and_input() {
+    [ "$(echo hello | wharf run --rm -i --network none $IMAGE cat)" = hello ]
+    wharf run --rm -t --network none $IMAGE sh -c 'test -t 1'
+}
+
+check_mounts() {
+    mkdir -p /tmp/shared
+    echo host >/tmp/shared/file
+    wharf run --rm --network none -v /tmp/shared:/s:ro --tmpfs /t --read-only $IMAGE sh -c \
+        'grep -q host /s/file && ! touch /s/x && touch /t/x && ! touch /x'
+    wharf run --rm --network none -v /tmp/shared:/s $IMAGE touch /s/made
+    test -e /tmp/shared/made
+    rm -r /tmp/shared
+}
+
+check_many_layers() {
+    # Before Linux 6.13 the names of all layers together have to fit into 255 bytes.
+    last=$IMAGE
+    for layer in $(seq 30); do
+        wharf run --name at --network none $last sh -c "echo $layer >/www/layer$layer"
+        wharf commit at "kernels/layered:$layer"
+        wharf rm at
+        last=kernels/layered:$layer
+    done
+    wharf run --rm --network none $last sh -c 'test -e /www/layer1 && test -e /www/layer30 && test -e /www/index.html'
+    # The content of a new volume is that of all layers.
+    wharf run --rm --network none -v /www $last sh -c \
+        'test -e /www/layer1 && test -e /www/layer30 && grep " /www " /proc/self/mountinfo'
+    for layer in $(seq 30); do wharf rmi "kernels/layered:$layer"; done
+}
+
+check_network() {
+    wharf run -d --name web -p 8080:80 $IMAGE httpd -f -p 80 -h /www
+    until_true wget -q -O /dev/null http://127.0.0.1:8080/
+    [ "$(wget -q -O - http://127.0.0.1:8080/)" = served ]
+    address=$(field web '{{.NetworkSettings.IPAddress}}')
+    [ "$(wget -q -O - "http://$address/")" = served ]
+    # From another container, straight and by the host's port.
+    [ "$(wharf run --rm $IMAGE timeout 10 wget -q -O - "http://$address/")" = served ]
+    gateway=$(field web '{{.NetworkSettings.Gateway}}')
+    [ "$(wharf run --rm $IMAGE timeout 10 wget -q -O - "http://$gateway:8080/")" = served ]
+    [ "$(wharf run --rm --network container:web $IMAGE wget -q -O - http://127.0.0.1/)" = served ]
+    [ "$(wharf run --rm --network host $IMAGE wget -q -O - http://127.0.0.1:8080/)" = served ]
+    wharf rm -f web
+    ! timeout 3 wget -q -O /dev/null http://127.0.0.1:8080/
+}
+
+check_many_at_once() {
+    for one in 1 2 3 4 5 6 7 8; do
+        wharf run --rm $IMAGE true &
+        started="${started:-} $!"
+    done
+    for one in $started; do wait "$one"; done
+}
+
+# --- what one leaves behind ---
+
+nothing_left() {
+    wharf ps -aq | xargs -r wharf rm -f >/dev/null
+    until_true sh -c "! ls -d $CGROUPS/*/"
+    until_true sh -c '! grep -E " /(run|var/lib)/wharf/" /proc/self/mountinfo'
+    until_true sh -c '! ip -o link | grep -E ": veth|@"'
+    until_true sh -c '! pgrep wharf'
+}
+
+# --- the machine ---
+
+prepare() {
+    mount -t proc proc /proc
+    mount -t sysfs sysfs /sys
+    mount -t devtmpfs devtmpfs /dev
+    mkdir -p /dev/pts /dev/shm
+    mount -t devpts devpts /dev/pts
+    mount -t tmpfs tmpfs /dev/shm
+    mount -t tmpfs tmpfs /run
+    mount -t tmpfs tmpfs /tmp
+    mount -t tmpfs -o size=768m tmpfs /var/lib
+    mount -t cgroup2 cgroup2 /sys/fs/cgroup
+    ip link set lo up
+}
+
+# $1 is what there is to do: nothing when the kernel starts this as pid 1.
+case ${1:-boot} in
+    boot)
+        # The kernel's first file system is no mount that pivot_root(2) can leave.
+        mkdir /real
+        mount -t tmpfs -o size=512m tmpfs /real
+        for name in bin sbin etc lib init image.tar; do cp -a "/$name" /real/; done
+        mkdir -p /real/proc /real/sys /real/dev /real/run /real/tmp /real/var/lib /real/root
+        exec switch_root /real /init machine
+        ;;
+    machine)
+        prepare
+        echo "KERNEL $(uname -r), control groups: $(cat /sys/fs/cgroup/cgroup.controllers)"
+        failed=0
+        wharf import /image.tar $IMAGE >/dev/null 2>/tmp/said || { failed=1; cat /tmp/said; }
+        checks=$(cat /etc/checks)
+        [ -n "$checks" ] || checks=$(sed -n 's/^\(check_[a-z_]*\)() {$/\1/p' /init)
+        for check in $checks; do
+            if timeout 180 sh /init one "$check" >/tmp/said 2>&1 && timeout 120 sh /init one nothing_left >>/tmp/said 2>&1; then
+                echo "PASS $check"
+            else
+                failed=1
+                echo "FAIL $check"
+                tail -n 60 /tmp/said
+            fi
+        done
+        if [ $failed = 0 ]; then echo "ALL PASSED"; else echo "SOME FAILED"; fi
+        sync
+        poweroff -f
+        ;;
+    one)
+        set -eux
+        "$2"
+        ;;
+esac
