@@ -141,7 +141,7 @@ check_stop_and_kill() {
 
 check_children_die_with_it() {
     wharf run --name parent --network none $IMAGE sh -c 'setsid sleep 3000 & sleep 0.2'
-    ! pgrep -f 'sleep 3000'
+    ! grep -s 3000 /proc/[0-9]*/cmdline
 }
 
 check_commit_of_one_that_runs() {
@@ -245,7 +245,7 @@ nothing_left() {
     until_true sh -c "! ls -d $CGROUPS/*/"
     until_true sh -c '! grep -E " /(run|var/lib)/wharf/" /proc/self/mountinfo'
     until_true sh -c '! ip -o link | grep -E ": veth|@"'
-    until_true sh -c '! pgrep wharf'
+    until_true sh -c '! grep -s ^wharf /proc/[0-9]*/comm'
 }
 
 # --- the machine ---
