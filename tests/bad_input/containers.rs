@@ -82,31 +82,38 @@ fn options_that_make_no_sense() {
 }
 
 #[test]
-fn a_failed_start_leaves_what_docker_leaves() {
+fn a_run_that_cannot_start_leaves_nothing() {
     bed!(|bed| {
-        // Without --rm the container stays, as created, so that it can be looked at.
-        bed.run(&["run", "--name", "broken", BUSYBOX, "no-such-program"])
+        let id_file = bed.dir().join("id");
+        let id_file = id_file.to_str().unwrap();
+        for option in ["--rm", "-d", "--tty=false"] {
+            bed.run(&[
+                "run",
+                option,
+                "--name",
+                "broken",
+                "--cidfile",
+                id_file,
+                "-v",
+                "/made",
+                BUSYBOX,
+                "no-such-program",
+            ])
             .fails(127, &["no-such-program"]);
+            assert_eq!(bed.run(&["ps", "-aq"]).ok(), "");
+            assert!(!std::path::Path::new(id_file).exists());
+        }
+        bed.run(&["run", "--name", "broken", BUSYBOX, "/etc/passwd"])
+            .fails(126, &["/etc/passwd"]);
+        // What was created on its own stays, and says why it did not start.
+        bed.run(&["create", "--name", "broken", BUSYBOX, "no-such-program"])
+            .ok();
+        bed.run(&["start", "broken"]).fails(1, &["no-such-program"]);
         assert_eq!(
             bed.inspect("broken", "{{.State.Status}} {{.State.ExitCode}}"),
             "created 127"
         );
         bed.nothing_runs();
-        bed.run(&[
-            "run",
-            "--rm",
-            "--name",
-            "broken-too",
-            BUSYBOX,
-            "no-such-program",
-        ])
-        .fails(127, &[]);
-        assert_eq!(
-            bed.run(&["ps", "-a", "--format", "{{.Names}}"]).ok(),
-            "broken"
-        );
-        bed.run(&["run", "-d", BUSYBOX, "no-such-program"])
-            .fails(127, &["no-such-program"]);
     });
 }
 

@@ -18,11 +18,12 @@ use crate::terminal::signals::{Signals, Watch};
 
 pub(super) fn run(call: &Call<'_>) -> Result<u8> {
     let request = request(call.given)?;
-    let cid_file = CidFile::claim(call.given.text("cidfile"))?;
+    let mut cid_file = CidFile::claim(call.given.text("cidfile"))?;
     let engine = call.engine()?;
     let signals = Signals::new()?;
     let created = create(call, &engine, &request, &signals)?;
-    cid_file.keep(&created.id)?;
+    cid_file.write(&created.id)?;
+    cid_file.keep();
     call.timings.done("create");
     output::print_line(&created.id.to_string())?;
     Ok(DONE)
@@ -110,12 +111,17 @@ impl CidFile {
         })
     }
 
-    pub(super) fn keep(mut self, id: &ContainerId) -> Result<()> {
-        let Some((mut file, path)) = self.file.take() else {
+    pub(super) fn write(&mut self, id: &ContainerId) -> Result<()> {
+        let Some((file, path)) = &mut self.file else {
             return Ok(());
         };
         file.write_all(id.to_string().as_bytes())
             .context(|| format!("write {}", path.display()))
+    }
+
+    /// The container is there to stay, and so is its file.
+    pub(super) fn keep(mut self) {
+        self.file = None;
     }
 }
 

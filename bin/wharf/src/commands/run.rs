@@ -19,17 +19,18 @@ pub(super) fn run(call: &Call<'_>) -> Result<u8> {
     let request = request(given)?;
     let detach = given.on("detach");
     let manner = manner(call, &request, detach)?;
-    let cid_file = CidFile::claim(given.text("cidfile"))?;
+    let mut cid_file = CidFile::claim(given.text("cidfile"))?;
     let engine = call.engine()?;
     // From here on a signal is for the container.
     let signals = Signals::new()?;
     let created = create(call, &engine, &request, &signals)?;
-    cid_file.keep(&created.id)?;
     call.timings.done("create");
     let id = created.id.to_string();
     let failed = |error| undo(&engine, &request, &created.id, error);
+    cid_file.write(&created.id).map_err(failed)?;
     if detach {
         engine.containers().start(&id).map_err(failed)?;
+        cid_file.keep();
         call.timings.done("start");
         output::print_line(&id)?;
         return Ok(DONE);
@@ -42,6 +43,7 @@ pub(super) fn run(call: &Call<'_>) -> Result<u8> {
         .containers()
         .start_attached(&id, &attach)
         .map_err(failed)?;
+    cid_file.keep();
     call.timings.done("start");
     let code = take_part(session, &manner, &signals, OnClosedPipe::Kill);
     call.timings.done("run and clean up");
@@ -77,16 +79,14 @@ fn manner(call: &Call<'_>, request: &RunRequest, detach: bool) -> Result<Manner>
     Ok(manner)
 }
 
-/// What could not be started and was to leave nothing leaves nothing.
+/// What could not be started leaves nothing, with or without `--rm`: nobody has
+/// seen it, and its name must be free for the next try. Docker keeps it.
 fn undo(engine: &Engine, request: &RunRequest, id: &ContainerId, error: Error) -> Error {
     let named = match &request.name {
         Some(name) => format!("start {name}"),
         None => format!("start {}", short(id)),
     };
     let error = error.wrap(named);
-    if !request.auto_remove {
-        return error;
-    }
     let remove = RemoveRequest {
         force: true,
         volumes: true,
