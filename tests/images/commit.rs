@@ -1,6 +1,6 @@
 //! `commit` and `diff`: only the difference, and all of it.
 
-use black_box_tests::{Access, BUSYBOX, Registry, bed};
+use black_box_tests::{Access, BUSYBOX, Bed, ImageBuilder, Registry, Tar, bed};
 
 #[test]
 fn diff_names_what_changed() {
@@ -137,6 +137,57 @@ fn only_the_difference_is_stored_and_pushed() {
             sum
         );
     });
+}
+
+#[test]
+fn what_was_made_to_mount_on_is_not_committed() {
+    bed!(|bed| {
+        // An image of one file has none of the places that every container mounts something on.
+        let busybox = std::fs::read("/bin/busybox").unwrap();
+        let tar = Tar::new()
+            .directory("bin/", 0o755)
+            .file("bin/busybox", 0o755, busybox);
+        let bare = ImageBuilder::default().tar(tar);
+        let file = bed.file("bare.tar", bare.docker_archive("bare:1"));
+        bed.run(&["load", "-q", "-i", &file]).ok();
+        bed.run(&[
+            "run",
+            "--name",
+            "changed",
+            "-v",
+            "/srv/deep/volume",
+            "--tmpfs",
+            "/kept",
+            "bare:1",
+            "/bin/busybox",
+            "sh",
+            "-c",
+            "echo x >/new",
+        ])
+        .ok();
+        bed.run(&["commit", "changed", "bare:2"]).ok();
+        assert_eq!(names_in_top_layer(bed, "bare:2"), ["./", "new"]);
+        // And it runs all the same.
+        let read = ["run", "--rm", "bare:2", "/bin/busybox", "cat", "/new"];
+        assert_eq!(bed.run(&read).ok(), "x");
+    });
+}
+
+/// The members of the image's last layer.
+fn names_in_top_layer(bed: &Bed, image: &str) -> Vec<String> {
+    let directory = bed.dir().join("saved");
+    std::fs::create_dir(&directory).unwrap();
+    let directory = directory.to_str().unwrap();
+    let archive = format!("{directory}.tar");
+    bed.run(&["save", "-o", &archive, image]).ok();
+    bed.host("tar", &["-xf", &archive, "-C", directory]).ok();
+    let archive = directory;
+    let manifest = std::fs::read(format!("{archive}/manifest.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+    let layers = manifest[0]["Layers"].as_array().unwrap();
+    let layer = format!("{archive}/{}", layers.last().unwrap().as_str().unwrap());
+    let names = bed.host("tar", &["-tf", &layer]).ok();
+    names.lines().map(ToOwned::to_owned).collect()
 }
 
 #[test]

@@ -1,8 +1,11 @@
 //! New images: a container's changes on top of its image, or a root file
 //! system from a tar.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::ffi::OsStr;
 use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 
 use spec::image::{
     ContainerDefaults, Descriptor, History, ImageConfig, LayerCompression, Manifest, MediaType,
@@ -30,6 +33,9 @@ pub struct CommitOptions {
     /// The new image's whole `config`: the container's, with changes.
     pub config: ContainerDefaults,
     pub compression: LayerCompression,
+    /// Absolute paths in the container that are not its own doing (what was
+    /// made to mount on): left out, with all that is in them.
+    pub omit: HashSet<PathBuf>,
 }
 
 /// What an import says besides the files.
@@ -51,8 +57,7 @@ pub fn commit(
     options: CommitOptions,
 ) -> Result<Image> {
     let _lock = store.use_lock()?;
-    let (layer, diff_id) =
-        pack_upper(store, id, parent, options.compression).context(|| "pack changes")?;
+    let (layer, diff_id) = pack_upper(store, id, parent, &options).context(|| "pack changes")?;
     let mut config = parent.config.clone();
     let created = Some(Timestamp::now().to_string());
     config.history.push(History {
@@ -158,8 +163,9 @@ fn pack_upper(
     store: &Store,
     id: &ContainerId,
     parent: &Image,
-    compression: LayerCompression,
+    options: &CommitOptions,
 ) -> Result<(Descriptor, DiffId)> {
+    let compression = options.compression;
     let upper = tree::open_directory(&store.snapshots().upper(id))?;
     let below = tree::open_directory(&store.snapshots().top(&parent.chain))?;
     let root = if looks_alike(&upper, &below)? {
@@ -171,7 +177,11 @@ fn pack_upper(
         hasher: Hasher::new(Algorithm::Sha256),
         inner: Compressor::new(compression, store.content().create_blob()?)?,
     };
-    let sink = diff(&upper, root, sink)?;
+    let omit = |path: &[u8]| {
+        let path = Path::new(OsStr::from_bytes(path));
+        !options.omit.is_empty() && options.omit.contains(&Path::new("/").join(path))
+    };
+    let sink = diff(&upper, root, &omit, sink)?;
     let diff_id = DiffId(sink.hasher.finish());
     let blob: NewBlob = sink.inner.finish()?;
     Ok((blob.commit(MediaType::OciLayer(compression))?, diff_id))

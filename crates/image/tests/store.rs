@@ -5,6 +5,7 @@
 
 mod support;
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::{self, Cursor, Read, Write};
 use std::path::Path;
@@ -81,6 +82,7 @@ fn commit_options(config: ContainerDefaults) -> CommitOptions {
         created_by: Some("sh".into()),
         config,
         compression: LayerCompression::Zstd,
+        omit: HashSet::new(),
     }
 }
 

@@ -26,7 +26,7 @@ impl Containers<'_> {
         let store = self.engine.images().store()?;
         let config = &observed.config;
         let changes = store.snapshots().changes(&id, &config.image.chain)?;
-        Ok(without_mount_points(changes, config))
+        Ok(Sorted::by_author(changes, config).container)
     }
 
     /// Makes an image of it; gives the image's id. A running container stands
@@ -48,6 +48,8 @@ impl Containers<'_> {
         } else {
             None
         };
+        let changes = store.snapshots().changes(&id, &config.image.chain)?;
+        let ours = Sorted::by_author(changes, config).ours;
         let command = config
             .process
             .entrypoint
@@ -63,6 +65,7 @@ impl Containers<'_> {
                 CommitCompression::Gzip => LayerCompression::Gzip,
                 CommitCompression::Zstd => LayerCompression::Zstd,
             },
+            omit: ours.into_iter().map(|change| change.path).collect(),
         };
         let image = image::commit(&store, &id, &parent, options)?;
         drop(frozen);
@@ -73,37 +76,51 @@ impl Containers<'_> {
     }
 }
 
-/// The directories and files that were made to mount something on are not the
-/// container's doing, nor is what that did to the directories around them.
-fn without_mount_points(changes: Vec<Change>, config: &ContainerConfig) -> Vec<Change> {
-    const OURS: [&str; 6] = [
-        "/dev",
-        "/proc",
-        "/sys",
-        "/etc/hosts",
-        "/etc/hostname",
-        "/etc/resolv.conf",
-    ];
-    let is_mount_point = |path: &Path| {
-        OURS.iter().any(|ours| path == Path::new(ours))
-            || config.mounts.iter().any(|mount| mount.target == path)
-    };
-    let (made, changes): (Vec<Change>, Vec<Change>) = changes
-        .into_iter()
-        .partition(|change| change.kind == ChangeKind::Added && is_mount_point(&change.path));
-    let mut kept: Vec<Change> = Vec::new();
-    // From the end, so that what is inside is judged before what is around.
-    for change in changes.into_iter().rev() {
-        let holds = |list: &[Change]| {
-            list.iter()
-                .any(|one| one.path != change.path && one.path.starts_with(&change.path))
+/// Changes, by whose doing they are.
+struct Sorted {
+    container: Vec<Change>,
+    /// What was made to mount something on, and what that did to the times of
+    /// the directories around.
+    ours: Vec<Change>,
+}
+
+impl Sorted {
+    fn by_author(changes: Vec<Change>, config: &ContainerConfig) -> Self {
+        const OURS: [&str; 6] = [
+            "/dev",
+            "/proc",
+            "/sys",
+            "/etc/hosts",
+            "/etc/hostname",
+            "/etc/resolv.conf",
+        ];
+        let is_mount_point = |path: &Path| {
+            OURS.iter().any(|ours| path == Path::new(ours))
+                || config.mounts.iter().any(|mount| mount.target == path)
         };
-        if change.kind == ChangeKind::Deleted || !holds(&made) || holds(&kept) {
-            kept.push(change);
+        let mut sorted = Self {
+            container: Vec::new(),
+            ours: Vec::new(),
+        };
+        // From the end, so that what is inside is judged before what is around.
+        for change in changes.into_iter().rev() {
+            let holds = |list: &[Change]| list.iter().any(|one| one.path.starts_with(&change.path));
+            // A directory made on the way to a mount point looks like one that
+            // the container made for it: what only holds ours is ours.
+            let ours = match change.kind {
+                ChangeKind::Deleted => false,
+                ChangeKind::Added => is_mount_point(&change.path) || holds(&sorted.ours),
+                ChangeKind::Modified => !change.itself && holds(&sorted.ours),
+            };
+            if ours && !holds(&sorted.container) {
+                sorted.ours.push(change);
+            } else {
+                sorted.container.push(change);
+            }
         }
+        sorted.container.reverse();
+        sorted
     }
-    kept.reverse();
-    kept
 }
 
 /// What the new image's containers begin with: the container's own settings
@@ -159,26 +176,43 @@ mod tests {
     #[test]
     fn mount_points_are_no_changes() {
         let mut config = super::super::test_config();
-        config.mounts = vec![crate::parse::tmpfs("/srv/a/b").unwrap()];
-        let change = |path: &str, kind| Change {
+        config.mounts = vec![
+            crate::parse::tmpfs("/srv/a/b").unwrap(),
+            crate::parse::tmpfs("/used").unwrap(),
+        ];
+        let change = |path: &str, kind, itself| Change {
             path: path.into(),
             kind,
+            itself,
         };
         let changes = vec![
-            change("/dev", Added),
-            change("/etc", Modified),
-            change("/etc/hosts", Added),
-            change("/srv", Modified),
-            change("/srv/a", Added),
-            change("/srv/a/b", Added),
-            change("/var", Modified),
-            change("/var/x", Deleted),
-            change("/zone", Modified),
+            change("/dev", Added, true),
+            change("/etc", Modified, false),
+            change("/etc/hosts", Added, true),
+            // Made for a mount, and given other rights by the container.
+            change("/run", Modified, true),
+            change("/srv", Modified, false),
+            change("/srv/a", Added, true),
+            change("/srv/a/b", Added, true),
+            change("/used", Added, true),
+            change("/used/file", Added, true),
+            change("/var", Modified, false),
+            change("/var/x", Deleted, true),
+            change("/zone", Modified, false),
         ];
-        let left: Vec<String> = without_mount_points(changes, &config)
-            .into_iter()
-            .map(|change| change.path.display().to_string())
-            .collect();
-        assert_eq!(left, ["/var", "/var/x", "/zone"]);
+        let sorted = Sorted::by_author(changes, &config);
+        let names = |list: Vec<Change>| -> Vec<String> {
+            list.into_iter()
+                .map(|change| change.path.display().to_string())
+                .collect()
+        };
+        assert_eq!(
+            names(sorted.container),
+            ["/run", "/used", "/used/file", "/var", "/var/x", "/zone"]
+        );
+        assert_eq!(
+            names(sorted.ours),
+            ["/srv/a/b", "/srv/a", "/srv", "/etc/hosts", "/etc", "/dev"]
+        );
     }
 }

@@ -28,8 +28,15 @@ pub enum Root {
 /// Directories open at once.
 const MAX_DEPTH: usize = 512;
 
-/// Writes the layer tar of `upper` to `sink`, and gives the sink back.
-pub fn diff<W: Write>(upper: &OwnedFd, root: Root, sink: W) -> Result<W> {
+/// Writes the layer tar of `upper` to `sink`, and gives the sink back. Paths
+/// (relative, as in the tar) for which `omit` holds are left out, with all
+/// that is in them.
+pub fn diff<W: Write>(
+    upper: &OwnedFd,
+    root: Root,
+    omit: &dyn Fn(&[u8]) -> bool,
+    sink: W,
+) -> Result<W> {
     let mut packer = Packer {
         writer: Writer::new(sink),
         inodes: HashMap::new(),
@@ -48,6 +55,9 @@ pub fn diff<W: Write>(upper: &OwnedFd, root: Root, sink: W) -> Result<W> {
             continue;
         };
         let path = level.path_of(&name);
+        if omit(&path) {
+            continue;
+        }
         let below = packer
             .pack(&level.directory, &name, &path)
             .context(|| format!("pack {}", display_name(&path)))?;

@@ -10,7 +10,7 @@ use state::ContainerId;
 use sys::{Context, Error, ErrorKind, Result};
 
 use super::overlay::OverlaySnapshots;
-use crate::layer::whiteout;
+use crate::layer::{whiteout, xattrs};
 use crate::tree;
 
 /// Directories open at once in the container's layer.
@@ -22,6 +22,9 @@ pub struct Change {
     /// Absolute in the container.
     pub path: PathBuf,
     pub kind: ChangeKind,
+    /// False for a directory that counts only for what lies in it: nothing
+    /// but its time differs from the image's.
+    pub itself: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -97,7 +100,7 @@ fn visit(root: OwnedFd, below: Below, found: &mut Vec<Change>) -> Result<()> {
         let lower = level.below.look_up(name)?;
         if whiteout::is_whiteout(&stat) {
             if !matches!(lower, Lower::Nothing) {
-                note(found, &path, ChangeKind::Deleted);
+                note(found, &path, ChangeKind::Deleted, true);
             }
             continue;
         }
@@ -106,7 +109,7 @@ fn visit(root: OwnedFd, below: Below, found: &mut Vec<Change>) -> Result<()> {
                 Lower::Nothing => ChangeKind::Added,
                 _ => ChangeKind::Modified,
             };
-            note(found, &path, kind);
+            note(found, &path, kind, true);
             continue;
         }
         let Ok(directory) = tree::open_child(level.directory.as_fd(), name) else {
@@ -114,18 +117,20 @@ fn visit(root: OwnedFd, below: Below, found: &mut Vec<Change>) -> Result<()> {
         };
         let below = match lower {
             Lower::Nothing => {
-                note(found, &path, ChangeKind::Added);
+                note(found, &path, ChangeKind::Added, true);
                 Below::nothing()
             }
             Lower::Other => {
-                note(found, &path, ChangeKind::Modified);
+                note(found, &path, ChangeKind::Modified, true);
                 Below::nothing()
             }
             Lower::Directory(below, old) => {
-                if !same(&stat, &old) {
-                    note(found, &path, ChangeKind::Modified);
+                let opaque = whiteout::is_opaque(directory.as_fd())?;
+                let itself = opaque || !same(&stat, &old) || !same_xattrs(&directory, &below)?;
+                if itself || !same_time(&stat, &old) {
+                    note(found, &path, ChangeKind::Modified, itself);
                 }
-                if whiteout::is_opaque(directory.as_fd())? {
+                if opaque {
                     note_missing(found, &directory, (&below, &path))?;
                 }
                 below
@@ -160,7 +165,7 @@ fn note_missing(
         let here = rustix::fs::statat(directory, &*name, flags);
         if matches!(here, Err(Errno::NOENT)) && !matches!(below.look_up(&name)?, Lower::Nothing) {
             let path = [path, b"/", &name].concat();
-            note(found, &path, ChangeKind::Deleted);
+            note(found, &path, ChangeKind::Deleted, true);
         }
     }
     Ok(())
@@ -182,18 +187,31 @@ fn mark_parents(found: &mut Vec<Change>) {
     found.extend(parents.into_iter().map(|path| Change {
         path,
         kind: ChangeKind::Modified,
+        itself: false,
     }));
 }
 
-fn note(found: &mut Vec<Change>, path: &[u8], kind: ChangeKind) {
+fn note(found: &mut Vec<Change>, path: &[u8], kind: ChangeKind, itself: bool) {
     use std::os::unix::ffi::OsStrExt;
     let path = PathBuf::from(std::ffi::OsStr::from_bytes(path));
-    found.push(Change { path, kind });
+    found.push(Change { path, kind, itself });
 }
 
 fn same(a: &Stat, b: &Stat) -> bool {
-    (a.st_mode, a.st_uid, a.st_gid, a.st_mtime, a.st_mtime_nsec)
-        == (b.st_mode, b.st_uid, b.st_gid, b.st_mtime, b.st_mtime_nsec)
+    (a.st_mode, a.st_uid, a.st_gid) == (b.st_mode, b.st_uid, b.st_gid)
+}
+
+fn same_time(a: &Stat, b: &Stat) -> bool {
+    (a.st_mtime, a.st_mtime_nsec) == (b.st_mtime, b.st_mtime_nsec)
+}
+
+/// Whether a directory has the extended attributes of the topmost one below;
+/// overlayfs' own do not count.
+fn same_xattrs(directory: &OwnedFd, below: &Below) -> Result<bool> {
+    let Some(topmost) = below.directories.first() else {
+        return Ok(true);
+    };
+    Ok(xattrs::read(directory)? == xattrs::read(&tree::open_directory(topmost)?)?)
 }
 
 impl Below {

@@ -41,7 +41,13 @@ pub(crate) fn unpack(tar: &[u8], into: &Path) -> Result<Unfinished> {
 
 /// The tree as a layer tar.
 pub(crate) fn pack(tree: &Path) -> Vec<u8> {
-    image::layer::diff::diff(&open(tree), image::layer::diff::Root::Described, Vec::new()).unwrap()
+    image::layer::diff::diff(
+        &open(tree),
+        image::layer::diff::Root::Described,
+        &|_| false,
+        Vec::new(),
+    )
+    .unwrap()
 }
 
 /// What matters of one file.
