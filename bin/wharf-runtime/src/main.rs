@@ -5,6 +5,9 @@
 //! and stays beside it.
 
 #![forbid(unsafe_code)]
+// Tests bring a main of their own.
+#![cfg_attr(not(test), no_main)]
+#![cfg_attr(test, allow(dead_code))]
 
 mod exe_guard;
 mod monitor_command;
@@ -13,9 +16,12 @@ mod oci_commands;
 mod oci_console;
 mod oci_spec;
 
-use std::process::ExitCode;
+const FAILURE: u8 = 1;
 
-fn main() -> ExitCode {
+#[cfg(not(test))]
+sys::entry!(run);
+
+fn run() -> u8 {
     let is_monitor = std::env::args_os()
         .nth(1)
         .is_some_and(|verb| verb == "monitor");
@@ -23,23 +29,23 @@ fn main() -> ExitCode {
         Ok(guard) => guard,
         Err(error) => {
             oci_commands::report(None, &error);
-            return ExitCode::FAILURE;
+            return FAILURE;
         }
     };
     if is_monitor {
         return match monitor_command::run(&guard) {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(()) => 0,
             Err(error) => {
                 oci_commands::report(None, &error);
-                ExitCode::FAILURE
+                FAILURE
             }
         };
     }
     match oci_commands::run() {
-        (_, Ok(code)) => ExitCode::from(code),
+        (_, Ok(code)) => code,
         (global, Err(error)) => {
             oci_commands::report(global.as_ref(), &error);
-            ExitCode::from(oci_commands::code_of(&error))
+            oci_commands::code_of(&error)
         }
     }
 }

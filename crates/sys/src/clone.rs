@@ -9,7 +9,8 @@ pub use libc::{
     CLONE_NEWUTS,
 };
 
-/// The libc crate's constant overflows its type.
+/// The libc crate's constants overflow their type.
+const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// A child's pid, as we see it, and its pidfd (close-on-exec).
@@ -20,7 +21,8 @@ pub struct Child {
 }
 
 /// Makes a child that runs `child` on a copy of our memory and then exits
-/// with the code it returns. `namespaces` are `CLONE_NEW*` flags; `cgroup` is
+/// with the code it returns. It has none of our signal handlers; what we ignore
+/// it ignores. `namespaces` are `CLONE_NEW*` flags; `cgroup` is
 /// the directory of a cgroup v2 group to be born in.
 ///
 /// Only for processes with one thread: locks held by other threads would stay
@@ -34,8 +36,9 @@ pub fn clone_child(
     let mut pidfd: libc::c_int = -1;
     // SAFETY: all-zero is a valid clone_args.
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
-    args.flags =
-        u64::from(namespaces.cast_unsigned()) | u64::from(libc::CLONE_PIDFD.cast_unsigned());
+    args.flags = u64::from(namespaces.cast_unsigned())
+        | u64::from(libc::CLONE_PIDFD.cast_unsigned())
+        | CLONE_CLEAR_SIGHAND;
     args.pidfd = (&raw mut pidfd) as u64;
     args.exit_signal = u64::from(libc::SIGCHLD.cast_unsigned());
     if let Some(cgroup) = cgroup {

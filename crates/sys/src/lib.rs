@@ -13,6 +13,7 @@
 pub mod bpf_device;
 pub mod caps;
 pub mod clone;
+pub mod entry;
 pub mod error;
 pub mod exe;
 pub mod heap;

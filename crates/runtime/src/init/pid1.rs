@@ -77,7 +77,8 @@ fn become_program(
         rustix::termios::tcsetpgrp(rustix::stdio::stdin(), group)
             .context(|| "take the foreground of the terminal")?;
     }
-    sys::process::reset_signals()?;
+    // None is ignored since init began.
+    sys::process::unblock_signals()?;
     confine::filter(joining.filter, joining.identity)?;
     link.tell_parent(&FromInit::Executing)?;
     exec::execute(program)
