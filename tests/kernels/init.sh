@@ -69,7 +69,7 @@ check_limits_are_written() {
     [ ! -e "$group/memory.swap.max" ] || [ "$(cat "$group/memory.swap.max")" = 33554432 ]
     [ "$(cat "$group/pids.max")" = 50 ]
     [ "$(cat "$group/cpu.max")" = '50000 100000' ]
-    [ "$(cat "$group/cpu.weight")" = 20 ]
+    [ "$(cat "$group/cpu.weight")" = 59 ]
     [ "$(cat "$group/cpuset.cpus")" = 1 ]
     [ "$(wharf exec limits nproc)" = 1 ]
     [ "$(wharf exec limits cat /sys/fs/cgroup/memory.max)" = 67108864 ]

@@ -9,7 +9,7 @@ use rustix::process::{WaitId, WaitIdOptions};
 use state::{ExitStatus, ProcessRef};
 use sys::{Context as _, Error, ErrorKind, Result};
 
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, size_in_words};
 use crate::handshake::{FromInit, Link, ToInit};
 
 /// A cloned init on its way to the gate, or waiting at it. Dropping it kills
@@ -266,14 +266,10 @@ impl Running {
     /// Why it ended before its program ran, without a word of its own.
     fn died_early(&self) -> Error {
         if self.cgroup.oom_kills() > 0 {
-            let limit = self
-                .cgroup
-                .stats()
-                .ok()
-                .and_then(|stats| stats.memory_limit);
+            let limit = self.cgroup.memory_limit();
             let limit = limit.map_or_else(
                 || "of the group above".to_owned(),
-                |limit| format!("of {}", in_words(limit)),
+                |limit| format!("of {}", size_in_words(limit)),
             );
             return Error::new(
                 ErrorKind::InvalidInput,
@@ -287,14 +283,5 @@ impl Running {
             ErrorKind::Internal,
             "the container's init died before it ran the program",
         )
-    }
-}
-
-fn in_words(bytes: u64) -> String {
-    match bytes {
-        _ if bytes.is_multiple_of(1 << 30) => format!("{} GiB", bytes >> 30),
-        _ if bytes.is_multiple_of(1 << 20) => format!("{} MiB", bytes >> 20),
-        _ if bytes.is_multiple_of(1 << 10) => format!("{} KiB", bytes >> 10),
-        _ => format!("{bytes} bytes"),
     }
 }

@@ -1,7 +1,7 @@
 //! The device filter of a cgroup v2 group: an eBPF program of type
 //! `BPF_PROG_TYPE_CGROUP_DEVICE` (Linux 4.15).
 
-use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
 use crate::{Context as _, Error, Result};
 
@@ -50,37 +50,114 @@ pub struct Rule {
 }
 
 /// Enforces `rules` on the group whose directory is `cgroup`: the last rule
-/// that matches decides, no match denies. The filter goes with the group.
+/// that matches decides, no match denies. The filter goes with the group. With
+/// a filter that is there already, both have to allow.
 pub fn attach(cgroup: impl AsFd, rules: &[Rule]) -> Result<()> {
     let program = load(&compile(rules)).context(|| "load the device filter")?;
-    let attributes = AttachAttributes {
-        target_fd: cgroup.as_fd().as_raw_fd().cast_unsigned(),
-        attach_bpf_fd: program.as_raw_fd().cast_unsigned(),
-        attach_type: BPF_CGROUP_DEVICE,
-        attach_flags: BPF_F_ALLOW_MULTI,
-        replace_bpf_fd: 0,
-    };
-    // SAFETY: the structure is the beginning of bpf_attr for this command and
-    // its size is given.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            BPF_PROG_ATTACH,
-            &raw const attributes,
-            std::mem::size_of::<AttachAttributes>(),
-        )
-    };
-    match result {
-        0 => Ok(()),
-        _ => Err(Error::from(std::io::Error::last_os_error())),
-    }
+    change(BPF_PROG_ATTACH, cgroup.as_fd(), program.as_fd())
 }
+
+/// As [`attach`], in place of the filters that are there. In between both the
+/// old and the new one are in force.
+pub fn replace(cgroup: impl AsFd, rules: &[Rule]) -> Result<()> {
+    let cgroup = cgroup.as_fd();
+    let old = attached(cgroup).context(|| "find the device filter in force")?;
+    attach(cgroup, rules)?;
+    for id in old {
+        let program = program_of(id).context(|| "open the old device filter")?;
+        change(BPF_PROG_DETACH, cgroup, program.as_fd())
+            .context(|| "take away the old device filter")?;
+    }
+    Ok(())
+}
+
+/// More than anybody attaches to one group.
+const MOST_FILTERS: usize = 64;
 
 const BPF_PROG_LOAD: i32 = 5;
 const BPF_PROG_ATTACH: i32 = 8;
+const BPF_PROG_DETACH: i32 = 9;
+const BPF_PROG_GET_FD_BY_ID: i32 = 13;
+const BPF_PROG_QUERY: i32 = 16;
 const BPF_PROG_TYPE_CGROUP_DEVICE: u32 = 15;
 const BPF_CGROUP_DEVICE: u32 = 6;
 const BPF_F_ALLOW_MULTI: u32 = 2;
+
+fn change(command: i32, cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>) -> Result<()> {
+    let mut attributes = AttachAttributes {
+        target_fd: cgroup.as_raw_fd().cast_unsigned(),
+        attach_bpf_fd: program.as_raw_fd().cast_unsigned(),
+        attach_type: BPF_CGROUP_DEVICE,
+        attach_flags: if command == BPF_PROG_ATTACH {
+            BPF_F_ALLOW_MULTI
+        } else {
+            0
+        },
+        replace_bpf_fd: 0,
+    };
+    bpf(command, &mut attributes).map(|_| ())
+}
+
+/// Ids of the filters on this group itself.
+fn attached(cgroup: BorrowedFd<'_>) -> Result<Vec<u32>> {
+    let mut ids = vec![0_u32; MOST_FILTERS];
+    let mut attributes = QueryAttributes {
+        target_fd: cgroup.as_raw_fd().cast_unsigned(),
+        attach_type: BPF_CGROUP_DEVICE,
+        query_flags: 0,
+        attach_flags: 0,
+        prog_ids: ids.as_mut_ptr() as u64,
+        prog_cnt: u32::try_from(ids.len()).unwrap_or(0),
+        padding: 0,
+    };
+    bpf(BPF_PROG_QUERY, &mut attributes)?;
+    ids.truncate(attributes.prog_cnt as usize);
+    Ok(ids)
+}
+
+fn program_of(id: u32) -> Result<OwnedFd> {
+    let mut attributes = IdAttributes {
+        id,
+        next: 0,
+        flags: 0,
+    };
+    let fd = bpf(BPF_PROG_GET_FD_BY_ID, &mut attributes)?;
+    // SAFETY: a fresh descriptor; the kernel opens it close-on-exec.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// One of the beginnings of `union bpf_attr`.
+///
+/// # Safety
+/// What it points to has to be alive, and as large as it says.
+unsafe trait Attributes {}
+
+// SAFETY: they point to nothing.
+unsafe impl Attributes for AttachAttributes {}
+// SAFETY: as above.
+unsafe impl Attributes for IdAttributes {}
+// SAFETY: `attached` lets it point to as many numbers as it tells.
+unsafe impl Attributes for QueryAttributes {}
+// SAFETY: `load` lets it point to its instructions and a constant.
+unsafe impl Attributes for LoadAttributes {}
+
+/// bpf(2).
+fn bpf<T: Attributes>(command: i32, attributes: &mut T) -> Result<i32> {
+    // SAFETY: the structure is the beginning of bpf_attr for its command, its
+    // size is given, and what it points to is as it says.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command,
+            std::ptr::from_mut(attributes),
+            std::mem::size_of::<T>(),
+        )
+    };
+    match result {
+        -1 => Err(Error::from(std::io::Error::last_os_error())),
+        result => Ok(i32::try_from(result).unwrap_or(-1)),
+    }
+}
 
 #[repr(C)]
 struct AttachAttributes {
@@ -89,6 +166,24 @@ struct AttachAttributes {
     attach_type: u32,
     attach_flags: u32,
     replace_bpf_fd: u32,
+}
+
+#[repr(C)]
+struct QueryAttributes {
+    target_fd: u32,
+    attach_type: u32,
+    query_flags: u32,
+    attach_flags: u32,
+    prog_ids: u64,
+    prog_cnt: u32,
+    padding: u32,
+}
+
+#[repr(C)]
+struct IdAttributes {
+    id: u32,
+    next: u32,
+    flags: u32,
 }
 
 #[repr(C)]
@@ -164,7 +259,7 @@ fn compile(rules: &[Rule]) -> Vec<Instruction> {
 }
 
 fn load(program: &[Instruction]) -> Result<OwnedFd> {
-    let attributes = LoadAttributes {
+    let mut attributes = LoadAttributes {
         prog_type: BPF_PROG_TYPE_CGROUP_DEVICE,
         insn_cnt: u32::try_from(program.len()).unwrap_or(u32::MAX),
         insns: program.as_ptr() as u64,
@@ -175,21 +270,9 @@ fn load(program: &[Instruction]) -> Result<OwnedFd> {
         kern_version: 0,
         prog_flags: 0,
     };
-    // SAFETY: the structure is the beginning of bpf_attr for this command; it
-    // points to live instructions and a live string.
-    let fd = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            BPF_PROG_LOAD,
-            &raw const attributes,
-            std::mem::size_of::<LoadAttributes>(),
-        )
-    };
-    if fd < 0 {
-        return Err(Error::from(std::io::Error::last_os_error()));
-    }
+    let fd = bpf(BPF_PROG_LOAD, &mut attributes)?;
     // SAFETY: a fresh descriptor; the kernel opens it close-on-exec.
-    Ok(unsafe { OwnedFd::from_raw_fd(i32::try_from(fd).unwrap_or(-1)) })
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 #[cfg(test)]

@@ -1,9 +1,17 @@
 //! Which devices a cgroup may open: the specification's rules, in order, with
-//! everything denied before the first one. Pure.
+//! everything denied before the first one.
 
+use std::fs;
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags, open};
 use spec::runtime::DeviceRule;
-use sys::bpf_device::{Access, DeviceKind, Rule};
-use sys::{Error, ErrorKind, Result};
+use sys::bpf_device::{self, Access, DeviceKind, Rule};
+use sys::{Context as _, Error, ErrorKind, Result};
+
+use super::CgroupPath;
+use super::apply::write_named;
+use super::hierarchy::{Hierarchies, Version};
 
 /// What every container may use (config-linux.md, "Default Devices"), and
 /// making nodes of any kind, which opens nothing.
@@ -20,6 +28,65 @@ const ALWAYS: [(DeviceKind, Option<u32>, Option<u32>, Access); 11] = [
     (DeviceKind::Character, Some(5), Some(2), Access::ALL),
     (DeviceKind::Character, Some(136), None, Access::ALL),
 ];
+
+/// Whether the group has rules already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    First,
+    Replace,
+}
+
+/// Enforces `rules` on the group at `path`.
+pub(super) fn limit(
+    path: &CgroupPath,
+    rules: &[Rule],
+    hierarchies: &Hierarchies,
+    change: Change,
+) -> Result<()> {
+    let Some((version, root)) = hierarchies.locate("devices") else {
+        return Ok(());
+    };
+    let directory = root.join(path.relative());
+    match (version, change) {
+        (Version::V1, Change::First) => write_lines(&directory, &lines(rules)),
+        (Version::V1, Change::Replace) => replace_lines(&directory, &lines(rules)),
+        (Version::V2, change) => {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let fd = open(&directory, flags, Mode::empty())
+                .context(|| format!("open {}", directory.display()))?;
+            match change {
+                Change::First => bpf_device::attach(&fd, rules),
+                Change::Replace => bpf_device::replace(&fd, rules),
+            }
+            .context(|| "limit devices")
+        }
+    }
+}
+
+fn write_lines(directory: &Path, lines: &[(&str, String)]) -> Result<()> {
+    lines
+        .iter()
+        .try_for_each(|(file, line)| write_named(&directory.join(file), line))
+}
+
+/// Denying everything first would take away for a moment what is in use, and
+/// is refused if there are groups below.
+fn replace_lines(directory: &Path, lines: &[(&str, String)]) -> Result<()> {
+    let list = directory.join("devices.list");
+    let now = fs::read_to_string(&list).context(|| format!("read {}", list.display()))?;
+    let starts_anew = lines
+        .iter()
+        .any(|(file, line)| (*file, line.as_str()) == ("devices.allow", "a"));
+    if starts_anew || now.lines().any(|line| line.starts_with("a ")) {
+        return write_lines(directory, lines);
+    }
+    let stays = |line: &str| lines.iter().any(|(_, allowed)| allowed == line);
+    for line in now.lines().filter(|line| !stays(line)) {
+        write_named(&directory.join("devices.deny"), line)?;
+    }
+    // The first of them denies everything.
+    write_lines(directory, &lines[1..])
+}
 
 /// The rules to enforce; the last one that matches decides, no match denies.
 pub(super) fn rules(asked: &[DeviceRule]) -> Result<Vec<Rule>> {
@@ -99,7 +166,7 @@ fn is_for_all(rule: &Rule) -> bool {
 }
 
 /// Version 1: file and line for each write, after `a` was denied.
-pub(super) fn lines(rules: &[Rule]) -> Vec<(&'static str, String)> {
+fn lines(rules: &[Rule]) -> Vec<(&'static str, String)> {
     let mut lines = Vec::new();
     if !rules.first().is_some_and(is_for_all) {
         lines.push(("devices.deny", "a".to_owned()));

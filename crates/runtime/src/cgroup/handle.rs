@@ -1,33 +1,27 @@
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::io::Errno;
+use spec::runtime::Resources;
 use sys::{Context as _, Error, ErrorKind, Errors, Result};
 
-use super::CgroupPath;
 use super::hierarchy::{Hierarchies, Hierarchy, Version};
+use super::setup::serves;
+use super::{CgroupPath, apply, devices, limits};
 
 /// How often a removal is tried while the last processes go away.
 const REMOVE_TRIES: u32 = 200;
+/// How often a round of killing is repeated.
+const KILL_ROUNDS: u32 = 500;
 
 /// A container's cgroup in every hierarchy.
 #[derive(Clone, Debug)]
 pub struct Cgroup {
-    path: CgroupPath,
+    /// None if the container has no cgroup of its own.
+    path: Option<CgroupPath>,
     hierarchies: Hierarchies,
-}
-
-/// What the cgroup uses now.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CgroupStats {
-    /// Bytes.
-    pub memory: Option<u64>,
-    /// Bytes; none if unlimited.
-    pub memory_limit: Option<u64>,
-    /// Nanoseconds of processor time used.
-    pub cpu_nanos: Option<u64>,
-    pub pids: Option<u64>,
 }
 
 impl Cgroup {
@@ -36,38 +30,118 @@ impl Cgroup {
         Ok(Self::with(path, Hierarchies::find()?))
     }
 
-    pub(crate) fn with(path: CgroupPath, hierarchies: Hierarchies) -> Self {
-        Self { path, hierarchies }
+    /// What a container has that stays in its creator's cgroup.
+    pub fn none() -> Self {
+        Self {
+            path: None,
+            hierarchies: Hierarchies::default(),
+        }
     }
 
-    pub fn path(&self) -> &CgroupPath {
-        &self.path
+    /// The one that a record names; an empty name is [`Cgroup::none`].
+    pub fn recorded(name: &str) -> Result<Self> {
+        match name {
+            "" => Ok(Self::none()),
+            name => Self::open(CgroupPath::parse(name)?),
+        }
+    }
+
+    pub(crate) fn with(path: CgroupPath, hierarchies: Hierarchies) -> Self {
+        Self {
+            path: Some(path),
+            hierarchies,
+        }
+    }
+
+    /// None if the container has no cgroup of its own.
+    pub fn path(&self) -> Option<&CgroupPath> {
+        self.path.as_ref()
+    }
+
+    /// For a record; [`Cgroup::recorded`] reads it.
+    pub fn name(&self) -> &str {
+        self.path.as_ref().map_or("", CgroupPath::as_str)
+    }
+
+    /// Its directory in the hierarchy that serves `controller`.
+    pub(super) fn directory_of(&self, controller: &str) -> Option<(Version, PathBuf)> {
+        let path = self.path.as_ref()?;
+        let (version, root) = self.hierarchies.locate(controller)?;
+        Some((version, root.join(path.relative())))
+    }
+
+    /// An error that says what to do if there is none.
+    pub(super) fn must_exist(&self) -> Result<&CgroupPath> {
+        self.path.as_ref().ok_or_else(|| {
+            Error::new(
+                ErrorKind::Unsupported,
+                "the container has no cgroup of its own: they are disabled, or none was delegated \
+                 to the user who made it",
+            )
+        })
+    }
+
+    /// Applies limits to it while it is in use: what `resources` says is
+    /// changed, everything else stays. The warnings are limits that this
+    /// kernel cannot hold. After an error the limits are as they were, except
+    /// rates of devices that had none.
+    pub fn update(&self, resources: &Resources) -> Result<Vec<String>> {
+        let path = self.must_exist()?;
+        let planned = limits::plan(resources, &|controller| {
+            serves(&self.hierarchies, controller)
+        })?;
+        if !resources.devices.is_empty() {
+            let rules = devices::rules(&resources.devices)?;
+            devices::limit(path, &rules, &self.hierarchies, devices::Change::Replace)?;
+        }
+        let before = apply::remember(path, &planned, &self.hierarchies);
+        apply::apply(path, &planned, &self.hierarchies)
+            .inspect_err(|_| apply::restore(&before))
+            .context(|| format!("update cgroup {path}"))
     }
 
     /// Kills every process in it and below.
     pub fn kill_all(&self) -> Result<()> {
+        self.must_exist()?;
         if let Some(directory) = self.unified() {
+            // Linux 5.14; refused in a threaded group.
             let kill = directory.join("cgroup.kill");
-            if fs::write(&kill, "1").is_ok() {
+            if apply::write_file(&kill, "1").is_ok() {
                 return Ok(());
             }
         }
-        // Until no round finds anybody: a fork may escape one round.
-        for _ in 0..100 {
+        for round in 0..KILL_ROUNDS {
+            // Who stands still makes no more processes. If they do not, rounds
+            // find what one of them missed.
+            let frozen = round % 8 == 0 && self.freeze_briefly();
             let pids = self.pids()?;
+            for pid in &pids {
+                // A process that went away meanwhile is what we want.
+                let _ = sys::process::signal_pid(*pid, 9);
+            }
+            if frozen {
+                // On version 1 who stands still does not die either.
+                self.thaw()?;
+            }
             if pids.is_empty() {
                 return Ok(());
-            }
-            for pid in pids {
-                // A process that went away meanwhile is what we want.
-                let _ = sys::process::signal_pid(pid, 9);
             }
             std::thread::sleep(Duration::from_millis(2));
         }
         Err(Error::new(
             ErrorKind::Unavailable,
-            format!("processes of cgroup {} do not die", self.path),
+            format!("processes of cgroup {self} do not die; see what they wait for in /proc"),
         ))
+    }
+
+    /// Sends `signal` to every process in it and below; to kill them use
+    /// [`Cgroup::kill_all`], which nobody escapes.
+    pub fn signal_all(&self, signal: i32) -> Result<()> {
+        for pid in self.pids()? {
+            // As in `kill_all`.
+            let _ = sys::process::signal_pid(pid, signal);
+        }
+        Ok(())
     }
 
     /// Removes it and what was made below it, killing what is left; fine if
@@ -75,7 +149,9 @@ impl Cgroup {
     pub fn remove(&self) -> Result<()> {
         let mut errors = Errors::new();
         for hierarchy in &self.hierarchies.all {
-            let directory = self.in_hierarchy(hierarchy);
+            let Some(directory) = self.in_hierarchy(hierarchy) else {
+                continue;
+            };
             errors.keep(
                 self.remove_directory(&directory)
                     .context(|| format!("remove cgroup {}", directory.display())),
@@ -104,74 +180,36 @@ impl Cgroup {
 
     /// How often the kernel killed a process of it for lack of memory.
     pub fn oom_kills(&self) -> u64 {
-        let text = match self.hierarchies.locate("memory") {
-            Some((Version::V1, root)) => self.read(root, "memory.oom_control"),
-            Some((Version::V2, root)) => self.read(root, "memory.events"),
-            None => None,
+        let Some((version, directory)) = self.directory_of("memory") else {
+            return 0;
         };
-        text.as_deref()
-            .and_then(|text| value_of(text, "oom_kill"))
-            .unwrap_or(0)
-    }
-
-    /// Stops every process in it, and waits until they stand.
-    pub fn freeze(&self) -> Result<()> {
-        self.set_frozen("FROZEN", "1")?;
-        for _ in 0..2000 {
-            if self.is_frozen()? {
-                return Ok(());
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        // Half frozen is no state to leave it in.
-        self.thaw()?;
-        Err(Error::new(
-            ErrorKind::Unavailable,
-            format!("cgroup {} does not freeze", self.path),
-        ))
-    }
-
-    pub fn thaw(&self) -> Result<()> {
-        self.set_frozen("THAWED", "0")
-    }
-
-    pub fn is_frozen(&self) -> Result<bool> {
-        match self.freezer()? {
-            (Version::V1, directory) => {
-                let text = fs::read_to_string(directory.join("freezer.state"))
-                    .context(|| "read freezer.state")?;
-                Ok(text.trim() == "FROZEN")
-            }
-            (Version::V2, directory) => {
-                let text = fs::read_to_string(directory.join("cgroup.events"))
-                    .context(|| "read cgroup.events")?;
-                Ok(value_of(&text, "frozen") == Some(1))
-            }
-        }
-    }
-
-    fn set_frozen(&self, legacy: &str, unified: &str) -> Result<()> {
-        let (file, value) = match self.freezer()? {
-            (Version::V1, directory) => (directory.join("freezer.state"), legacy),
-            (Version::V2, directory) => (directory.join("cgroup.freeze"), unified),
+        let file = match version {
+            Version::V1 => "memory.oom_control",
+            Version::V2 => "memory.events",
         };
-        fs::write(&file, value).context(|| format!("write {value} to {}", file.display()))
+        let text = fs::read_to_string(directory.join(file)).unwrap_or_default();
+        value_of(&text, "oom_kill").unwrap_or(0)
     }
 
-    fn freezer(&self) -> Result<(Version, PathBuf)> {
-        self.hierarchies
-            .locate("freezer")
-            .map(|(version, root)| (version, root.join(self.path.relative())))
-            .ok_or_else(|| Error::new(ErrorKind::Unsupported, "no freezer controller here"))
+    /// Bytes that it may use; none if unlimited, or unknown.
+    pub fn memory_limit(&self) -> Option<u64> {
+        let (version, directory) = self.directory_of("memory")?;
+        let file = match version {
+            Version::V1 => "memory.limit_in_bytes",
+            Version::V2 => "memory.max",
+        };
+        let text = fs::read_to_string(directory.join(file)).ok()?;
+        // Version 1 says "unlimited" with a huge number.
+        text.trim().parse().ok().filter(|limit| *limit < 1 << 62)
     }
 
     /// Processes in it and below.
     pub fn pids(&self) -> Result<Vec<i32>> {
+        self.must_exist()?;
         let mut pids = Vec::new();
         // Any hierarchy knows them all; the first in which it exists will do.
         for hierarchy in &self.hierarchies.all {
-            let directory = self.in_hierarchy(hierarchy);
-            if directory.is_dir() {
+            if let Some(directory) = self.in_hierarchy(hierarchy) {
                 gather_pids(&directory, &mut pids);
                 if !pids.is_empty() {
                     break;
@@ -183,57 +221,38 @@ impl Cgroup {
         Ok(pids)
     }
 
-    pub fn stats(&self) -> Result<CgroupStats> {
-        let number = |controller: &str, v1: &str, v2: &str| -> Option<u64> {
-            let (version, root) = self.hierarchies.locate(controller)?;
-            let file = if version == Version::V1 { v1 } else { v2 };
-            self.read(root, file)?.trim().parse().ok()
-        };
-        let cpu_nanos = match self.hierarchies.locate("cpuacct") {
-            Some((Version::V1, root)) => self
-                .read(root, "cpuacct.usage")
-                .and_then(|text| text.trim().parse().ok()),
-            Some((Version::V2, root)) => self
-                .read(root, "cpu.stat")
-                .and_then(|text| value_of(&text, "usage_usec"))
-                .map(|micros| micros.saturating_mul(1000)),
-            None => None,
-        };
-        Ok(CgroupStats {
-            memory: number("memory", "memory.usage_in_bytes", "memory.current"),
-            // Version 1 says "unlimited" with a huge number.
-            memory_limit: number("memory", "memory.limit_in_bytes", "memory.max")
-                .filter(|limit| *limit < 1 << 62),
-            cpu_nanos,
-            pids: number("pids", "pids.current", "pids.current"),
-        })
-    }
-
-    fn read(&self, root: &Path, file: &str) -> Option<String> {
-        fs::read_to_string(root.join(self.path.relative()).join(file)).ok()
-    }
-
     fn unified(&self) -> Option<PathBuf> {
+        let path = self.path.as_ref()?;
         self.hierarchies
             .unified()
-            .map(|root| root.join(self.path.relative()))
+            .map(|root| root.join(path.relative()))
     }
 
-    fn in_hierarchy(&self, hierarchy: &Hierarchy) -> PathBuf {
-        hierarchy.mountpoint().join(self.path.relative())
+    fn in_hierarchy(&self, hierarchy: &Hierarchy) -> Option<PathBuf> {
+        let path = self.path.as_ref()?;
+        Some(hierarchy.mountpoint().join(path.relative()))
+    }
+}
+
+impl fmt::Display for Cgroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
 /// The number after `key` in lines of `key number`.
-fn value_of(text: &str, key: &str) -> Option<u64> {
+pub(super) fn value_of(text: &str, key: &str) -> Option<u64> {
     text.lines()
         .filter_map(|line| line.split_once(' '))
         .find(|(name, _)| *name == key)
         .and_then(|(_, value)| value.trim().parse().ok())
 }
 
-fn gather_pids(directory: &Path, pids: &mut Vec<i32>) {
-    if let Ok(text) = fs::read_to_string(directory.join("cgroup.procs")) {
+pub(super) fn gather_pids(directory: &Path, pids: &mut Vec<i32>) {
+    let text = fs::read_to_string(directory.join("cgroup.procs"))
+        // A threaded group names threads only.
+        .or_else(|_| fs::read_to_string(directory.join("cgroup.threads")));
+    if let Ok(text) = text {
         pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
     }
     for child in children(directory) {

@@ -1,20 +1,29 @@
 //! The control groups of a container: `/wharf/<id>` below the root of each
-//! hierarchy.
+//! hierarchy, if nobody says another place.
 //!
-//! Start reading at [`Cgroup`]. [`hierarchy`] finds what is mounted,
-//! `limits` is the pure table of what is written where, `devices` the rules
-//! for device access; nothing outside this module knows which version is in
-//! use.
+//! Start reading at [`Cgroup`]. `hierarchy` finds what is mounted, `limits` is
+//! the pure table of what is written where, `apply` writes it and explains
+//! what the kernel refuses, `devices` has the rules for device access; nothing
+//! outside this module knows which version is in use.
 
+mod apply;
 mod devices;
+mod freezer;
 mod handle;
 mod hierarchy;
 mod limits;
+mod oom;
 mod path;
 mod setup;
+pub mod stats;
 
+pub(crate) use apply::size_in_words;
 pub(crate) use hierarchy::Hierarchies;
 pub(crate) use setup::{Entry, prepare};
 
-pub use handle::{Cgroup, CgroupStats};
+pub use handle::Cgroup;
+pub use oom::{OomNews, OomWatch};
 pub use path::CgroupPath;
+
+#[cfg(test)]
+mod tests;

@@ -2,16 +2,18 @@
 
 use std::fs;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags, mkdirat, open};
 use rustix::io::Errno;
 use spec::runtime::Resources;
-use sys::{Context as _, Error, Result};
+use sys::{Context as _, Error, ErrorKind, Result};
 
+use super::apply::write_named as write;
+use super::handle::gather_pids;
 use super::hierarchy::{Hierarchies, Hierarchy, Version};
-use super::limits::{Necessity, Write, plan};
-use super::{Cgroup, CgroupPath, devices};
+use super::limits::{Planned, plan};
+use super::{Cgroup, CgroupPath, apply, devices};
 
 /// How a new process gets into the cgroup.
 #[derive(Debug)]
@@ -67,36 +69,38 @@ pub(crate) fn prepare(
     resources: &Resources,
     hierarchies: &Hierarchies,
 ) -> Result<(Cgroup, Vec<String>)> {
-    let writes = plan(resources, &|controller| serves(hierarchies, controller))?;
+    let planned = plan(resources, &|controller| serves(hierarchies, controller))?;
     let rules = devices::rules(&resources.devices)?;
     let cgroup = Cgroup::with(path.clone(), hierarchies.clone());
-    let made = || -> Result<Vec<String>> {
+    let mut taken = false;
+    let mut made = || -> Result<Vec<String>> {
         for hierarchy in &hierarchies.all {
-            make(hierarchy, path, &writes)?;
+            make(hierarchy, path, &planned).inspect_err(|error| {
+                taken |= error.kind() == ErrorKind::Conflict;
+            })?;
         }
-        limit_devices(path, &rules, hierarchies)?;
-        write_all(path, &writes, hierarchies)
+        devices::limit(path, &rules, hierarchies, devices::Change::First)?;
+        apply::apply(path, &planned, hierarchies)
     };
     match made() {
         Ok(warnings) => Ok((cgroup, warnings)),
         Err(error) => {
-            // The first failure is the one to tell.
-            let _ = cgroup.remove();
+            if !taken {
+                // The first failure is the one to tell.
+                let _ = cgroup.remove();
+            }
             Err(error)
         }
     }
 }
 
-fn serves(hierarchies: &Hierarchies, controller: &str) -> Option<Version> {
+pub(super) fn serves(hierarchies: &Hierarchies, controller: &str) -> Option<Version> {
     match hierarchies.locate(controller) {
         Some((Version::V1, _)) => Some(Version::V1),
+        // What is not a controller is there with the hierarchy.
+        Some((Version::V2, _)) if controller == "cgroup" => Some(Version::V2),
         Some((Version::V2, root)) => {
-            // What version 1 calls blkio is io there.
-            let name = if controller == "blkio" {
-                "io"
-            } else {
-                controller
-            };
+            let name = unified_name(controller);
             let all = fs::read_to_string(root.join("cgroup.controllers")).ok()?;
             all.split_whitespace()
                 .any(|known| known == name)
@@ -106,11 +110,20 @@ fn serves(hierarchies: &Hierarchies, controller: &str) -> Option<Version> {
     }
 }
 
-fn make(hierarchy: &Hierarchy, path: &CgroupPath, writes: &[Write]) -> Result<()> {
+/// What version 1 calls blkio is io there.
+fn unified_name(controller: &str) -> &str {
+    match controller {
+        "blkio" => "io",
+        same => same,
+    }
+}
+
+fn make(hierarchy: &Hierarchy, path: &CgroupPath, planned: &Planned) -> Result<()> {
     let root = hierarchy.mountpoint();
     let full = root.join(path.relative());
     match mkdirat(CWD, &full, Mode::from(0o755)) {
-        Ok(()) | Err(Errno::EXIST) => {}
+        Ok(()) => {}
+        Err(Errno::EXIST) => refuse_in_use(&full)?,
         Err(Errno::NOENT) => {
             fs::create_dir_all(&full).context(|| format!("make cgroup {}", full.display()))?;
         }
@@ -123,8 +136,26 @@ fn make(hierarchy: &Hierarchy, path: &CgroupPath, writes: &[Write]) -> Result<()
             fill_cpuset(root, path)
         }
         Hierarchy::Legacy { .. } => Ok(()),
-        Hierarchy::Unified { .. } => enable(root, path, writes),
+        Hierarchy::Unified { .. } => enable(root, path, planned),
     }
+}
+
+/// A group that is left over from an earlier run is as good as a new one. One
+/// with processes is somebody else's, and would be killed with the container.
+fn refuse_in_use(directory: &Path) -> Result<()> {
+    let mut pids = Vec::new();
+    gather_pids(directory, &mut pids);
+    let Some(first) = pids.first() else {
+        return Ok(());
+    };
+    Err(Error::new(
+        ErrorKind::Conflict,
+        format!(
+            "cgroup {} has processes already, {first} among them; a container needs one of its \
+             own: choose another linux.cgroupsPath",
+            directory.display()
+        ),
+    ))
 }
 
 /// A version 1 cpuset begins empty and takes no process until it names
@@ -153,90 +184,68 @@ fn fill_cpuset(root: &Path, path: &CgroupPath) -> Result<()> {
 /// Version 2: a controller has to be enabled in each parent before its files
 /// exist. All that are there are enabled on the pure version 2 host, so that
 /// statistics exist too; beside version 1 only what is needed.
-fn enable(root: &Path, path: &CgroupPath, writes: &[Write]) -> Result<()> {
+fn enable(root: &Path, path: &CgroupPath, planned: &Planned) -> Result<()> {
     let available = fs::read_to_string(root.join("cgroup.controllers"))
         .context(|| "read cgroup.controllers")?;
+    let needed = |name: &str| {
+        let mut writes = planned.writes.iter();
+        writes.any(|write| unified_name(&write.controller) == name)
+    };
     let pure = root == Path::new("/sys/fs/cgroup");
     let wanted: Vec<&str> = available
         .split_whitespace()
-        .filter(|name| pure || writes.iter().any(|write| write.controller == *name))
+        .filter(|name| pure || needed(name))
         .collect();
     if wanted.is_empty() {
         return Ok(());
     }
     let mut level = root.to_owned();
-    let names: Vec<&str> = path.relative().split('/').collect();
-    for name in names {
+    for name in path.relative().split('/') {
         let file = level.join("cgroup.subtree_control");
         let enabled = fs::read_to_string(&file).context(|| format!("read {}", file.display()))?;
-        for controller in &wanted {
-            if !enabled.split_whitespace().any(|known| known == *controller) {
-                let needed = writes.iter().any(|write| write.controller == **controller);
-                match write(&file, &format!("+{controller}")) {
-                    Err(error) if needed => return Err(error),
-                    _ => {}
-                }
-            }
-        }
+        let missing: Vec<&str> = wanted
+            .iter()
+            .copied()
+            .filter(|name| !enabled.split_whitespace().any(|known| known == *name))
+            .collect();
+        enable_here(&file, &missing, &needed)?;
         level.push(name);
     }
     Ok(())
 }
 
-fn limit_devices(
-    path: &CgroupPath,
-    rules: &[sys::bpf_device::Rule],
-    hierarchies: &Hierarchies,
-) -> Result<()> {
-    match hierarchies.locate("devices") {
-        Some((Version::V1, root)) => {
-            let directory = root.join(path.relative());
-            for (file, line) in devices::lines(rules) {
-                write(&directory.join(file), &line)?;
-            }
-            Ok(())
-        }
-        Some((Version::V2, root)) => {
-            let directory = root.join(path.relative());
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let fd = open(&directory, flags, Mode::empty())
-                .context(|| format!("open {}", directory.display()))?;
-            sys::bpf_device::attach(&fd, rules).context(|| "limit devices")
-        }
-        None => Ok(()),
+/// All at once; if that is refused, one by one those that a limit needs, and
+/// the others as far as it goes.
+fn enable_here(file: &Path, missing: &[&str], needed: &dyn Fn(&str) -> bool) -> Result<()> {
+    let all: Vec<String> = missing.iter().map(|name| format!("+{name}")).collect();
+    if missing.is_empty() || apply::write_file(file, &all.join(" ")).is_ok() {
+        return Ok(());
     }
-}
-
-fn write_all(
-    path: &CgroupPath,
-    writes: &[Write],
-    hierarchies: &Hierarchies,
-) -> Result<Vec<String>> {
-    let mut warnings = Vec::new();
-    for limit in writes {
-        let Some((_, root)) = hierarchies.locate(&limit.controller) else {
-            continue;
-        };
-        let file: PathBuf = root.join(path.relative()).join(&limit.file);
-        match write(&file, &limit.value) {
-            Ok(()) => {}
-            Err(error)
-                if limit.necessity == Necessity::IfPresent
-                    && error.errno() == Some(Errno::NOENT.raw_os_error()) =>
-            {
-                warnings.push(format!("this kernel has no {}; limit ignored", limit.file));
-            }
-            Err(error) => {
-                return Err(error).context(|| format!("set {} to {}", limit.file, limit.value));
-            }
+    for name in missing {
+        match apply::write_file(file, &format!("+{name}")) {
+            Err(errno) if needed(name) => return Err(not_enabled(file, name, errno)),
+            _ => {}
         }
     }
-    Ok(warnings)
-}
-
-fn write(file: &Path, value: &str) -> Result<()> {
-    let failed = || format!("write {value} to {}", file.display());
-    let fd = open(file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).context(failed)?;
-    rustix::io::write(&fd, value.as_bytes()).context(failed)?;
     Ok(())
+}
+
+fn not_enabled(file: &Path, controller: &str, errno: Errno) -> Error {
+    let group = file.parent().unwrap_or(file).display();
+    let why = match errno {
+        Errno::BUSY => format!(
+            "cgroup {group} has processes of its own, so it cannot hand the {controller} \
+             controller down: choose a linux.cgroupsPath below a group without any"
+        ),
+        Errno::NOENT => format!(
+            "the {controller} controller was not handed down to cgroup {group}: enable it in \
+             the cgroup.subtree_control of the groups above"
+        ),
+        Errno::ACCESS | Errno::PERM | Errno::ROFS => format!(
+            "we may not enable the {controller} controller in cgroup {group}: it was not \
+             delegated to this user"
+        ),
+        _ => format!("enable the {controller} controller in cgroup {group}"),
+    };
+    Error::from(errno).wrap(why)
 }
