@@ -79,6 +79,12 @@ fn hint(error: &Error) -> Option<String> {
         ErrorKind::Denied if has("/var/lib/wharf") || has("/run/wharf") => {
             "wharf needs root for its default directories: use sudo, or --root and --runroot"
         }
+        ErrorKind::Denied if text.starts_with("log in to ") => {
+            "check the user's name and password; a registry may want a token in its place"
+        }
+        ErrorKind::NotFound if has("look up ") && has("no such host") => {
+            "check the registry's name and this machine's network"
+        }
         ErrorKind::Denied if has("login") || has("unauthorized") || has("credentials") => {
             "log in first: wharf login SERVER"
         }
