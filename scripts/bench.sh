@@ -1,12 +1,21 @@
 #!/bin/bash
-# Measures Wharf beside docker, podman, runc and crun; BUDGETS.md says what is promised. Words are passed on to
-# `cargo xtask bench`: --quick, --only run,exec,many,images.
+# Measures Wharf beside docker, podman, runc, crun, youki and bubblewrap; BUDGETS.md says what is promised. Words are passed on to
+# `cargo xtask bench`: --quick, --only run,exec,runtimes,many,images.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ "$(id -u)" = 0 ] || { echo "make bench needs root: sudo make bench" >&2; exit 1; }
 export PATH=$PATH:/usr/sbin:/sbin
 
 image=$(scripts/postgres-image.sh)
+
+# No package has it; built once, kept beside the image. Without it the others are measured.
+peers=${WHARF_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/wharf}/peers
+[ -x "$peers/bin/youki" ] || {
+    echo "building youki to measure against (once, some minutes)" >&2
+    cargo install --quiet --locked --root "$peers" --version 0.7.0 --target-dir "$peers/target" youki >&2 || true
+    rm -rf "$peers/target"
+}
+export PATH=$PATH:$peers/bin
 cargo build --locked --quiet --profile quick --package xtask
 xtask=${CARGO_TARGET_DIR:-target}/$(rustc -vV | sed -n 's/^host: //p')/quick/xtask
 

@@ -12,7 +12,9 @@ build=(cc:gcc c++:g++ make:make git:git curl:curl /etc/ssl/certs/ca-certificates
 test=(/var/lib/dpkg/info/busybox-static.list:busybox-static docker-registry:docker-registry htpasswd:apache2-utils openssl:openssl nft:nftables strace:strace ip:iproute2)
 demo=(debootstrap:debootstrap umoci:umoci psql:postgresql-client docker-registry:docker-registry ip:iproute2 nft:nftables)
 # docker.io goes by itself: in one command with others apt's resolver has been seen to give up.
-bench=(skopeo:skopeo crun:crun runc:runc)
+bench=(skopeo:skopeo crun:crun runc:runc bwrap:bubblewrap)
+# What youki is built with.
+bench_youki=(pkg-config:pkg-config /usr/include/seccomp.h:libseccomp-dev)
 bench_podman=(podman:podman /usr/lib/cni/bridge:containernetworking-plugins)
 bench_docker=(dockerd:docker.io)
 kernels=(/var/lib/dpkg/info/busybox-static.list:busybox-static)
@@ -105,7 +107,7 @@ for name in "$@"; do
         build) group build; rust ;;
         test) group test ;;
         demo) group demo ;;
-        bench) group demo; group bench; group bench_podman; group bench_docker ;;
+        bench) group demo; group bench; group bench_podman; group bench_docker; group bench_youki ;;
         fuzz) group build; rust ;;
         kernels) group kernels; group kernels_qemu ;;
         *) die "no such group: $name (build, test, demo, bench, fuzz, kernels)" ;;

@@ -15,6 +15,10 @@ pub(crate) enum Engine {
     Runc,
     Docker,
     Podman,
+    /// `wharf-runtime` alone, on a bundle.
+    Runtime,
+    Youki,
+    Bubblewrap,
 }
 
 impl Engine {
@@ -26,6 +30,14 @@ impl Engine {
         Self::Podman,
     ];
     pub(crate) const WITH_IMAGES: [Self; 3] = [Self::Wharf, Self::Docker, Self::Podman];
+    /// What makes a process of a bundle; bubblewrap makes one of flags.
+    pub(crate) const RUNTIMES: [Self; 5] = [
+        Self::Runtime,
+        Self::Crun,
+        Self::Runc,
+        Self::Youki,
+        Self::Bubblewrap,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -34,7 +46,15 @@ impl Engine {
             Self::Runc => "runc",
             Self::Docker => "docker",
             Self::Podman => "podman",
+            Self::Runtime => "wharf-runtime",
+            Self::Youki => "youki",
+            Self::Bubblewrap => "bwrap",
         }
+    }
+
+    /// Whether it runs bundles and knows no images.
+    fn takes_bundles(self) -> bool {
+        matches!(self, Self::Runtime | Self::Crun | Self::Runc | Self::Youki)
     }
 
     /// A process of it that stays beside each container.
@@ -43,7 +63,7 @@ impl Engine {
             Self::Wharf => Some("wharf-runtime"),
             Self::Docker => Some("containerd-shim"),
             Self::Podman => Some("conmon"),
-            Self::Crun | Self::Runc => None,
+            Self::Crun | Self::Runc | Self::Runtime | Self::Youki | Self::Bubblewrap => None,
         }
     }
 }
@@ -52,6 +72,7 @@ impl Engine {
 pub(crate) struct Engines {
     dir: PathBuf,
     wharf: PathBuf,
+    runtime: PathBuf,
     present: Vec<Engine>,
     daemons: Vec<Child>,
     pub(crate) registry: String,
@@ -64,28 +85,24 @@ impl Engines {
     pub(crate) fn start(dir: &Path, binaries: &Path) -> Result<Self, String> {
         let wharf = fs::canonicalize(binaries.join("wharf"))
             .map_err(|error| format!("find {}/wharf: {error}", binaries.display()))?;
+        let runtime = wharf.with_file_name("wharf-runtime");
         let _ = fs::remove_dir_all(dir);
-        for part in [
-            "wharf",
-            "docker",
-            "podman",
-            "run",
-            "crun/rootfs/bin",
-            "runc/rootfs",
-            "registry",
-        ] {
+        for part in ["wharf", "docker", "podman", "run", "rootfs/bin", "registry"] {
             fs::create_dir_all(dir.join(part))
                 .map_err(|error| format!("create {}: {error}", dir.display()))?;
         }
         let mut engines = Self {
             dir: dir.to_path_buf(),
             wharf,
+            runtime,
             present: Vec::new(),
             daemons: Vec::new(),
             registry: "127.0.0.1:5000".to_owned(),
         };
         engines.make_root_file_system()?;
-        for engine in Engine::ALL {
+        let runtimes = Engine::RUNTIMES.into_iter();
+        let alone = runtimes.filter(|engine| !Engine::ALL.contains(engine));
+        for engine in Engine::ALL.into_iter().chain(alone) {
             match engines.prepare(engine) {
                 Ok(()) => engines.present.push(engine),
                 Err(reason) if engine == Engine::Wharf => return Err(reason),
@@ -109,12 +126,12 @@ impl Engines {
 
     /// Busybox and its names: the same tree for everybody.
     fn make_root_file_system(&self) -> Result<(), String> {
-        let rootfs = self.path("crun/rootfs");
+        let rootfs = self.path("rootfs");
         let script = format!(
             "set -e; cd {rootfs}; cp $(command -v busybox) bin/busybox
              for name in $(./bin/busybox --list | grep -vx busybox); do ln -sf busybox bin/$name 2>/dev/null || true; done
              mkdir -p proc sys dev etc tmp root; echo root:x:0:0:root:/root:/bin/sh > etc/passwd; echo root:x:0: > etc/group
-             tar -cf {dir}/rootfs.tar .; cp -a . {dir}/runc/rootfs/",
+             tar -cf {dir}/rootfs.tar .",
             dir = self.dir.display()
         );
         quietly(Command::new("sh").args(["-c", &script]))
@@ -122,12 +139,12 @@ impl Engines {
 
     fn prepare(&mut self, engine: Engine) -> Result<(), String> {
         match engine {
-            Engine::Crun | Engine::Runc => {
-                quietly(Command::new(engine.name()).arg("--version"))?;
-                return self.write_bundles(engine);
+            Engine::Bubblewrap => {
+                return self.check(engine, &self.run_words(engine, &[], "warm", &["true"]));
             }
+            bundles if bundles.takes_bundles() => return self.write_bundles(engine),
             Engine::Docker => self.start_docker()?,
-            Engine::Wharf | Engine::Podman => {}
+            _ => {}
         }
         let tar = self.path("rootfs.tar");
         let words = self.words(engine, &["import", &tar, IMAGE]);
@@ -143,10 +160,10 @@ impl Engines {
         )
     }
 
-    /// `runc spec` with a command of ours; crun reads the same.
+    /// `runc spec` with a command of ours; the others read the same.
     fn write_bundles(&self, engine: Engine) -> Result<(), String> {
         for (bundle, command) in [("true", &["true"][..]), ("sleep", &["sleep", "1000"])] {
-            let dir = self.dir.join(format!("{}-{bundle}", engine.name()));
+            let dir = PathBuf::from(self.bundle(engine, bundle));
             fs::create_dir_all(&dir).map_err(|error| error.to_string())?;
             quietly(Command::new("runc").args(["spec", "-b"]).arg(&dir))?;
             let path = dir.join("config.json");
@@ -155,7 +172,7 @@ impl Engines {
                 serde_json::from_str(&text).map_err(|error| error.to_string())?;
             config["process"]["terminal"] = false.into();
             config["process"]["args"] = command.into();
-            config["root"]["path"] = self.path(&format!("{}/rootfs", engine.name())).into();
+            config["root"]["path"] = self.path("rootfs").into();
             fs::write(path, config.to_string()).map_err(|error| error.to_string())?;
         }
         self.check(engine, &self.run_words(engine, &[], "warm", &["true"]))
@@ -223,8 +240,15 @@ impl Engines {
                 "--runroot".into(),
                 run("wharf"),
             ],
-            Engine::Crun => vec!["crun".into(), "--root".into(), run("crun")],
-            Engine::Runc => vec!["runc".into(), "--root".into(), run("runc")],
+            Engine::Crun | Engine::Runc | Engine::Youki => {
+                vec![engine.name().into(), "--root".into(), run(engine.name())]
+            }
+            Engine::Runtime => vec![
+                self.runtime.to_string_lossy().into_owned(),
+                "--root".into(),
+                run("wharf-runtime"),
+            ],
+            Engine::Bubblewrap => vec![engine.name().into()],
             Engine::Docker => vec!["docker".into(), "-H".into(), self.docker_socket()],
             Engine::Podman => [
                 "podman",
@@ -250,6 +274,11 @@ impl Engines {
         words
     }
 
+    /// Where the bundle of one runtime is that runs `command`.
+    pub(crate) fn bundle(&self, engine: Engine, command: &str) -> String {
+        self.path(&format!("{}-{command}", engine.name()))
+    }
+
     /// `run OPTIONS IMAGE COMMAND`, or for a bare runtime the run of the bundle that does the same.
     pub(crate) fn run_words(
         &self,
@@ -258,8 +287,15 @@ impl Engines {
         name: &str,
         command: &[&str],
     ) -> Vec<String> {
-        if matches!(engine, Engine::Crun | Engine::Runc) {
-            let bundle = self.path(&format!("{}-{}", engine.name(), command[0]));
+        if engine == Engine::Bubblewrap {
+            let root = self.path("rootfs");
+            let mut words = vec!["--unshare-all", "--ro-bind", &root, "/", "--proc", "/proc"];
+            words.extend(["--dev", "/dev", "--die-with-parent"]);
+            words.extend(command);
+            return self.words(engine, &words);
+        }
+        if engine.takes_bundles() {
+            let bundle = self.bundle(engine, command[0]);
             let mut words = vec!["run"];
             if options.contains(&"-d") {
                 words.push("-d");
@@ -393,7 +429,10 @@ impl Engines {
     }
 
     pub(crate) fn remove_all(&self, engine: Engine) {
-        if matches!(engine, Engine::Crun | Engine::Runc) {
+        if engine == Engine::Bubblewrap {
+            return;
+        }
+        if engine.takes_bundles() {
             let _ = self.check(engine, &self.words(engine, &["delete", "-f", "sleeper"]));
             return;
         }

@@ -1,4 +1,4 @@
-//! Whole commands, measured beside the same commands of docker, podman, runc and crun: interleaved in one run, on one
+//! Whole commands, measured beside the same commands of docker, podman, runc, crun, youki and bubblewrap: interleaved in one run, on one
 //! file system, in one network namespace. Medians and ratios; never a lone time.
 //!
 //! Start with `make bench`: it installs the peers and gives this program namespaces of its own. Start reading at
@@ -7,6 +7,7 @@
 mod engines;
 mod images;
 mod report;
+mod runtimes;
 mod statistics;
 
 use std::path::PathBuf;
@@ -65,6 +66,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
     }
     if wanted("exec") {
         exec_true(&engines, effort, &mut report)?;
+    }
+    if wanted("runtimes") {
+        runtimes::measure(&engines, effort.rounds, &mut report)?;
     }
     if wanted("many") {
         many(&engines, effort, &mut report)?;

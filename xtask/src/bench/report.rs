@@ -36,13 +36,13 @@ impl Report {
     pub(crate) fn times(&mut self, what: &str, row: &Row) {
         what.clone_into(&mut self.topic);
         self.lines.push(format!("\n{what}"));
-        let own = row.median(Engine::Wharf);
+        let own = row.own();
         for (engine, samples) in &row.0 {
             let ratio = own.map_or(0.0, |own| {
                 samples.median().as_secs_f64() / own.as_secs_f64()
             });
             self.lines.push(format!(
-                "  {:<8} {:>10}   ({} to {}, {} times)   {ratio:>6.2} x",
+                "  {:<13} {:>10}   ({} to {}, {} times)   {ratio:>6.2} x",
                 engine.name(),
                 show(samples.median()),
                 show(samples.percentile(25)),
@@ -59,20 +59,44 @@ impl Report {
         topic.clone_into(&mut self.topic);
     }
 
+    /// One figure of each runtime, such as runs per second.
+    pub(crate) fn figures(&mut self, what: &str, unit: &str, row: &[(Engine, f64)]) {
+        what.clone_into(&mut self.topic);
+        self.lines.push(format!("\n{what}"));
+        for (engine, figure) in row {
+            self.lines
+                .push(format!("  {:<13} {figure:>8.1} {unit}", engine.name()));
+            self.rows.push(
+                json!({ "what": what, "engine": engine.name(), "unit": unit, "figure": figure }),
+            );
+        }
+    }
+
+    /// Promise: a figure of ours is at most so many times the peer's.
+    pub(crate) fn at_most_figure(&mut self, what: &str, own: f64, peer: f64, factor: f64) {
+        let ratio = own / peer;
+        self.promise(
+            what,
+            format!("at most {factor} x"),
+            format!("{ratio:.2} x"),
+            ratio <= factor,
+        );
+    }
+
     pub(crate) fn density(&mut self, what: &str, row: &[Density]) {
         what.clone_into(&mut self.topic);
         self.lines.push(format!("\n{what}"));
         for (engine, rate, disk, memory) in row {
             let memory_text =
                 memory.map_or_else(|| "-".to_owned(), |bytes| format!("{} KB", bytes >> 10));
-            self.lines.push(format!("  {:<8} {rate:>7.1} starts/s   {:>6} KB of disk each   {memory_text:>8} of helper memory each", engine.name(), disk >> 10));
+            self.lines.push(format!("  {:<13} {rate:>7.1} starts/s   {:>6} KB of disk each   {memory_text:>8} of helper memory each", engine.name(), disk >> 10));
             self.rows.push(json!({ "what": what, "engine": engine.name(), "starts_per_second": rate, "disk_each": disk, "memory_each": memory }));
         }
     }
 
     /// Promise: at most so many times what the peer takes.
     pub(crate) fn at_most(&mut self, what: &str, row: &Row, peer: Engine, factor: f64) {
-        self.at_most_time(what, row.median(Engine::Wharf), row.median(peer), factor);
+        self.at_most_time(what, row.own(), row.median(peer), factor);
     }
 
     pub(crate) fn at_most_time(
@@ -95,7 +119,7 @@ impl Report {
 
     /// Promise: so many times faster than the peer.
     pub(crate) fn times_faster(&mut self, what: &str, row: &Row, peer: Engine, factor: f64) {
-        if let (Some(own), Some(peer)) = (row.median(Engine::Wharf), row.median(peer)) {
+        if let (Some(own), Some(peer)) = (row.own(), row.median(peer)) {
             let ratio = peer.as_secs_f64() / own.as_secs_f64();
             self.promise(
                 what,

@@ -37,6 +37,11 @@ impl Samples {
 pub(crate) struct Row(pub(crate) Vec<(Engine, Samples)>);
 
 impl Row {
+    /// Ours, with which the others are compared: it is named first.
+    pub(crate) fn own(&self) -> Option<Duration> {
+        self.0.first().map(|(_, samples)| samples.median())
+    }
+
     pub(crate) fn of(&self, wanted: Engine) -> Option<&Samples> {
         self.0
             .iter()
