@@ -32,12 +32,13 @@ impl ProcessRef {
 
 /// State letter and start time, `None` if there is no such process.
 fn stat(pid: i32) -> Result<Option<(u8, u64)>> {
-    // The kernel knows no size: with room it is one read instead of eight.
-    let mut text = Vec::with_capacity(1024);
-    let read = fs::File::open(format!("/proc/{pid}/stat"))
-        .and_then(|mut file| file.read_to_end(&mut text).map(drop));
+    // One read gets all of it; the standard library would ask for a size that
+    // the kernel does not know, and read twice.
+    let mut text = [0; 2048];
+    let read =
+        fs::File::open(format!("/proc/{pid}/stat")).and_then(|mut file| file.read(&mut text));
     let text = match read {
-        Ok(()) => text,
+        Ok(length) => &text[..length],
         // ESRCH: it went away between open and read.
         Err(error)
             if error.kind() == std::io::ErrorKind::NotFound

@@ -87,6 +87,15 @@ pub(super) fn write_file(file: &Path, value: &str) -> std::result::Result<(), Er
     Ok(())
 }
 
+/// A control file that fits into a page, which all but lists of processes do.
+/// The standard library would ask for its size first and read twice.
+pub(super) fn read_file(file: &Path) -> std::result::Result<String, Errno> {
+    let fd = open(file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut content = [0; 4096];
+    let length = rustix::io::read(&fd, &mut content)?;
+    Ok(String::from_utf8_lossy(&content[..length]).into_owned())
+}
+
 /// The value that was not taken, and by which file.
 struct Failed {
     errno: Errno,

@@ -63,10 +63,19 @@ pub(super) fn limit(
     }
 }
 
+/// Each line is a write of its own; lines for the same file share its
+/// descriptor.
 fn write_lines(directory: &Path, lines: &[(&str, String)]) -> Result<()> {
-    lines
-        .iter()
-        .try_for_each(|(file, line)| write_named(&directory.join(file), line))
+    for run in lines.chunk_by(|(one, _), (next, _)| one == next) {
+        let file = directory.join(run[0].0);
+        let fd = open(&file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
+            .context(|| format!("open {}", file.display()))?;
+        for (_, line) in run {
+            rustix::io::write(&fd, line.as_bytes())
+                .context(|| format!("write {line} to {}", file.display()))?;
+        }
+    }
+    Ok(())
 }
 
 /// Denying everything first would take away for a moment what is in use, and

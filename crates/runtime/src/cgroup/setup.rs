@@ -162,14 +162,20 @@ fn refuse_in_use(directory: &Path) -> Result<()> {
 /// processors and memory: each level gets its parent's. `clone_children` lets
 /// the kernel do that for the next container.
 fn fill_cpuset(root: &Path, path: &CgroupPath) -> Result<()> {
+    const FILES: [&str; 2] = ["cpuset.cpus", "cpuset.mems"];
+    let own = root.join(path.relative());
+    let filled =
+        |file: &str| apply::read_file(&own.join(file)).is_ok_and(|value| !value.trim().is_empty());
+    if FILES.into_iter().all(filled) {
+        return Ok(());
+    }
     let mut parent = root.to_owned();
     for name in path.relative().split('/') {
         let directory = parent.join(name);
-        for file in ["cpuset.cpus", "cpuset.mems"] {
+        for file in FILES {
             let target = directory.join(file);
-            let read = |path: &Path| {
-                fs::read_to_string(path).context(|| format!("read {}", path.display()))
-            };
+            let read =
+                |path: &Path| apply::read_file(path).context(|| format!("read {}", path.display()));
             if read(&target)?.trim().is_empty() {
                 let value = read(&parent.join(file))?;
                 write(&target, value.trim())?;
@@ -185,13 +191,16 @@ fn fill_cpuset(root: &Path, path: &CgroupPath) -> Result<()> {
 /// exist. All that are there are enabled on the pure version 2 host, so that
 /// statistics exist too; beside version 1 only what is needed.
 fn enable(root: &Path, path: &CgroupPath, planned: &Planned) -> Result<()> {
-    let available = fs::read_to_string(root.join("cgroup.controllers"))
-        .context(|| "read cgroup.controllers")?;
+    let pure = root == Path::new("/sys/fs/cgroup");
+    if !pure && planned.writes.is_empty() {
+        return Ok(());
+    }
+    let available =
+        apply::read_file(&root.join("cgroup.controllers")).context(|| "read cgroup.controllers")?;
     let needed = |name: &str| {
         let mut writes = planned.writes.iter();
         writes.any(|write| unified_name(&write.controller) == name)
     };
-    let pure = root == Path::new("/sys/fs/cgroup");
     let wanted: Vec<&str> = available
         .split_whitespace()
         .filter(|name| pure || needed(name))
