@@ -70,6 +70,31 @@ impl Invocation {
         started.wait(limit)
     }
 
+    /// Runs it to its end with its output in a file, which whatever it starts may keep open.
+    pub fn run_detached(&mut self, output: &Path) -> Outcome {
+        let file = std::fs::File::create(output).unwrap();
+        self.command.stdin(Stdio::null());
+        self.command.stdout(file.try_clone().unwrap()).stderr(file);
+        let start = Instant::now();
+        let mut child = self
+            .command
+            .spawn()
+            .unwrap_or_else(|error| panic!("start {:?}: {error}", self.words));
+        let status = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(start.elapsed() < self.limit, "{:?} hangs", self.words);
+            std::thread::sleep(Duration::from_millis(2));
+        };
+        Outcome {
+            status,
+            stdout: Vec::new(),
+            stderr: std::fs::read(output).unwrap(),
+            words: self.words.clone(),
+        }
+    }
+
     /// Starts it, with a pipe for its input.
     pub fn start(&mut self) -> Started {
         self.start_with(true)

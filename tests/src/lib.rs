@@ -15,6 +15,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod bed;
+mod bundle;
 mod command;
 mod hostile;
 mod image;
@@ -24,6 +25,7 @@ mod tar;
 mod terminal;
 
 pub use bed::{BUSYBOX, Bed, binary, in_bed};
+pub use bundle::Bundle;
 pub use command::{Invocation, Outcome, Started};
 pub use hostile::{Answer, HostileRegistry, Request, plain_answers};
 pub use image::{ImageBuilder, Layer, busybox_image, gzip, sha256};

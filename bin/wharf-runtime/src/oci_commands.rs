@@ -94,7 +94,7 @@ impl Making {
         let bundle = fs::canonicalize(&bring.bundle)
             .context(|| format!("open bundle {}", bring.bundle.display()))?;
         let config = bundle.join("config.json");
-        let spec: Spec = Record::read(&config)?;
+        let spec = runtime::read_spec(&config)?;
         let named = spec
             .linux
             .as_ref()
@@ -259,7 +259,11 @@ fn run_attached(making: &Making, bring: &Bring) -> Result<u8> {
     running.cgroup().remove()?;
     if let Some(hooks) = &making.spec.hooks {
         let state = hook_state(making, &bring.id, StateStatus::Stopped, None);
-        runtime::hooks::run(&hooks.poststop, &state)?;
+        warn(&runtime::hooks::run_all(
+            "poststop",
+            &hooks.poststop,
+            &state,
+        ));
     }
     Ok(status.code())
 }
@@ -274,7 +278,7 @@ fn poststart(making: &Making, bring: &Bring) -> Result<()> {
     let record: SandboxRecord = Record::read(&making.directory.join(STATE))?;
     let pid = Some(record.init.pid);
     let state = hook_state(making, &bring.id, StateStatus::Running, pid);
-    runtime::hooks::run(&hooks.poststart, &state)
+    runtime::hooks::run("poststart", &hooks.poststart, &state)
 }
 
 fn hook_state(making: &Making, id: &str, status: StateStatus, pid: Option<i32>) -> State {
@@ -301,7 +305,7 @@ fn start(global: &Global, id: &str) -> Result<u8> {
             &record.bundle,
             &record.annotations,
         );
-        runtime::hooks::run(&hooks.poststart, &state)?;
+        runtime::hooks::run("poststart", &hooks.poststart, &state)?;
     }
     Ok(0)
 }
@@ -365,7 +369,11 @@ fn delete(global: &Global, id: &str, force: bool) -> Result<u8> {
             &record.annotations,
         );
         // The container is gone whatever they say.
-        warn_of(runtime::hooks::run(&hooks.poststop, &state));
+        warn(&runtime::hooks::run_all(
+            "poststop",
+            &hooks.poststop,
+            &state,
+        ));
     }
     forget(&global.root.join(id));
     Ok(0)
@@ -382,13 +390,18 @@ fn run_exec(global: &Global, exec: &Exec) -> Result<u8> {
     } else {
         ProcessStdio::Inherit
     };
-    let profile = match config.linux.and_then(|linux| linux.seccomp) {
-        Some(profile) => SeccompProfile::Custom(Box::new(profile)),
+    let profile = match config
+        .linux
+        .as_ref()
+        .and_then(|linux| linux.seccomp.as_ref())
+    {
+        Some(profile) => SeccompProfile::Custom(Box::new(profile.clone())),
         None => SeccompProfile::Unconfined,
     };
     let mut running = runtime::exec(ExecRequest {
         target: record.init,
         process: &process,
+        container: Some(&config),
         seccomp: &profile,
         cgroup: CgroupPath::parse(&record.cgroup)?,
         user: exec.user.as_deref().unwrap_or_default(),
@@ -417,7 +430,7 @@ fn run_exec(global: &Global, exec: &Exec) -> Result<u8> {
 /// The process file, or the container's process with what was asked.
 fn process_for(exec: &Exec, config: &Spec) -> Result<Process> {
     let mut process: Process = if let Some(path) = &exec.process {
-        Record::read(path)?
+        runtime::read_process(path)?
     } else {
         let mut process = config.process.clone().unwrap_or_default();
         process.terminal = exec.tty;
@@ -595,12 +608,6 @@ fn print(text: &str) -> Result<u8> {
         .write_all(text.as_bytes())
         .context(|| "write to standard output")?;
     Ok(0)
-}
-
-fn warn_of(result: Result<()>) {
-    if let Err(error) = result {
-        warn(&[error.to_string()]);
-    }
 }
 
 #[allow(clippy::print_stderr)] // The command line is where printing belongs.

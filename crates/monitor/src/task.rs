@@ -248,6 +248,7 @@ fn exec_request(exec: &ExecSpec, cgroup: CgroupPath, stdio: ProcessStdio) -> Exe
     ExecRequest {
         target: exec.target,
         process: &exec.process,
+        container: None,
         seccomp: &exec.seccomp,
         cgroup,
         user: &exec.user,

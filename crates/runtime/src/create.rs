@@ -1,22 +1,19 @@
 //! The parent's side of a start: plan, cgroup, one clone, id maps, hooks.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags, openat};
 use spec::runtime::{ConsoleSize, Hooks, IdMapping, Resources, Spec, StateStatus};
 use state::{ProcessRef, RootFs, SeccompProfile};
-use sys::clone::{
-    CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER, CLONE_NEWUTS,
-};
 use sys::{Context as _, Error, ErrorKind, Result};
 
 use crate::cgroup::{self, Cgroup, CgroupPath, Entry, Hierarchies};
 use crate::handshake::Link;
-use crate::init::{self, Filter, Init};
+use crate::init::{self, Born, Filter, Init, labels};
 use crate::lifecycle::{Created, Running};
-use crate::sandbox::{Identity, NamespaceUse, Sandbox};
-use crate::{hooks, seccomp};
+use crate::sandbox::{Identity, Sandbox};
+use crate::{birth, hooks, seccomp};
 
 /// Everything that makes a container.
 #[derive(Debug)]
@@ -87,46 +84,37 @@ pub enum Gate {
 ///
 /// The calling process must have one thread only.
 pub fn create(request: CreateRequest<'_>) -> Result<Created> {
+    let hooks = ParentHooks::of(&request);
     let mut sandbox = Sandbox::plan(request.spec, request.bundle, request.network)?;
     let filter = filter_of(
         sandbox.linux.seccomp.as_ref(),
         request.seccomp,
         &sandbox.process,
     )?;
+    labels::check(sandbox.process.labels, sandbox.mount_label)?;
+    sandbox.namespaces.open()?;
     let hierarchies = Hierarchies::find()?;
     let nothing = Resources::default();
     let resources = sandbox.linux.resources.as_ref().unwrap_or(&nothing);
     let (cgroup, mut warnings) = cgroup::prepare(&request.cgroup, resources, &hierarchies)
         .context(|| "set up the cgroup")?;
+    warnings.append(&mut sandbox.process.warnings);
     let undo = RemoveOnDrop(Some(cgroup));
     let entry = Entry::open(&request.cgroup, &hierarchies)?;
     let (ours, theirs) = Link::pair()?;
-    let parent_hooks = request
-        .spec
-        .hooks
-        .as_ref()
-        .is_some_and(|hooks| *hooks != Hooks::default());
-    let waits_for_parent = parent_hooks || sandbox.namespaces.user.is_new();
-    let flags = new_namespaces(&sandbox);
-    let pid_namespace = match std::mem::take(&mut sandbox.namespaces.pid) {
-        NamespaceUse::Join(fd) => Some(fd),
-        _ => None,
-    };
-    let id_maps = [
+    let id_maps = sandbox.namespaces.user.is_new().then_some([
         ("uid_map", sandbox.uid_mappings),
         ("gid_map", sandbox.gid_mappings),
-    ];
-    let birth_group = entry
-        .unified
-        .as_ref()
-        .map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, 3).context(|| "hold the cgroup"));
-    let birth_group = birth_group.transpose()?;
-    let state = request.spec;
-    let (id, bundle) = (request.id, request.bundle);
+    ]);
+    let born = Born {
+        waits_for_maps: id_maps.is_some(),
+        waits_for_hooks: hooks.is_some(),
+        has_joined: birth::needs_go_between(&sandbox.namespaces),
+    };
     let init = Init {
-        id,
+        id: request.id,
         spec: request.spec,
-        bundle,
+        bundle: request.bundle,
         sandbox,
         rootfs: request.rootfs,
         mountpoint: request.mountpoint,
@@ -139,12 +127,10 @@ pub fn create(request: CreateRequest<'_>) -> Result<Created> {
         kind: request.init,
         gate: request.gate,
         filter,
-        waits_for_parent,
+        born,
     };
-    let child = in_pid_namespace(pid_namespace.as_ref(), || {
-        sys::clone::clone_child(flags, birth_group.as_ref().map(AsFd::as_fd), || {
-            init::run(&init, theirs)
-        })
+    let child = birth::clone_init(&init.sandbox.namespaces, &init.entry, || {
+        init::run(&init, theirs)
     })
     .context(|| "clone the container's init")?;
     let Some(cgroup) = undo.keep() else {
@@ -152,24 +138,46 @@ pub fn create(request: CreateRequest<'_>) -> Result<Created> {
     };
     let process = ProcessRef::of(child.pid)?;
     let running = Running::new(process, child.pidfd, cgroup);
-    let created = Created::new(running, ours, std::mem::take(&mut warnings));
-    if waits_for_parent {
-        // Dropping `created` on an error kills what was made.
+    // Dropping it on an error kills what was made.
+    let mut created = Created::new(running, ours, warnings);
+    if let Some(id_maps) = id_maps {
         write_id_maps(child.pid, &id_maps)?;
-        if let Some(hooks) = &state.hooks {
-            let input = hooks::state(
-                id,
-                StateStatus::Creating,
-                Some(child.pid),
-                bundle,
-                &state.annotations,
-            );
-            hooks::run(&hooks.prestart, &input)?;
-            hooks::run(&hooks.create_runtime, &input)?;
-        }
-        created.go_on(child.pid);
+        created.go_on();
+    }
+    if let Some(hooks) = hooks {
+        created.wait_built()?;
+        hooks.run(child.pid)?;
+        created.go_on();
     }
     Ok(created)
+}
+
+/// Hooks that run in our namespaces while init waits, its mounts made and its
+/// root not entered.
+struct ParentHooks<'a> {
+    hooks: &'a Hooks,
+    id: &'a str,
+    bundle: &'a Path,
+    annotations: &'a BTreeMap<String, String>,
+}
+
+impl<'a> ParentHooks<'a> {
+    fn of(request: &CreateRequest<'a>) -> Option<Self> {
+        let hooks = request.spec.hooks.as_ref()?;
+        (!hooks.prestart.is_empty() || !hooks.create_runtime.is_empty()).then_some(Self {
+            hooks,
+            id: request.id,
+            bundle: request.bundle,
+            annotations: &request.spec.annotations,
+        })
+    }
+
+    fn run(&self, pid: i32) -> Result<()> {
+        let status = StateStatus::Creating;
+        let state = hooks::state(self.id, status, Some(pid), self.bundle, self.annotations);
+        hooks::run("prestart", &self.hooks.prestart, &state)?;
+        hooks::run("createRuntime", &self.hooks.create_runtime, &state)
+    }
 }
 
 /// The filter that the process gets: the specification's own profile, else
@@ -190,40 +198,6 @@ pub(crate) fn filter_of(
     };
     let (program, flags) = seccomp::custom(custom).context(|| "linux.seccomp")?;
     Ok(Some(Filter { program, flags }))
-}
-
-fn new_namespaces(sandbox: &Sandbox<'_>) -> i32 {
-    let all = [
-        (&sandbox.namespaces.pid, CLONE_NEWPID),
-        (&sandbox.namespaces.network, CLONE_NEWNET),
-        (&sandbox.namespaces.ipc, CLONE_NEWIPC),
-        (&sandbox.namespaces.uts, CLONE_NEWUTS),
-        (&sandbox.namespaces.user, CLONE_NEWUSER),
-    ];
-    // The cgroup namespace is made by the child: its root is the group that
-    // the child is in then.
-    all.iter()
-        .filter(|(usage, _)| usage.is_new())
-        .fold(CLONE_NEWNS, |flags, (_, flag)| flags | flag)
-}
-
-/// Runs `act` so that children are born into `namespace`: no second fork is
-/// needed to get there.
-pub(crate) fn in_pid_namespace<T>(
-    namespace: Option<&OwnedFd>,
-    act: impl FnOnce() -> Result<T>,
-) -> Result<T> {
-    let Some(namespace) = namespace else {
-        return act();
-    };
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let ours = openat(CWD, "/proc/self/ns/pid", flags, Mode::empty())
-        .context(|| "open our own pid namespace")?;
-    sys::namespace::join(namespace.as_fd(), CLONE_NEWPID).context(|| "join the pid namespace")?;
-    let done = act();
-    sys::namespace::join(ours.as_fd(), CLONE_NEWPID)
-        .context(|| "return to our own pid namespace")?;
-    done
 }
 
 fn write_id_maps(pid: i32, maps: &[(&str, &[IdMapping])]) -> Result<()> {

@@ -2,23 +2,25 @@
 
 use std::convert::Infallible;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
 
 use rustix::fs::{CWD, Mode, OFlags, openat, stat};
+use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Pid, PidfdFlags, Signal};
-use spec::runtime::Process;
+use spec::runtime::{NamespaceKind, Process, Spec};
 use state::{ProcessRef, SeccompProfile};
-use sys::clone::{
-    CLONE_NEWCGROUP, CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWUTS,
-};
+use sys::clone::CLONE_NEWUSER;
+use sys::scheduling::{self, NumberSet};
 use sys::{Context as _, Error, ErrorKind, Result};
 
+use crate::birth::in_pid_namespace;
 use crate::cgroup::{Cgroup, CgroupPath, Entry, Hierarchies};
-use crate::create::{ProcessStdio, filter_of, in_pid_namespace};
+use crate::create::{ProcessStdio, filter_of};
 use crate::handshake::{FromInit, Link};
-use crate::init::{self, Filter, Joining, confine, console};
+use crate::init::{self, Filter, Joining, confine, console, labels};
 use crate::lifecycle::{Running, wait_for_execution};
 use crate::mounts::root::Root;
-use crate::sandbox::Identity;
+use crate::sandbox::{Identity, KINDS, linux_of};
 
 /// Everything that makes the process.
 #[derive(Debug)]
@@ -26,6 +28,9 @@ pub struct ExecRequest<'a> {
     /// The container's init.
     pub target: ProcessRef,
     pub process: &'a Process,
+    /// What the container was made from: `process` takes from it what it does
+    /// not say itself.
+    pub container: Option<&'a Spec>,
     pub seccomp: &'a SeccompProfile,
     pub cgroup: CgroupPath,
     /// `user[:group]` to look up in the container; empty: `process` says it.
@@ -52,7 +57,8 @@ pub enum Lifetime {
 ///
 /// The calling process must have one thread only.
 pub fn exec(request: ExecRequest<'_>) -> Result<Running> {
-    let identity = Identity::plan(request.process)?;
+    let identity = identity_of(&request)?;
+    labels::check(identity.labels, None)?;
     let filter = filter_of(None, request.seccomp, &identity)?;
     let target = open_target(request.target)?;
     let hierarchies = Hierarchies::find()?;
@@ -79,6 +85,8 @@ pub fn exec(request: ExecRequest<'_>) -> Result<Running> {
         stdio: &request.stdio,
         lifetime: request.lifetime,
     };
+    // From the first instruction on, and so of ours too for a moment.
+    let initial = identity.affinity.0.as_ref().map(Moved::to).transpose()?;
     let child = in_pid_namespace(pid_namespace.as_ref(), || {
         sys::clone::clone_child(0, birth_group.as_ref().map(|fd| fd.as_fd()), || {
             let link = theirs;
@@ -93,6 +101,7 @@ pub fn exec(request: ExecRequest<'_>) -> Result<Running> {
         })
     })
     .context(|| "clone a process into the container")?;
+    drop(initial);
     let cgroup = Cgroup::with(request.cgroup, hierarchies);
     let process = ProcessRef::of(child.pid)?;
     let mut running = Running::new(process, child.pidfd, cgroup);
@@ -109,6 +118,36 @@ pub fn exec(request: ExecRequest<'_>) -> Result<Running> {
     }
 }
 
+fn identity_of<'a>(request: &ExecRequest<'a>) -> Result<Identity<'a>> {
+    static NONE: OnceLock<Spec> = OnceLock::new();
+    let container = request
+        .container
+        .unwrap_or_else(|| NONE.get_or_init(Spec::default));
+    let mut identity = Identity::plan(request.process, linux_of(container))?;
+    if let Some(first) = &container.process {
+        identity.take_from(first)?;
+    }
+    Ok(identity)
+}
+
+/// We run elsewhere until this is dropped.
+struct Moved(NumberSet);
+
+impl Moved {
+    fn to(processors: &NumberSet) -> Result<Self> {
+        let before = scheduling::affinity().context(|| "look where we run")?;
+        scheduling::set_affinity(processors).context(|| "set process.execCPUAffinity.initial")?;
+        Ok(Self(before))
+    }
+}
+
+impl Drop for Moved {
+    fn drop(&mut self) {
+        // It was so before.
+        let _ = scheduling::set_affinity(&self.0);
+    }
+}
+
 fn wait_until_running(link: &Link) -> Result<Option<OwnedFd>> {
     let died = || {
         Error::new(
@@ -122,7 +161,7 @@ fn wait_until_running(link: &Link) -> Result<Option<OwnedFd>> {
             Ok(console)
         }
         Some(FromInit::Failed(error)) => Err(error),
-        Some(FromInit::Executing) | None => Err(died()),
+        _ => Err(died()),
     }
 }
 
@@ -146,7 +185,12 @@ impl Joiner<'_> {
         rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
         sys::process::reset_signals()?;
         self.entry.enter()?;
+        if let Some(processors) = &self.identity.affinity.1 {
+            scheduling::set_affinity(processors).context(|| "set process.execCPUAffinity.final")?;
+        }
         let mut warnings = confine::oom_score(self.identity.process)?;
+        warnings.extend(self.identity.warnings.iter().cloned());
+        let labels = labels::open(self.identity.labels)?;
         // All in one call: there is no moment with half of them.
         sys::namespace::join(self.target, self.namespaces)
             .context(|| "join the container's namespaces")?;
@@ -176,6 +220,7 @@ impl Joiner<'_> {
             warnings,
             console: console.map(|console| console.master),
         })?;
+        labels.write()?;
         confine::filter(joining.filter, joining.identity)?;
         link.tell_parent(&FromInit::Executing)?;
         init::exec::execute(&program)
@@ -207,17 +252,10 @@ fn not_running() -> Error {
 /// The namespaces of the target that are not ours. Joining one's own user
 /// namespace is refused by the kernel; for the others it is only a waste.
 fn differing_namespaces(pid: i32) -> Result<i32> {
-    let all = [
-        ("mnt", CLONE_NEWNS),
-        ("net", CLONE_NEWNET),
-        ("ipc", CLONE_NEWIPC),
-        ("uts", CLONE_NEWUTS),
-        ("cgroup", CLONE_NEWCGROUP),
-        ("user", CLONE_NEWUSER),
-    ];
     let mut differing = 0;
-    for (name, flag) in all {
-        if differs(pid, name)? {
+    for (kind, _, name, flag) in KINDS {
+        // The pid namespace is entered by birth.
+        if kind != NamespaceKind::Pid && differs(pid, name)? {
             differing |= flag;
         }
     }
@@ -237,7 +275,11 @@ fn open_pid_namespace(pid: i32) -> Result<Option<OwnedFd>> {
 
 fn differs(pid: i32, name: &str) -> Result<bool> {
     let path = format!("/proc/{pid}/ns/{name}");
-    let theirs = stat(&path).context(|| format!("look at {path}"))?;
+    let theirs = match stat(&path) {
+        // A kind that this kernel was built without.
+        Err(Errno::NOENT) if name == "time" => return Ok(false),
+        theirs => theirs.context(|| format!("look at {path}"))?,
+    };
     let ours = stat(format!("/proc/self/ns/{name}"))
         .context(|| format!("look at our {name} namespace"))?;
     Ok((theirs.st_dev, theirs.st_ino) != (ours.st_dev, ours.st_ino))

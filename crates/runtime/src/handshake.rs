@@ -19,6 +19,12 @@ const PACKET_MAX: usize = 8 << 10;
 /// From init.
 #[derive(Debug)]
 pub(crate) enum FromInit {
+    /// From the process in between: init is there.
+    Born {
+        pidfd: OwnedFd,
+    },
+    /// The mounts are made; hooks of the parent may run.
+    Built,
     /// It stands at the gate; what was bent, in words.
     Ready {
         warnings: Vec<String>,
@@ -32,8 +38,8 @@ pub(crate) enum FromInit {
 /// To init.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ToInit {
-    /// Id maps are written and the first hooks have run; its pid outside.
-    Continue { pid: i32 },
+    /// What the parent had to do is done.
+    Continue,
     /// The gate is open.
     Start,
 }
@@ -63,6 +69,8 @@ impl Link {
 
     pub(crate) fn tell_parent(&self, message: &FromInit) -> Result<()> {
         match message {
+            FromInit::Born { pidfd } => self.send(b'p', &[], &[pidfd.as_fd()]),
+            FromInit::Built => self.send(b'b', &[], &[]),
             FromInit::Ready { warnings, console } => {
                 let fds: Vec<BorrowedFd<'_>> = console.iter().map(AsFd::as_fd).collect();
                 self.send(b'r', warnings.join("\n").as_bytes(), &fds)
@@ -78,7 +86,7 @@ impl Link {
 
     pub(crate) fn tell_init(&self, message: ToInit) -> Result<()> {
         match message {
-            ToInit::Continue { pid } => self.send(b'c', &pid.to_ne_bytes(), &[]),
+            ToInit::Continue => self.send(b'c', &[], &[]),
             ToInit::Start => self.send(b's', &[], &[]),
         }
     }
@@ -96,6 +104,11 @@ impl Link {
                     .collect(),
                 console: fds.pop(),
             })),
+            b'p' => match fds.pop() {
+                Some(pidfd) => Ok(Some(FromInit::Born { pidfd })),
+                None => Err(strange()),
+            },
+            b'b' => Ok(Some(FromInit::Built)),
             b'x' => Ok(Some(FromInit::Executing)),
             b'f' => serde_json::from_slice(&payload)
                 .map(|error| Some(FromInit::Failed(error)))
@@ -106,14 +119,12 @@ impl Link {
 
     /// `None` when the other end is closed.
     pub(crate) fn hear_parent(&self) -> Result<Option<ToInit>> {
-        let Some((tag, payload, _)) = self.receive()? else {
+        let Some((tag, ..)) = self.receive()? else {
             return Ok(None);
         };
-        match (tag, <[u8; 4]>::try_from(payload.as_slice())) {
-            (b'c', Ok(pid)) => Ok(Some(ToInit::Continue {
-                pid: i32::from_ne_bytes(pid),
-            })),
-            (b's', _) => Ok(Some(ToInit::Start)),
+        match tag {
+            b'c' => Ok(Some(ToInit::Continue)),
+            b's' => Ok(Some(ToInit::Start)),
             _ => Err(strange()),
         }
     }

@@ -15,7 +15,9 @@
 
 #![forbid(unsafe_code)]
 
+mod birth;
 pub mod cgroup;
+mod config;
 pub mod create;
 pub mod exec;
 mod handshake;
@@ -27,6 +29,7 @@ mod sandbox;
 mod seccomp;
 
 pub use cgroup::{Cgroup, CgroupPath};
+pub use config::{read_process, read_spec, validate};
 pub use create::{CreateRequest, Gate, InitProcess, ProcessStdio, create};
 pub use exec::{ExecRequest, Lifetime, exec};
 pub use lifecycle::{Created, Running, open_gate};

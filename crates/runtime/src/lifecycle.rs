@@ -72,7 +72,16 @@ impl Created {
                 Ok(())
             }
             Some(FromInit::Failed(error)) => Err(error),
-            Some(FromInit::Executing) | None => Err(self.running_mut().died_early()),
+            _ => Err(self.running_mut().died_early()),
+        }
+    }
+
+    /// Waits until init has made its mounts.
+    pub(crate) fn wait_built(&mut self) -> Result<()> {
+        match self.link.hear_init()? {
+            Some(FromInit::Built) => Ok(()),
+            Some(FromInit::Failed(error)) => Err(error),
+            _ => Err(self.running_mut().died_early()),
         }
     }
 
@@ -119,9 +128,9 @@ impl Created {
         Ok(())
     }
 
-    pub(crate) fn go_on(&self, pid: i32) {
+    pub(crate) fn go_on(&self) {
         // If init is gone, `wait_ready` tells why.
-        let _ = self.link.tell_init(ToInit::Continue { pid });
+        let _ = self.link.tell_init(ToInit::Continue);
     }
 
     fn running_mut_died(&self) -> Error {
@@ -157,7 +166,7 @@ pub(crate) fn wait_for_execution(link: &Link, died: impl FnOnce() -> Error) -> R
         match link.hear_init()? {
             Some(FromInit::Executing) => executing = true,
             Some(FromInit::Failed(error)) => return Err(error),
-            Some(FromInit::Ready { .. }) => {}
+            Some(_) => {}
             None if executing => return Ok(()),
             None => return Err(died()),
         }

@@ -114,6 +114,7 @@ impl Bundle {
             NamespaceKind::Cgroup,
         ];
         let spec = Spec {
+            oci_version: spec::runtime::VERSION.into(),
             process: Some(process(args)),
             root: Some(Root {
                 path: "rootfs".into(),
@@ -372,6 +373,7 @@ fn exec() {
         let mut joined = runtime::exec(ExecRequest {
             target: running.process(),
             process: &process(args),
+            container: None,
             seccomp: &SeccompProfile::Builtin,
             cgroup: bundle.cgroup(),
             user,

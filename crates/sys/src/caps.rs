@@ -73,6 +73,19 @@ impl Caps {
         })
     }
 
+    /// From names, and those that this kernel interface does not know.
+    pub fn from_known_names(names: &[String]) -> (Self, Vec<&str>) {
+        let mut set = Self::default();
+        let mut unknown = Vec::new();
+        for name in names {
+            match NAMES.iter().position(|known| known == name) {
+                Some(number) => set.0 |= 1 << number,
+                None => unknown.push(name.as_str()),
+            }
+        }
+        (set, unknown)
+    }
+
     pub fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }

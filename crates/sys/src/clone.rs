@@ -5,8 +5,8 @@ use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use crate::{Error, ErrorKind, Result};
 
 pub use libc::{
-    CLONE_NEWCGROUP, CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER,
-    CLONE_NEWUTS,
+    CLONE_NEWCGROUP, CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWTIME,
+    CLONE_NEWUSER, CLONE_NEWUTS,
 };
 
 /// The libc crate's constants overflow their type.
@@ -32,6 +32,28 @@ pub fn clone_child(
     cgroup: Option<BorrowedFd<'_>>,
     child: impl FnOnce() -> i32,
 ) -> Result<Child> {
+    clone(Parent::Caller, namespaces, cgroup, child)
+}
+
+/// As [`clone_child`], but the new process is a child of our own parent, which
+/// has to wait for it.
+pub fn clone_sibling(namespaces: i32, child: impl FnOnce() -> i32) -> Result<Child> {
+    clone(Parent::OfCaller, namespaces, None, child)
+}
+
+/// Whose child it becomes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Parent {
+    Caller,
+    OfCaller,
+}
+
+fn clone(
+    parent: Parent,
+    namespaces: i32,
+    cgroup: Option<BorrowedFd<'_>>,
+    child: impl FnOnce() -> i32,
+) -> Result<Child> {
     assert_single_thread()?;
     let mut pidfd: libc::c_int = -1;
     // SAFETY: all-zero is a valid clone_args.
@@ -40,7 +62,11 @@ pub fn clone_child(
         | u64::from(libc::CLONE_PIDFD.cast_unsigned())
         | CLONE_CLEAR_SIGHAND;
     args.pidfd = (&raw mut pidfd) as u64;
-    args.exit_signal = u64::from(libc::SIGCHLD.cast_unsigned());
+    match parent {
+        Parent::Caller => args.exit_signal = u64::from(libc::SIGCHLD.cast_unsigned()),
+        // The signal is the one that our own end sends.
+        Parent::OfCaller => args.flags |= u64::from(libc::CLONE_PARENT.cast_unsigned()),
+    }
     if let Some(cgroup) = cgroup {
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = u64::from(cgroup.as_raw_fd().cast_unsigned());

@@ -28,6 +28,7 @@ pub mod overlay;
 pub mod process;
 pub mod pty;
 pub mod rlimit;
+pub mod scheduling;
 pub mod seccomp;
 pub mod signalfd;
 pub mod spawn;

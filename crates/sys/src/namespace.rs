@@ -11,6 +11,18 @@ pub fn join(fd: BorrowedFd<'_>, namespaces: i32) -> Result<()> {
     check(unsafe { libc::setns(fd.as_raw_fd(), namespaces) })
 }
 
+/// The kind of the namespace that `fd` is: a `CLONE_NEW*` flag. An error for
+/// what is no namespace.
+pub fn kind(fd: BorrowedFd<'_>) -> Result<i32> {
+    /// `NS_GET_NSTYPE` of linux/nsfs.h.
+    const GET_TYPE: libc::Ioctl = 0xb703;
+    // SAFETY: this request takes no argument.
+    match unsafe { libc::ioctl(fd.as_raw_fd(), GET_TYPE) } {
+        -1 => Err(Error::from(std::io::Error::last_os_error())),
+        kind => Ok(kind),
+    }
+}
+
 /// unshare(2) with `CLONE_NEW*` flags (and `CLONE_NEWTIME`); sharing of
 /// memory and descriptors cannot be changed with this.
 pub fn unshare(namespaces: i32) -> Result<()> {

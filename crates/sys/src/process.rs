@@ -174,6 +174,17 @@ pub fn signal_pidfd(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
     }
 }
 
+/// The pid of a pidfd's process as we see it; `None` when it was reaped or is
+/// in no pid namespace below ours.
+pub fn pid_of(pidfd: BorrowedFd<'_>) -> Result<Option<i32>> {
+    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))?;
+    let pid = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Pid:"))
+        .and_then(|pid| pid.trim().parse::<i32>().ok());
+    Ok(pid.filter(|pid| *pid > 0))
+}
+
 /// Sends `signal` to a process, or with a negative pid to a group.
 pub fn signal_pid(pid: i32, signal: i32) -> Result<()> {
     // SAFETY: kill takes no pointers.

@@ -42,6 +42,15 @@ impl<'a> Spawn<'a> {
         spawn
     }
 
+    /// Argument 0 in place of the path.
+    #[must_use]
+    pub fn name(mut self, name: impl AsRef<OsStr>) -> Self {
+        if let (Some(name), Some(place)) = (self.text(name.as_ref()), self.args.first_mut()) {
+            *place = name;
+        }
+        self
+    }
+
     #[must_use]
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
         let arg = self.text(arg.as_ref());
@@ -94,10 +103,8 @@ impl<'a> Spawn<'a> {
         if let Some(error) = self.bad {
             return Err(error);
         }
-        let program = self
-            .args
-            .first()
-            .ok_or_else(|| Error::new(ErrorKind::Internal, "no program"))?;
+        let path = CString::new(self.program.as_os_str().as_bytes())
+            .map_err(|_| Error::new(ErrorKind::InvalidInput, "the path has a zero byte in it"))?;
         let mut attributes = Attributes::new()?;
         attributes.prepare(self.new_session)?;
         let mut actions = FileActions::new()?;
@@ -112,7 +119,7 @@ impl<'a> Spawn<'a> {
         let result = unsafe {
             libc::posix_spawn(
                 &raw mut pid,
-                program.as_ptr(),
+                path.as_ptr(),
                 &raw const actions.0,
                 &raw const attributes.0,
                 args.as_mut_ptr(),

@@ -66,7 +66,6 @@ pub(crate) fn runtime_spec(input: &SpecInput<'_>) -> Result<Spec> {
         hostname: Some(config.hostname.clone()),
         domainname: (!config.domainname.is_empty()).then(|| config.domainname.clone()),
         mounts: mounts::mounts(input),
-        hooks: None,
         annotations: config.annotations.clone(),
         linux: Some(Linux {
             sysctl: sysctls(config),
@@ -78,6 +77,7 @@ pub(crate) fn runtime_spec(input: &SpecInput<'_>) -> Result<Spec> {
             readonly_paths: paths(&READONLY_PATHS),
             ..Linux::default()
         }),
+        ..Spec::default()
     })
 }
 

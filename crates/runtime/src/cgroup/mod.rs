@@ -18,7 +18,7 @@ mod setup;
 pub mod stats;
 
 pub(crate) use apply::size_in_words;
-pub(crate) use hierarchy::Hierarchies;
+pub(crate) use hierarchy::{Hierarchies, Hierarchy};
 pub(crate) use setup::{Entry, prepare};
 
 pub use handle::Cgroup;

@@ -60,17 +60,22 @@ pub(crate) fn apply(identity: &Identity<'_>, account: &Account) -> Result<()> {
     } else {
         Caps::SYS_ADMIN & caps::permitted()?
     };
-    // The inheritable set holds what ambient ones need and nothing else.
     caps::set(
         identity.effective | for_filter,
         identity.permitted | for_filter,
-        identity.ambient,
+        inheritable(identity),
     )
     .context(|| "set capabilities")?;
     caps::set_ambient(identity.ambient).context(|| "set ambient capabilities")?;
     // A change of ids made us dumpable as the host's default says.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .context(|| "hide our memory")
+}
+
+/// What the specification asks for, and what ambient ones need. No engine asks
+/// for more than the latter.
+fn inheritable(identity: &Identity<'_>) -> Caps {
+    identity.inheritable | identity.ambient
 }
 
 fn change_ids(account: &Account) -> Result<()> {
@@ -102,7 +107,8 @@ pub(crate) fn filter(filter: Option<&Filter>, identity: &Identity<'_>) -> Result
     if identity.process.no_new_privileges || identity.permitted.contains(Caps::SYS_ADMIN) {
         return Ok(());
     }
-    caps::set(identity.effective, identity.permitted, identity.ambient).map_err(|error| {
+    let inheritable = inheritable(identity);
+    caps::set(identity.effective, identity.permitted, inheritable).map_err(|error| {
         Error::new(
             ErrorKind::InvalidInput,
             format!(

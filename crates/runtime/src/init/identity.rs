@@ -4,36 +4,71 @@ use std::os::fd::{AsFd as _, OwnedFd};
 
 use rustix::fs::{CWD, Gid, Mode, OFlags, ResolveFlags, Uid, openat, openat2};
 use rustix::mount::MountAttrFlags;
-use sys::clone::{CLONE_NEWCGROUP, CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWUTS};
+use sys::clone::CLONE_NEWTIME;
 use sys::mount::{FileSystem, attach};
 use sys::{Context as _, Result};
 
-use crate::sandbox::{NamespaceUse, Namespaces, Sandbox};
+use crate::sandbox::{Sandbox, invalid};
 
-/// Joins those that have to be; the pid namespace was joined by birth.
-pub(super) fn join_namespaces(namespaces: &Namespaces) -> Result<()> {
+/// Makes the time namespace and goes into it. The offsets are written in
+/// between: they are fixed from the moment that a process is in it.
+pub(super) fn time_namespace(sandbox: &Sandbox<'_>) -> Result<()> {
+    if !sandbox.namespaces.time.is_new() {
+        return Ok(());
+    }
+    let make = || -> Result<()> {
+        sys::namespace::unshare(CLONE_NEWTIME)?;
+        if !sandbox.time_offsets.is_empty() {
+            let lines = sandbox.time_offsets.join("\n");
+            std::fs::write("/proc/self/timens_offsets", lines)
+                .context(|| format!("set {}", sandbox.time_offsets.join(", ")))?;
+        }
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let ours = "/proc/self/ns/time_for_children";
+        let namespace = openat(CWD, ours, flags, Mode::empty())?;
+        sys::namespace::join(namespace.as_fd(), CLONE_NEWTIME)
+    };
+    make().context(|| "make a time namespace (linux.timeOffsets)")
+}
+
+/// Maps that go with a user namespace that is joined describe it.
+pub(super) fn check_joined_maps(sandbox: &Sandbox<'_>) -> Result<()> {
+    if sandbox.namespaces.user.joined().is_none() {
+        return Ok(());
+    }
     let all = [
-        (&namespaces.network, CLONE_NEWNET, "network"),
-        (&namespaces.ipc, CLONE_NEWIPC, "ipc"),
-        (&namespaces.uts, CLONE_NEWUTS, "uts"),
-        (&namespaces.cgroup, CLONE_NEWCGROUP, "cgroup"),
+        ("linux.uidMappings", "uid_map", sandbox.uid_mappings),
+        ("linux.gidMappings", "gid_map", sandbox.gid_mappings),
     ];
-    for (usage, flag, name) in all {
-        if let NamespaceUse::Join(fd) = usage {
-            sys::namespace::join(fd.as_fd(), flag)
-                .context(|| format!("join the {name} namespace"))?;
+    for (field, file, asked) in all {
+        if asked.is_empty() {
+            continue;
+        }
+        let path = format!("/proc/self/{file}");
+        let there = std::fs::read_to_string(&path).context(|| format!("read {path}"))?;
+        let mut there = parse_map(&there);
+        let mut asked: Vec<[u32; 3]> = asked
+            .iter()
+            .map(|map| [map.container_id, map.host_id, map.size])
+            .collect();
+        there.sort_unstable();
+        asked.sort_unstable();
+        if there != asked {
+            return Err(invalid(format!(
+                "{field} is not the map of the user namespace that linux.namespaces names; leave \
+                 it out or make it the same"
+            )));
         }
     }
     Ok(())
 }
 
-/// In a new user namespace we have no ids yet; only now, since the host's
-/// directories were opened as who we were.
-pub(super) fn become_root_of(namespaces: &Namespaces) -> Result<()> {
-    if !namespaces.user.is_new() {
-        return Ok(());
-    }
-    become_root()
+fn parse_map(text: &str) -> Vec<[u32; 3]> {
+    let line = |line: &str| {
+        let mut words = line.split_whitespace().map(|word| word.parse().ok());
+        Some([words.next()??, words.next()??, words.next()??])
+    };
+    text.lines().filter_map(line).collect()
 }
 
 /// Root of the user namespace that we are in.
@@ -82,7 +117,9 @@ pub(super) fn names_and_sysctls(sandbox: &Sandbox<'_>) -> Result<()> {
         };
         write().context(|| format!("set sysctl {path} to {value:?}"))?;
     }
-    leave_with_the_old_root(&proc);
+    if sandbox.namespaces.mount.is_new() {
+        leave_with_the_old_root(&proc);
+    }
     Ok(())
 }
 

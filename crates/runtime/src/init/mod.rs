@@ -7,6 +7,7 @@ pub(crate) mod confine;
 pub(crate) mod console;
 pub(crate) mod exec;
 mod identity;
+pub(crate) mod labels;
 mod pid1;
 mod rootfs;
 mod users;
@@ -19,7 +20,7 @@ use std::path::Path;
 
 use rustix::fs::Mode;
 use rustix::process::{DumpableBehavior, Signal};
-use spec::runtime::{Hooks, Spec};
+use spec::runtime::{Hook, Hooks, Spec, StateStatus};
 use state::RootFs;
 use sys::seccomp::Instruction;
 use sys::{Context as _, Error, ErrorKind, Result};
@@ -27,9 +28,9 @@ use sys::{Context as _, Error, ErrorKind, Result};
 use crate::cgroup::{CgroupPath, Entry, Hierarchies};
 use crate::create::{Gate, InitProcess, ProcessStdio};
 use crate::handshake::{FromInit, Link, ToInit};
-use crate::hooks;
 use crate::mounts::root::Root;
-use crate::sandbox::{Identity, Sandbox};
+use crate::sandbox::{Identity, Sandbox, apply_scheduling};
+use crate::{birth, hooks};
 
 /// Everything that the child gets, by way of the copied memory.
 #[derive(Debug)]
@@ -49,8 +50,17 @@ pub(crate) struct Init<'a> {
     pub(crate) kind: InitProcess,
     pub(crate) gate: Gate,
     pub(crate) filter: Option<Filter>,
-    /// Whether the parent has something to do first.
-    pub(crate) waits_for_parent: bool,
+    pub(crate) born: Born,
+}
+
+/// How init came to be, and what the parent still has to do for it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Born {
+    /// It has no ids yet.
+    pub(crate) waits_for_maps: bool,
+    pub(crate) waits_for_hooks: bool,
+    /// In the cgroups and the namespaces that are joined.
+    pub(crate) has_joined: bool,
 }
 
 /// A compiled system call filter.
@@ -89,10 +99,15 @@ fn set_up(init: &Init<'_>, link: &mut Link) -> Result<Infallible> {
     sys::process::reset_signals()?;
     // Before anything is made: all of it is charged to the container. Before
     // the cgroup namespace, whose root it becomes.
-    init.entry.enter()?;
     let sandbox = &init.sandbox;
-    identity::join_namespaces(&sandbox.namespaces)?;
-    let pid = wait_for_parent(init.waits_for_parent, link)?;
+    if !init.born.has_joined {
+        init.entry.enter()?;
+        birth::join_namespaces(&sandbox.namespaces)?;
+    }
+    if init.born.waits_for_maps {
+        wait_for_parent(link)?;
+    }
+    identity::check_joined_maps(sandbox)?;
     if sandbox.namespaces.cgroup.is_new() {
         sys::namespace::unshare(sys::clone::CLONE_NEWCGROUP)
             .context(|| "make a cgroup namespace")?;
@@ -100,15 +115,26 @@ fn set_up(init: &Init<'_>, link: &mut Link) -> Result<Infallible> {
     rustix::process::setsid().context(|| "make a session")?;
     // While the host's /proc is the only one in sight.
     let mut warnings = confine::oom_score(sandbox.process.process)?;
+    identity::time_namespace(sandbox)?;
+    let labels = labels::open(sandbox.process.labels)?;
     // Modes of what we make are meant as given.
     let umask = rustix::process::umask(Mode::empty());
     // From here to the pivot every path in the root goes through `built.root`.
     let mut built = rootfs::build(init)?;
-    identity::become_root_of(&sandbox.namespaces)?;
+    if !sandbox.namespaces.user.is_host() {
+        // Only now: the host's directories were opened as who we were.
+        identity::become_root()?;
+    }
     rootfs::fill(init, &mut built)?;
     let console = console::open(&init.stdio, &built.root)?;
     console::bind(console.as_ref(), &built.root)?;
-    run_hooks(init, pid, |hooks| &hooks.create_container)?;
+    if init.born.waits_for_hooks {
+        link.tell_parent(&FromInit::Built)?;
+        wait_for_parent(link)?;
+    }
+    run_hooks(init, "createContainer", StateStatus::Creating, |hooks| {
+        &hooks.create_container
+    })?;
     // Through a procfs of our own, before /proc/sys is made read-only.
     identity::names_and_sysctls(sandbox)?;
     rootfs::protect(init, &built)?;
@@ -147,7 +173,10 @@ fn set_up(init: &Init<'_>, link: &mut Link) -> Result<Infallible> {
         console: console.map(|console| console.master),
     })?;
     wait_at_gate(&init.gate, link)?;
-    run_hooks(init, pid, |hooks| &hooks.start_container)?;
+    run_hooks(init, "startContainer", StateStatus::Created, |hooks| {
+        &hooks.start_container
+    })?;
+    labels.write()?;
     match init.kind {
         InitProcess::Program => {
             confine::filter(joining.filter, joining.identity)?;
@@ -171,24 +200,25 @@ pub(crate) fn get_ready(
     // While we may still read every file of the container.
     let account = users::look_up(root, process, joining.user, joining.groups)?;
     console::give_to(console, account.uid);
-    // While CAP_SYS_RESOURCE is ours, if it ever was.
+    // While CAP_SYS_NICE and CAP_SYS_RESOURCE are ours, if they ever were.
+    apply_scheduling(joining.identity)?;
     warnings.extend(confine::limits(joining.identity)?);
     // As root: the directory may be closed to the user, as in Docker.
     exec::enter_directory(&process.cwd)?;
     confine::apply(joining.identity, &account)?;
     let mask = process.user.umask.map_or(umask, Mode::from);
     rustix::process::umask(mask);
+    if let Some(domain) = joining.identity.personality {
+        sys::scheduling::set_personality(domain).context(|| "set linux.personality")?;
+    }
     // With the user's rights, and before the gate: "not found" is known when
     // the container is created.
     exec::Program::find(process, &account)
 }
 
-fn wait_for_parent(waits: bool, link: &Link) -> Result<Option<i32>> {
-    if !waits {
-        return Ok(None);
-    }
+fn wait_for_parent(link: &Link) -> Result<()> {
     match link.hear_parent()? {
-        Some(ToInit::Continue { pid }) => Ok(Some(pid)),
+        Some(ToInit::Continue) => Ok(()),
         _ => Err(parent_gone()),
     }
 }
@@ -216,22 +246,21 @@ fn wait_at_gate(gate: &Gate, link: &mut Link) -> Result<()> {
     }
 }
 
+/// Hooks in the container's namespaces, which see its pid as it does.
 fn run_hooks(
     init: &Init<'_>,
-    pid: Option<i32>,
-    which: impl FnOnce(&Hooks) -> &Vec<spec::runtime::Hook>,
+    kind: &str,
+    status: StateStatus,
+    which: impl FnOnce(&Hooks) -> &Vec<Hook>,
 ) -> Result<()> {
-    let Some(hooks) = init.spec.hooks.as_ref().map(which) else {
+    let hooks = init.spec.hooks.as_ref().map(which);
+    let Some(hooks) = hooks.filter(|hooks| !hooks.is_empty()) else {
         return Ok(());
     };
-    let state = hooks::state(
-        init.id,
-        spec::runtime::StateStatus::Creating,
-        pid,
-        init.bundle,
-        &init.spec.annotations,
-    );
-    hooks::run(hooks, &state)
+    let pid = rustix::process::getpid().as_raw_pid();
+    let annotations = &init.spec.annotations;
+    let state = hooks::state(init.id, status, Some(pid), init.bundle, annotations);
+    hooks::run(kind, hooks, &state)
 }
 
 fn parent_gone() -> Error {

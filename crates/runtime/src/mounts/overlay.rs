@@ -19,7 +19,7 @@ pub(crate) enum Owner {
 }
 
 /// A detached mount of the layers in `root`.
-pub(crate) fn mount(root: &OverlayRoot, owner: Owner) -> Result<OwnedFd> {
+pub(crate) fn mount(root: &OverlayRoot, owner: Owner, label: Option<&str>) -> Result<OwnedFd> {
     if root.lower.is_empty() {
         return Err(Error::new(
             ErrorKind::InvalidInput,
@@ -38,11 +38,14 @@ pub(crate) fn mount(root: &OverlayRoot, owner: Owner) -> Result<OwnedFd> {
         writable: Some((&upper, &work)),
     };
     layers
-        .mount(&|overlay| finish(overlay, owner))
+        .mount(&|overlay| finish(overlay, owner, label))
         .context(|| format!("mount the root file system over {}", root.upper.display()))
 }
 
-fn finish(overlay: &FileSystem, owner: Owner) -> Result<OwnedFd> {
+fn finish(overlay: &FileSystem, owner: Owner, label: Option<&str>) -> Result<OwnedFd> {
+    if let Some(label) = label {
+        overlay.set("context", label)?;
+    }
     // What a host's defaults may switch on would make the upper directory
     // unfit to be a layer of an image.
     overlay.set("redirect_dir", "off")?;

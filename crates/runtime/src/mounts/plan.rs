@@ -17,6 +17,8 @@ pub(crate) struct PlannedMount {
     /// Of everything mounted below as well (`rro` and its kin).
     pub(crate) recursive: AttributeChange,
     pub(crate) propagation: Option<(Propagation, Depth)>,
+    /// A tmpfs begins with what the image has at its place.
+    pub(crate) copy_up: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +34,18 @@ pub(crate) enum What {
         options: Vec<(String, Option<String>)>,
     },
     /// The container's own control groups.
-    Cgroups,
+    Cgroups(CgroupVersion),
+    /// What is mounted there already gets other attributes.
+    Remount,
+}
+
+/// Which control groups are mounted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CgroupVersion {
+    /// What the host has.
+    Any,
+    /// Version 2, wherever the host has it.
+    Two,
 }
 
 const ATIME_MASK: u64 = libc_attr::ATIME;
@@ -66,41 +79,60 @@ pub(crate) fn plan(mounts: &[Mount], bundle: &Path) -> Result<Vec<PlannedMount>>
 
 fn plan_one(mount: &Mount, bundle: &Path) -> Result<PlannedMount> {
     if !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
-        return Err(unsupported("uidMappings and gidMappings"));
+        return Err(unsupported("uidMappings and gidMappings are"));
     }
     let mut planned = PlannedMount {
         destination: normalise(&mount.destination)?,
-        what: What::Cgroups,
+        what: What::Remount,
         attributes: AttributeChange::default(),
         recursive: AttributeChange::default(),
         propagation: None,
+        copy_up: false,
     };
+    let mut remount = false;
     let mut bind = (mount.kind.as_deref() == Some("bind")).then_some(Depth::One);
     let mut data = Vec::new();
     for option in &mount.options {
         match option.as_str() {
             "bind" => bind = bind.or(Some(Depth::One)),
             "rbind" => bind = Some(Depth::Tree),
-            "defaults" | "" => {}
+            "remount" => remount = true,
+            "tmpcopyup" => planned.copy_up = true,
+            // What is the case anyway, or about messages in the kernel's log.
+            "defaults" | "async" | "nomand" | "nolazytime" | "noiversion" | "silent" | "loud"
+            | "" => {}
             option => planned.apply(option, &mut data)?,
         }
     }
     let kind = mount.kind.as_deref().unwrap_or_default();
+    let no_data = |what: &str| match data.first() {
+        Some((key, _)) => Err(invalid(format!("option {key:?} means nothing to {what}"))),
+        None => Ok(()),
+    };
     planned.what = match (bind, kind) {
+        _ if remount => {
+            no_data("a remount, which changes attributes only")?;
+            What::Remount
+        }
         (Some(depth), _) => {
             let source = mount
                 .source
                 .as_ref()
                 .ok_or_else(|| invalid("a bind mount needs a source"))?;
-            if let Some((key, _)) = data.first() {
-                return Err(invalid(format!("unknown option {key:?} of a bind mount")));
-            }
+            no_data("a bind mount")?;
             What::Bind {
                 source: bundle.join(source),
                 depth,
             }
         }
-        (None, "cgroup" | "cgroup2") => What::Cgroups,
+        (None, "cgroup") => {
+            no_data("control groups")?;
+            What::Cgroups(CgroupVersion::Any)
+        }
+        (None, "cgroup2") => {
+            no_data("control groups")?;
+            What::Cgroups(CgroupVersion::Two)
+        }
         (None, "") => return Err(invalid("it has no type")),
         (None, kind) => What::FileSystem {
             kind: kind.to_owned(),
@@ -111,6 +143,9 @@ fn plan_one(mount: &Mount, bundle: &Path) -> Result<PlannedMount> {
             options: data,
         },
     };
+    if planned.copy_up && (bind.is_some() || kind != "tmpfs") {
+        return Err(invalid("option tmpcopyup is for a tmpfs"));
+    }
     Ok(planned)
 }
 
@@ -130,12 +165,12 @@ impl PlannedMount {
             return Ok(());
         }
         match option {
-            "tmpcopyup" | "idmap" | "ridmap" | "copy-symlink" | "src-nofollow" | "remount" => {
-                Err(unsupported(&format!("option {option}")))
+            "idmap" | "ridmap" | "copy-symlink" | "src-nofollow" | "dest-nofollow" => {
+                Err(unsupported(&format!("option {option} is")))
             }
-            _ if option.starts_with("idmap=") || option.starts_with("ridmap=") => {
-                Err(unsupported("option idmap"))
-            }
+            _ if option.starts_with("idmap=") || option.starts_with("ridmap=") => Err(invalid(
+                "maps go into uidMappings and gidMappings of the mount, not into its options",
+            )),
             option => {
                 // No separator is hidden in a value: each goes to the kernel
                 // on its own.
@@ -161,29 +196,37 @@ impl Merge for AttributeChange {
     }
 }
 
-/// Bits to set and bits to clear.
-fn attribute(option: &str) -> Option<(u64, u64)> {
+/// Options about attributes: bits to set and bits to clear. With an `r` in
+/// front they are about everything mounted below as well.
+pub(crate) const ATTRIBUTES: [(&str, u64, u64); 18] = {
     use libc_attr::{
         NOATIME, NODEV, NODIRATIME, NOEXEC, NOSUID, NOSYMFOLLOW, RDONLY, RELATIME, STRICTATIME,
     };
-    Some(match option {
-        "ro" => (RDONLY, 0),
-        "rw" => (0, RDONLY),
-        "nosuid" => (NOSUID, 0),
-        "suid" => (0, NOSUID),
-        "nodev" => (NODEV, 0),
-        "dev" => (0, NODEV),
-        "noexec" => (NOEXEC, 0),
-        "exec" => (0, NOEXEC),
-        "nosymfollow" => (NOSYMFOLLOW, 0),
-        "symfollow" => (0, NOSYMFOLLOW),
-        "nodiratime" => (NODIRATIME, 0),
-        "diratime" => (0, NODIRATIME),
-        "relatime" | "atime" | "nostrictatime" => (RELATIME, ATIME_MASK),
-        "noatime" => (NOATIME, ATIME_MASK),
-        "strictatime" | "norelatime" => (STRICTATIME, ATIME_MASK),
-        _ => return None,
-    })
+    [
+        ("ro", RDONLY, 0),
+        ("rw", 0, RDONLY),
+        ("nosuid", NOSUID, 0),
+        ("suid", 0, NOSUID),
+        ("nodev", NODEV, 0),
+        ("dev", 0, NODEV),
+        ("noexec", NOEXEC, 0),
+        ("exec", 0, NOEXEC),
+        ("nosymfollow", NOSYMFOLLOW, 0),
+        ("symfollow", 0, NOSYMFOLLOW),
+        ("nodiratime", NODIRATIME, 0),
+        ("diratime", 0, NODIRATIME),
+        ("relatime", RELATIME, ATIME_MASK),
+        ("atime", RELATIME, ATIME_MASK),
+        ("nostrictatime", RELATIME, ATIME_MASK),
+        ("noatime", NOATIME, ATIME_MASK),
+        ("strictatime", STRICTATIME, ATIME_MASK),
+        ("norelatime", STRICTATIME, ATIME_MASK),
+    ]
+};
+
+fn attribute(option: &str) -> Option<(u64, u64)> {
+    let (_, set, clear) = ATTRIBUTES.iter().find(|(name, ..)| *name == option)?;
+    Some((*set, *clear))
 }
 
 /// From `rprivate` and its kin.
@@ -285,7 +328,8 @@ mod tests {
         for (kind, options) in [
             ("bind", vec!["size=1"]),
             ("", vec![]),
-            ("tmpfs", vec!["tmpcopyup"]),
+            ("bind", vec!["tmpcopyup"]),
+            ("cgroup", vec!["memory"]),
         ] {
             assert!(plan_one(&mount(kind, &options), Path::new("/b")).is_err());
         }

@@ -5,13 +5,16 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, mkdirat, symlinkat};
+use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, OpenTreeFlags, open_tree};
 use sys::mount::{AttributeChange, Depth, FileSystem, Propagation, attach, change};
 use sys::{Context as _, Error, ErrorKind, Result};
 
-use super::plan::{PlannedMount, What, libc_attr};
+use super::copy_up;
+use super::plan::{CgroupVersion, PlannedMount, What, libc_attr};
 use super::root::{Root, Shape};
-use crate::cgroup::{CgroupPath, Hierarchies};
+use crate::cgroup::{CgroupPath, Hierarchies, Hierarchy};
+use crate::sandbox::invalid;
 
 /// A mount whose source was opened while the host was still in sight.
 #[derive(Debug)]
@@ -25,9 +28,12 @@ pub(crate) struct Opened<'a> {
 pub(crate) fn open_sources(mounts: &[PlannedMount]) -> Result<Vec<Opened<'_>>> {
     mounts
         .iter()
-        .map(|plan| {
+        .enumerate()
+        .map(|(index, plan)| {
             let bind = match &plan.what {
-                What::Bind { source, depth } => Some(copy_of(source, *depth)?),
+                What::Bind { source, depth } => {
+                    Some(copy_of(source, *depth).context(|| format!("mounts[{index}]"))?)
+                }
                 _ => None,
             };
             Ok(Opened { plan, bind })
@@ -41,18 +47,27 @@ pub(crate) fn copy_of(source: &Path, depth: Depth) -> Result<OwnedFd> {
     if depth == Depth::Tree {
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
-    open_tree(CWD, source, flags).context(|| format!("bind {}", source.display()))
+    open_tree(CWD, source, flags)
+        .map_err(|errno| match errno {
+            Errno::NOENT => Error::new(
+                ErrorKind::NotFound,
+                "there is no such file or directory on the host; make it first",
+            ),
+            Errno::INVAL => invalid("its mount is unbindable, or has such mounts below it"),
+            errno => errno.into(),
+        })
+        .context(|| format!("bind {}", source.display()))
 }
 
 impl Opened<'_> {
     /// Makes the mount in `root`.
-    pub(crate) fn make(self, root: &Root, cgroup: &CgroupView<'_>) -> Result<()> {
+    pub(crate) fn make(self, root: &Root, view: &View<'_>) -> Result<()> {
         let destination = self.plan.destination.clone();
-        self.try_make(root, cgroup)
+        self.try_make(root, view)
             .context(|| format!("mount {}", destination.display()))
     }
 
-    fn try_make(self, root: &Root, cgroup: &CgroupView<'_>) -> Result<()> {
+    fn try_make(self, root: &Root, view: &View<'_>) -> Result<()> {
         let plan = self.plan;
         match &plan.what {
             What::Bind { .. } => {
@@ -67,6 +82,9 @@ impl Opened<'_> {
                 options,
             } => {
                 let file_system = FileSystem::open(kind)?;
+                if let Some(label) = view.label.filter(|_| takes_label(kind)) {
+                    file_system.set("context", label)?;
+                }
                 if let Some(source) = source {
                     file_system.set("source", source)?;
                 }
@@ -85,10 +103,14 @@ impl Opened<'_> {
                 };
                 let flags = u32::try_from(plan.attributes.set).unwrap_or_default();
                 let mount = file_system.mount(MountAttrFlags::from_bits_retain(flags))?;
+                if plan.copy_up {
+                    copy_up::copy(root, &plan.destination, &mount)?;
+                }
                 attach(mount.as_fd(), target.as_fd())?;
                 finish(plan, &mount)
             }
-            What::Cgroups => mount_cgroups(plan, root, cgroup),
+            What::Cgroups(version) => mount_cgroups(plan, *version, root, view),
+            What::Remount => remount(plan, root),
         }
     }
 }
@@ -133,52 +155,107 @@ fn finish(plan: &PlannedMount, mount: &OwnedFd) -> Result<()> {
     Ok(())
 }
 
-/// What the container sees of control groups.
+fn remount(plan: &PlannedMount, root: &Root) -> Result<()> {
+    let target = root.open(&plan.destination, OFlags::PATH)?;
+    let mut attributes = plan.attributes;
+    let propagation = plan.propagation;
+    attributes.propagation =
+        propagation.and_then(|(propagation, depth)| (depth == Depth::One).then_some(propagation));
+    change(target.as_fd(), Depth::One, attributes).map_err(|error| match error.errno() {
+        Some(22) => invalid("option remount: nothing is mounted there"),
+        _ => error,
+    })?;
+    finish(plan, &target)
+}
+
+/// What takes the label of the container (`linux.mountLabel`). The kernel's
+/// own file systems have labels of their own.
+fn takes_label(kind: &str) -> bool {
+    !matches!(kind, "proc" | "sysfs" | "mqueue")
+}
+
+/// What the container sees of the host.
 #[derive(Debug)]
-pub(crate) struct CgroupView<'a> {
+pub(crate) struct View<'a> {
     pub(crate) path: &'a CgroupPath,
     pub(crate) hierarchies: &'a Hierarchies,
+    /// Whether it has a cgroup namespace of its own or joined one.
+    pub(crate) in_cgroup_namespace: bool,
+    /// Whether it is in the host's user namespace.
+    pub(crate) is_host_user: bool,
+    pub(crate) label: Option<&'a str>,
 }
 
 /// The container's own group of each hierarchy: version 2 alone on the target
 /// itself, or each below a tmpfs there, under the names of the host.
-fn mount_cgroups(plan: &PlannedMount, root: &Root, cgroup: &CgroupView<'_>) -> Result<()> {
+fn mount_cgroups(
+    plan: &PlannedMount,
+    version: CgroupVersion,
+    root: &Root,
+    view: &View<'_>,
+) -> Result<()> {
     let target = root.plain_mount_point(&plan.destination)?;
     let mut attributes = plan.attributes;
     attributes.set |= libc_attr::NOSUID | libc_attr::NODEV | libc_attr::NOEXEC;
-    let own = |mountpoint: &Path| copy_of(&mountpoint.join(cgroup.path.relative()), Depth::One);
-    if let [only] = cgroup.hierarchies.all.as_slice()
-        && only.is_unified()
-    {
-        let tree = own(only.mountpoint())?;
-        change(tree.as_fd(), Depth::One, attributes)?;
-        return attach(tree.as_fd(), target.as_fd());
-    }
-    let tmpfs = FileSystem::open("tmpfs")?;
-    tmpfs.set("mode", "755")?;
-    tmpfs.set("source", "tmpfs")?;
-    let tmpfs = tmpfs.mount(MountAttrFlags::empty())?;
-    attach(tmpfs.as_fd(), target.as_fd())?;
-    for hierarchy in &cgroup.hierarchies.all {
-        let mountpoint = hierarchy.mountpoint();
-        let Some(name) = mountpoint.file_name() else {
-            continue;
-        };
-        mkdirat(&tmpfs, name, Mode::from(0o755))?;
-        let place = rustix::fs::openat(
-            &tmpfs,
-            name,
-            OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-            Mode::empty(),
-        )?;
-        attach(own(mountpoint)?.as_fd(), place.as_fd())?;
-        // `cpu,cpuacct` is reached by either name.
-        let name = name.to_string_lossy();
-        if name.contains(',') {
-            for part in name.split(',') {
-                symlinkat(&*name, &tmpfs, part)?;
+    let mut recursive = plan.recursive;
+    recursive.propagation = Some(plan.propagation.map_or(Propagation::Private, |(p, _)| p));
+    let own = |mountpoint: &Path| copy_of(&mountpoint.join(view.path.relative()), Depth::One);
+    let unified = view.hierarchies.unified();
+    let is_pure = view.hierarchies.all.iter().all(Hierarchy::is_unified);
+    let tree = match (unified, version) {
+        // Without a namespace /proc/self/cgroup has the path from the host's
+        // root, and only the whole tree fits it.
+        (Some(mountpoint), _) if is_pure && !view.in_cgroup_namespace && view.is_host_user => {
+            copy_of(mountpoint, Depth::One)?
+        }
+        (Some(mountpoint), CgroupVersion::Two) => own(mountpoint)?,
+        (Some(mountpoint), CgroupVersion::Any) if is_pure => own(mountpoint)?,
+        (None, CgroupVersion::Two) => {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "type cgroup2: this host has no control groups of version 2; use type cgroup",
+            ));
+        }
+        (_, CgroupVersion::Any) => {
+            let tmpfs = FileSystem::open("tmpfs")?;
+            tmpfs.set("mode", "755")?;
+            tmpfs.set("source", "tmpfs")?;
+            if let Some(label) = view.label {
+                tmpfs.set("context", label)?;
             }
+            let tmpfs = tmpfs.mount(MountAttrFlags::empty())?;
+            attach(tmpfs.as_fd(), target.as_fd())?;
+            for hierarchy in &view.hierarchies.all {
+                mount_beside_others(&tmpfs, hierarchy.mountpoint(), &own)?;
+            }
+            attributes.propagation = recursive.propagation.take();
+            change(tmpfs.as_fd(), Depth::Tree, attributes)?;
+            return change(tmpfs.as_fd(), Depth::Tree, recursive);
+        }
+    };
+    change(tree.as_fd(), Depth::One, attributes)?;
+    change(tree.as_fd(), Depth::Tree, recursive)?;
+    attach(tree.as_fd(), target.as_fd())
+}
+
+fn mount_beside_others(
+    tmpfs: &OwnedFd,
+    mountpoint: &Path,
+    own: &dyn Fn(&Path) -> Result<OwnedFd>,
+) -> Result<()> {
+    let Some(name) = mountpoint.file_name() else {
+        return Ok(());
+    };
+    mkdirat(tmpfs, name, Mode::from(0o755))?;
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let place = rustix::fs::openat(tmpfs, name, flags, Mode::empty())?;
+    attach(own(mountpoint)?.as_fd(), place.as_fd())?;
+    // `cpu,cpuacct` is reached by either name.
+    let name = name.to_string_lossy();
+    if name.contains(',') {
+        for part in name.split(',') {
+            symlinkat(&*name, tmpfs, part)?;
         }
     }
-    change(tmpfs.as_fd(), Depth::Tree, attributes)
+    Ok(())
 }

@@ -26,6 +26,27 @@ pub struct Spec {
     pub annotations: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub linux: Option<Linux>,
+    /// The parts for other kinds of machine; what is in them is of no interest.
+    #[serde(default, skip_serializing)]
+    pub vm: Option<Elsewhere>,
+    #[serde(default, skip_serializing)]
+    pub windows: Option<Elsewhere>,
+    #[serde(default, skip_serializing)]
+    pub solaris: Option<Elsewhere>,
+    #[serde(default, skip_serializing)]
+    pub freebsd: Option<Elsewhere>,
+    #[serde(default, skip_serializing)]
+    pub zos: Option<Elsewhere>,
+}
+
+/// Something that is there, whatever it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Elsewhere;
+
+impl<'de> Deserialize<'de> for Elsewhere {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        serde::de::IgnoredAny::deserialize(deserializer).map(|_| Self)
+    }
 }
 
 /// The root file system, relative to the bundle.

@@ -30,5 +30,5 @@ pub struct Hook {
     pub env: Vec<String>,
     /// Seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timeout: Option<u32>,
+    pub timeout: Option<i64>,
 }

@@ -9,7 +9,7 @@ mod resources;
 mod seccomp;
 mod state;
 
-pub use config::{IdMapping, Mount, Root, Spec};
+pub use config::{Elsewhere, IdMapping, Mount, Root, Spec};
 pub use hooks::{Hook, Hooks};
 pub use linux::{
     Device, IntelRdt, Linux, MemoryPolicy, Namespace, NamespaceKind, NetDevice, Personality,
