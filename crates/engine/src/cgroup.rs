@@ -1,6 +1,8 @@
 //! The little that the engine does to cgroups: take away what a container
-//! left, and make a container stand still. Who makes and limits them is the
-//! runtime.
+//! left, make a container stand still, and see what it uses. Who makes and
+//! limits them is the runtime.
+
+mod usage;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,11 +10,14 @@ use std::time::{Duration, Instant};
 
 use sys::{Context as _, Error, ErrorKind, Errors, Result};
 
+pub use usage::Usage;
+
 /// Where the cgroup hierarchies are mounted.
 pub(crate) struct Hierarchies {
     /// Mount point and whether it is version 2.
     all: Vec<(PathBuf, Version)>,
-    freezer: Option<PathBuf>,
+    /// Controllers of version 1, and where.
+    legacy: Vec<(String, PathBuf)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +36,7 @@ impl Hierarchies {
     fn parse(mountinfo: &str) -> Self {
         let mut found = Self {
             all: Vec::new(),
-            freezer: None,
+            legacy: Vec::new(),
         };
         for line in mountinfo.lines() {
             let Some((before, after)) = line.split_once(" - ") else {
@@ -51,8 +56,11 @@ impl Hierarchies {
             if found.all.iter().any(|(known, _)| *known == target) {
                 continue;
             }
-            if version == Version::One && options.split(',').any(|option| option == "freezer") {
-                found.freezer = Some(target.clone());
+            if version == Version::One {
+                let names = options.split(',').map(str::to_owned);
+                found
+                    .legacy
+                    .extend(names.map(|name| (name, target.clone())));
             }
             found.all.push((target, version));
         }
@@ -66,6 +74,34 @@ impl Hierarchies {
         } else {
             "1"
         }
+    }
+
+    /// Where a controller is: with version 1, or else with version 2, which
+    /// has them all in one place.
+    fn locate(&self, controller: &str) -> Option<(&Path, Version)> {
+        let legacy = self.legacy.iter().find(|(name, _)| name == controller);
+        if let Some((_, root)) = legacy {
+            return Some((root, Version::One));
+        }
+        let mut all = self.all.iter();
+        let (root, version) = all.find(|(_, version)| *version == Version::Two)?;
+        Some((root, *version))
+    }
+
+    /// Processes in the cgroup `path` and below it, as the host sees them.
+    pub(crate) fn pids(&self, path: &str) -> Result<Vec<i32>> {
+        let relative = relative(path)?;
+        let mut pids = Vec::new();
+        // Every hierarchy knows them all; the first in which it exists will do.
+        for (root, _) in &self.all {
+            gather_pids(&root.join(relative), &mut pids);
+            if !pids.is_empty() {
+                break;
+            }
+        }
+        pids.sort_unstable();
+        pids.dedup();
+        Ok(pids)
     }
 
     /// Kills what is in the cgroup `path` and takes it away, everywhere.
@@ -104,20 +140,19 @@ impl Hierarchies {
     /// Makes everything in the cgroup stand still until the guard is dropped.
     pub(crate) fn freeze(&self, path: &str) -> Result<Frozen> {
         let relative = relative(path)?;
-        let (file, freeze, thaw, state, frozen) = if let Some(root) = &self.freezer {
-            let file = root.join(relative).join("freezer.state");
-            (file.clone(), "FROZEN", "THAWED", file, "FROZEN")
-        } else {
-            let root = self
-                .all
-                .iter()
-                .find(|(_, version)| *version == Version::Two)
-                .map(|(root, _)| root.join(relative))
-                .ok_or_else(|| {
-                    Error::new(ErrorKind::Unsupported, "no cgroup file system can freeze")
-                })?;
-            let file = root.join("cgroup.freeze");
-            (file, "1", "0", root.join("cgroup.events"), "frozen 1")
+        let (root, version) = self.locate("freezer").ok_or_else(|| {
+            Error::new(ErrorKind::Unsupported, "no cgroup file system can freeze")
+        })?;
+        let root = root.join(relative);
+        let (file, freeze, thaw, state, frozen) = match version {
+            Version::One => {
+                let file = root.join("freezer.state");
+                (file.clone(), "FROZEN", "THAWED", file, "FROZEN")
+            }
+            Version::Two => {
+                let file = root.join("cgroup.freeze");
+                (file, "1", "0", root.join("cgroup.events"), "frozen 1")
+            }
         };
         fs::write(&file, freeze).context(|| format!("write {}", file.display()))?;
         let guard = Frozen { file, thaw };
@@ -135,6 +170,21 @@ impl Hierarchies {
                 ));
             }
             std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+fn gather_pids(directory: &Path, pids: &mut Vec<i32>) {
+    let Ok(text) = fs::read_to_string(directory.join("cgroup.procs")) else {
+        return;
+    };
+    pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
+    let Ok(entries) = fs::read_dir(directory) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            gather_pids(&entry.path(), pids);
         }
     }
 }
@@ -225,11 +275,14 @@ mod tests {
         assert_eq!(found.all.len(), 3);
         assert_eq!(found.version(), "1");
         assert_eq!(
-            found.freezer.as_deref(),
-            Some(Path::new("/sys/fs/cgroup/freezer"))
+            found.locate("freezer"),
+            Some((Path::new("/sys/fs/cgroup/freezer"), Version::One))
         );
-        let unified = HYBRID.lines().next().unwrap();
-        assert_eq!(Hierarchies::parse(unified).version(), "2");
+        let two = Some((Path::new("/sys/fs/cgroup/unified"), Version::Two));
+        assert_eq!(found.locate("pids"), two);
+        let unified = Hierarchies::parse(HYBRID.lines().next().unwrap());
+        assert_eq!(unified.version(), "2");
+        assert_eq!(unified.locate("freezer"), two);
     }
 
     #[test]

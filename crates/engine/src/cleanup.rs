@@ -173,7 +173,9 @@ impl Engine {
         crash_point!(self, "after snapshot removal");
         errors.keep(Names::new(layout).release(&config.name, id));
         errors.into_result()?;
-        self.remove_directory(id, &path)
+        self.remove_directory(id, &path)?;
+        self.tell(&config, "destroy", &[]);
+        Ok(())
     }
 
     /// The record goes last, so that nothing is forgotten.

@@ -23,6 +23,7 @@ pub mod config;
 pub mod containers;
 mod crash;
 pub mod engine;
+pub mod events;
 pub mod images;
 mod info;
 mod launch;
@@ -32,12 +33,14 @@ mod runtime_spec;
 mod undo;
 mod volumes;
 
+pub use cgroup::Usage;
 pub use config::{Config, Settings};
 pub use containers::request::{
-    AttachRequest, CommitCompression, CommitRequest, ConfinementRequest, ExecRequest, LogsRequest,
-    NetworkRequest, ProcessRequest, PullPolicy, RemoveRequest, RunRequest, SeccompRequest,
-    StopRequest, Streams,
+    AttachRequest, CommitCompression, CommitRequest, ConfinementRequest, ExecRequest,
+    HealthRequest, LogsRequest, NetworkRequest, ProcessRequest, PullPolicy, RemoveRequest,
+    RunRequest, SeccompRequest, StopRequest, Streams,
 };
+pub use containers::update::UpdateRequest;
 pub use containers::{Containers, CreateEvent, Created};
 pub use engine::{Engine, Info, Repaired};
 

@@ -309,7 +309,7 @@ fn a_policy_says_when_to_ask_the_registry() {
     // The first one lost its name and is still here.
     let list = host.engine.images().list().unwrap();
     assert_eq!(list.iter().filter(|image| image.tags.is_empty()).count(), 1);
-    let removed = host.engine.images().prune(Prune::Dangling).unwrap();
+    let removed = host.engine.images().prune(Prune::Dangling, &[]).unwrap();
     assert_eq!(removed.deleted, [first]);
     assert_eq!(host.names(), [name.familiar()]);
     drop(registry);
@@ -394,7 +394,7 @@ fn a_layer_that_is_not_what_it_should_be_leaves_no_image() {
         "{error}"
     );
     assert!(host.names().is_empty());
-    host.engine.images().prune(Prune::Dangling).unwrap();
+    host.engine.images().prune(Prune::Dangling, &[]).unwrap();
     assert_eq!(blobs(&host), 0);
 }
 
@@ -585,7 +585,7 @@ fn pulls_and_removals_at_once_do_no_harm() {
         }
         scope.spawn(|| {
             for _ in 0..10 {
-                host.engine.images().prune(Prune::Dangling).unwrap();
+                host.engine.images().prune(Prune::Dangling, &[]).unwrap();
             }
         });
     });
@@ -623,6 +623,6 @@ fn a_removal_does_not_wait_for_a_long_pull() {
     assert_eq!(removed.freed.blobs, 0);
     assert!(host.names().is_empty());
     drop(pulling);
-    images.prune(Prune::Dangling).unwrap();
+    images.prune(Prune::Dangling, &[]).unwrap();
     assert_eq!(blobs(&host), 0);
 }

@@ -3,7 +3,7 @@
 //! one never blocks the loop.
 
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -60,11 +60,10 @@ impl Client {
         })
     }
 
-    /// The next frame, if one is there.
-    pub(crate) fn receive(&mut self) -> Option<Frame<ToMonitor>> {
+    /// The next frame, if one is there, with the descriptors that came.
+    pub(crate) fn receive(&mut self) -> Option<(Frame<ToMonitor>, Vec<OwnedFd>)> {
         match self.channel.try_receive() {
-            // Nobody has a reason to send us descriptors: they are closed.
-            Ok(Some((frame, _fds))) => Some(frame),
+            Ok(Some(received)) => Some(received),
             Err(error) if would_block(&error) => None,
             // Closed, or it speaks another language.
             Ok(None) | Err(_) => {

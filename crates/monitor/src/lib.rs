@@ -11,8 +11,11 @@
 
 #![forbid(unsafe_code)]
 
+mod checkup;
 mod control;
 mod exit;
+pub mod health;
+mod live;
 pub mod log;
 mod perform;
 mod run;

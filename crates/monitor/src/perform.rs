@@ -1,8 +1,10 @@
 //! Doing what [`crate::transition`] decided.
 
+use std::collections::BTreeMap;
+
 use state::{
-    BootId, Durability, ExitRecord, Facts, FromMonitor, ProcessRef, Record, SandboxRecord,
-    Timestamp,
+    BootId, Durability, ExitRecord, Facts, FromMonitor, HealthAction, HealthStatus, ProcessRef,
+    Record, SandboxRecord, Timestamp,
 };
 use sys::{Error, Result};
 
@@ -33,6 +35,14 @@ impl Monitor {
                 let _ = self.write_facts();
             }
             Action::ReportFailure(error) => self.report_failure(&error),
+            Action::AnnounceWait(end) => self.announce_wait(end),
+            Action::Signal(signal) => {
+                if let Some(running) = &self.task.running {
+                    // It may be gone by now, and then there is nobody to tell.
+                    let _ = running.signal(signal);
+                }
+                self.thaw_for(signal);
+            }
             Action::Record { end, error } => self.record(end, error),
         }
     }
@@ -60,6 +70,9 @@ impl Monitor {
             facts.started = Some(now);
             facts.restarts = self.state.restarts;
             facts.stop_requested = self.state.stop_requested;
+            facts.paused = false;
+            facts.waiting = None;
+            facts.health = self.checkup.as_ref().map(|_| HealthStatus::Starting);
             facts.sandbox = Some(SandboxRecord {
                 bundle: self.run_dir.clone(),
                 init,
@@ -77,17 +90,68 @@ impl Monitor {
             }
             return;
         }
-        if !self.state.may_restart() {
+        let heals = self
+            .checkup
+            .as_ref()
+            .is_some_and(|checkup| checkup.job().config.on_failure == HealthAction::Restart);
+        if !self.state.may_restart() && !heals {
             self.task.forget_work();
         }
+        // Before anybody is told, so that nothing else comes before it.
+        self.tell("start", BTreeMap::new());
         if self.state.restarts == 0
             && let Some(launcher) = self.launcher()
         {
             launcher.send(FromMonitor::Started { init });
         }
+        let at = self.now();
+        if let Some(checkup) = &mut self.checkup {
+            checkup.health.run_began(at);
+            let path = self.run_dir.join("health.json");
+            let _ = Record::write(&path, checkup.health.record(), Durability::Fast);
+        }
     }
 
-    fn write_facts(&self) -> Result<()> {
+    /// Its own end of this run; nobody is told, for it goes on.
+    fn announce_wait(&mut self, end: End) {
+        self.tell_end(end);
+        let record = self.record_of(end, None);
+        if let Some(facts) = &mut self.facts {
+            facts.waiting = Some(record);
+        }
+        // The restart works without; it is only not shown.
+        let _ = self.write_facts();
+    }
+
+    fn record_of(&self, end: End, error: Option<Error>) -> ExitRecord {
+        ExitRecord {
+            status: end.status,
+            out_of_memory: end.out_of_memory,
+            started: self.facts.as_ref().and_then(|facts| facts.started),
+            finished: Timestamp::now(),
+            error,
+            restarts: self.state.restarts,
+            stopped: self.state.stop_requested,
+            memory_limit: end.memory_limit,
+        }
+    }
+
+    fn tell_end(&self, end: End) {
+        if end.out_of_memory {
+            self.tell("oom", BTreeMap::new());
+        }
+        let started = self.facts.as_ref().and_then(|facts| facts.started);
+        let ran = started.map_or(0, |started| started.elapsed().as_secs());
+        self.tell(
+            "die",
+            BTreeMap::from([
+                ("execDuration".to_owned(), ran.to_string()),
+                ("exitCode".to_owned(), end.status.code().to_string()),
+            ]),
+        );
+    }
+
+    pub(crate) fn write_facts(&self) -> Result<()> {
         match &self.facts {
             Some(facts) => Record::write(&self.run_dir.join("facts.json"), facts, Durability::Fast),
             None => Ok(()),
@@ -109,15 +173,18 @@ impl Monitor {
     }
 
     fn record(&mut self, end: End, error: Option<Error>) {
-        let record = self.exit.record(ExitRecord {
-            status: end.status,
-            out_of_memory: end.out_of_memory,
-            started: self.facts.as_ref().and_then(|facts| facts.started),
-            finished: Timestamp::now(),
-            error,
-            restarts: self.state.restarts,
-        });
+        let record = self.exit.record(self.record_of(end, error));
+        // While it waited for a restart, its end was told.
+        if self
+            .facts
+            .as_ref()
+            .is_some_and(|facts| facts.waiting.is_none())
+        {
+            self.tell_end(end);
+        }
         self.stop_listening();
+        // Whoever hears of the end may want them at once.
+        self.ports.clear();
         for client in &mut self.clients {
             client.send(FromMonitor::Exited(record.clone()));
         }
@@ -135,5 +202,8 @@ pub(crate) fn first_facts() -> Result<Facts> {
         started: None,
         restarts: 0,
         stop_requested: false,
+        paused: false,
+        waiting: None,
+        health: None,
     })
 }

@@ -13,6 +13,7 @@ use state::{
 };
 use sys::{Context as _, Error, Result};
 
+use crate::checkup::Checkup;
 use crate::control::{Client, Role, may_command};
 use crate::exit::Exit;
 use crate::log::Log;
@@ -70,6 +71,9 @@ pub(crate) struct Monitor {
     pub(crate) exit: Exit,
     /// Written down with each start.
     pub(crate) facts: Option<Facts>,
+    pub(crate) checkup: Option<Box<Checkup>>,
+    /// The record of events.
+    pub(crate) record: Option<PathBuf>,
     /// The process ended, its output did not yet.
     draining: Option<Draining>,
     /// When the clients were told of the end.
@@ -78,8 +82,8 @@ pub(crate) struct Monitor {
     /// Something happened since memory was given back.
     is_warm: bool,
     has_left_session: bool,
-    /// Published ports: held, never used.
-    _ports: Vec<OwnedFd>,
+    /// Published ports: held until the end, never used.
+    pub(crate) ports: Vec<OwnedFd>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -95,6 +99,9 @@ enum Source {
     Process,
     Listener,
     Input,
+    /// The health check's process.
+    Probe,
+    ProbeOutput,
     Output(usize),
     Client(usize),
 }
@@ -123,12 +130,14 @@ impl Monitor {
             run_dir: job.run_dir.clone(),
             exit: Exit::new(job.exit_record, job.run_dir, job.on_exit),
             facts: None,
+            checkup: job.health.map(|health| Box::new(Checkup::new(health))),
+            record: job.events,
             draining: None,
             told: None,
             buffer: Vec::new(),
             is_warm: true,
             has_left_session: false,
-            _ports: ports,
+            ports,
         })
     }
 
@@ -228,6 +237,8 @@ impl Monitor {
                 Source::Process => self.process_ended(),
                 Source::Listener => self.let_in(),
                 Source::Input => self.stdio.input.write(),
+                Source::Probe => self.probe_ended(),
+                Source::ProbeOutput => self.take_probe_output(),
                 Source::Output(index) => self.take_output(index),
                 Source::Client(index) => self.serve(index),
             }
@@ -239,6 +250,7 @@ impl Monitor {
         if self.state.wake_at().is_some_and(|wake| at >= wake) {
             self.events.push_back(Event::Tick { at });
         }
+        self.see_to_health(at);
         self.see_to_clean_up(at);
         self.settle(is_quiet, at);
         Ok(())
@@ -261,6 +273,10 @@ impl Monitor {
         }
         if let Some(sink) = self.stdio.input.waiting_sink() {
             add(Source::Input, sink, PollFlags::OUT);
+        }
+        if let Some((probe, output)) = self.checkup.as_ref().and_then(|checkup| checkup.sources()) {
+            add(Source::ProbeOutput, output, PollFlags::IN);
+            add(Source::Probe, probe, PollFlags::IN);
         }
         // A container waits for its slowest client, an ended one for none.
         let has_room = self.draining.is_some() || !self.clients.iter().any(Client::is_behind);
@@ -312,6 +328,7 @@ impl Monitor {
         let is_late = farewell.is_some_and(|farewell| now >= farewell);
         [
             self.state.wake_at(),
+            self.checkup.as_ref().and_then(|checkup| checkup.wake_at()),
             self.draining.map(|draining| draining.until),
             farewell.filter(|_| !is_late),
             self.is_warm.then(|| now + QUIET),
@@ -323,6 +340,7 @@ impl Monitor {
     }
 
     fn process_ended(&mut self) {
+        self.run_ended();
         let end = self.task.reap();
         self.stdio.process_ended();
         for output in &mut self.stdio.outputs {
@@ -398,14 +416,15 @@ impl Monitor {
             if self.stdio.input.is_full() && client.sends_input {
                 return;
             }
-            let Some(frame) = client.receive() else {
+            let Some((frame, fds)) = client.receive() else {
                 return;
             };
-            self.hear(index, frame);
+            self.hear(index, frame, &fds);
         }
     }
 
-    fn hear(&mut self, index: usize, frame: Frame<ToMonitor>) {
+    /// Descriptors that nobody asked for are closed.
+    fn hear(&mut self, index: usize, frame: Frame<ToMonitor>, fds: &[OwnedFd]) {
         let client = &mut self.clients[index];
         match frame {
             Frame::Stdin(data) if client.sends_input => self.stdio.input.push(&data),
@@ -428,6 +447,12 @@ impl Monitor {
                         // It may be gone by now, and then there is nobody to tell.
                         let _ = running.signal(signal);
                     }
+                    self.thaw_for(signal);
+                }
+                ToMonitor::Pause => self.answer(index, Self::pause),
+                ToMonitor::Unpause => self.answer(index, Self::unpause),
+                ToMonitor::Update(update) => {
+                    self.answer(index, |monitor| monitor.update(&update, fds));
                 }
                 // Everybody is told of the exit; go is not everybody's to say.
                 ToMonitor::Wait | ToMonitor::Go => {}

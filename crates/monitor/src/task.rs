@@ -135,6 +135,11 @@ impl Task {
         self.created = None;
     }
 
+    /// How to start from now on.
+    pub(crate) fn set_work(&mut self, start: StartSpec) {
+        self.work = Some(Work::Start(Box::new(start)));
+    }
+
     /// Forgets how to start: it will not happen again.
     pub(crate) fn forget_work(&mut self) {
         if let Some(Work::Start(_)) = &self.work {
@@ -144,6 +149,10 @@ impl Task {
 
     pub(crate) fn pidfd(&self) -> Option<BorrowedFd<'_>> {
         self.running.as_ref().map(Running::pidfd)
+    }
+
+    pub(crate) fn id(&self) -> &ContainerId {
+        &self.id
     }
 
     pub(crate) fn cgroup(&self) -> &str {
@@ -160,6 +169,7 @@ impl Task {
             return crate::transition::End {
                 status: state::ExitStatus::Unknown,
                 out_of_memory: false,
+                memory_limit: None,
             };
         };
         let status = running.reap().unwrap_or(state::ExitStatus::Unknown);
@@ -175,10 +185,16 @@ impl Task {
         };
         let out_of_memory = oom_kills > self.oom_kills;
         self.oom_kills = oom_kills;
+        let memory_limit = if out_of_memory {
+            running.cgroup().memory_limit()
+        } else {
+            None
+        };
         self.ended = Some(running);
         crate::transition::End {
             status,
             out_of_memory,
+            memory_limit,
         }
     }
 

@@ -11,12 +11,12 @@
 //!  Finished        Finished         Finished                            Finished
 //! ```
 //!
-//! Health probes will be one more phase inside `Running` and two more events;
-//! nothing else here has to change for them.
+//! When probes are due and what they mean is in [`crate::health`]; here an
+//! unhealthy container is only one more reason to end.
 
 use std::time::Duration;
 
-use state::{ExitStatus, RestartPolicy};
+use state::{ExitStatus, HealthAction, RestartPolicy, StopConfig};
 use sys::Error;
 
 /// The first wait before a restart; doubles with each that follows.
@@ -33,6 +33,8 @@ pub struct Supervised {
     /// How often the policy has started it again.
     pub restarts: u32,
     pub stop_requested: bool,
+    /// It is being ended because it is unhealthy.
+    ending: Option<Ending>,
     policy: RestartPolicy,
     /// The wait before the last restart; zero if none counts.
     backoff: Duration,
@@ -55,11 +57,21 @@ pub enum Phase {
     Finished,
 }
 
+/// An end that we brought about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Ending {
+    /// When patience is over; none if it was.
+    kill_at: Option<Duration>,
+    again: bool,
+}
+
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct End {
     pub status: ExitStatus,
     pub out_of_memory: bool,
+    /// Bytes that it was allowed, if it ran out of them.
+    pub memory_limit: Option<u64>,
 }
 
 /// What happened.
@@ -78,6 +90,14 @@ pub enum Event {
         at: Duration,
     },
     StopRequested,
+    /// `update --restart`.
+    PolicyChanged(RestartPolicy),
+    /// It turned unhealthy, and that has consequences.
+    Unhealthy {
+        action: HealthAction,
+        stop: StopConfig,
+        at: Duration,
+    },
     Tick {
         at: Duration,
     },
@@ -96,11 +116,17 @@ pub enum Action {
     AnnounceStart,
     /// Write down anew what is known (a stop is under way).
     UpdateFacts,
+    /// Write down that it ended and will be started again.
+    AnnounceWait(End),
+    Signal(i32),
     /// Tell the launching engine that there will be no container.
     ReportFailure(Error),
     /// Write the exit record and tell the clients; `error` if the last start
     /// failed.
-    Record { end: End, error: Option<Error> },
+    Record {
+        end: End,
+        error: Option<Error>,
+    },
 }
 
 impl Supervised {
@@ -110,6 +136,7 @@ impl Supervised {
             phase: Phase::Created,
             restarts: 0,
             stop_requested: false,
+            ending: None,
             policy,
             backoff: Duration::ZERO,
         }
@@ -119,6 +146,7 @@ impl Supervised {
     pub fn wake_at(&self) -> Option<Duration> {
         match self.phase {
             Phase::Waiting { until, .. } => Some(until),
+            Phase::Running { .. } => self.ending.and_then(|ending| ending.kill_at),
             _ => None,
         }
     }
@@ -126,6 +154,10 @@ impl Supervised {
     /// False if this run is the last one for sure.
     pub fn may_restart(&self) -> bool {
         self.policy != RestartPolicy::No && !self.stop_requested
+    }
+
+    pub fn policy(&self) -> RestartPolicy {
+        self.policy
     }
 
     pub fn is_finished(&self) -> bool {
@@ -155,12 +187,13 @@ pub fn next(now: &Supervised, event: Event) -> (Supervised, Vec<Action>) {
             vec![failed_start(now, error)]
         }
         (Phase::Running { since }, Event::Ended { end, at }) => {
+            then.ending = None;
             match wait_before_restart(now, end.status, at.saturating_sub(*since)) {
                 Some(backoff) => {
                     then.backoff = backoff;
                     let until = at + backoff;
                     then.phase = Phase::Waiting { until, last: end };
-                    Vec::new()
+                    vec![Action::AnnounceWait(end)]
                 }
                 None => finish(&mut then, end),
             }
@@ -169,6 +202,31 @@ pub fn next(now: &Supervised, event: Event) -> (Supervised, Vec<Action>) {
             then.restarts = then.restarts.saturating_add(1);
             then.phase = Phase::Starting;
             vec![Action::StartAgain]
+        }
+        (Phase::Running { .. }, Event::Unhealthy { action, stop, at })
+            if now.ending.is_none() && action != HealthAction::None =>
+        {
+            let again = action == HealthAction::Restart;
+            then.stop_requested |= !again;
+            let kill_at = at.checked_add(stop.timeout);
+            then.ending = Some(Ending { kill_at, again });
+            vec![Action::UpdateFacts, Action::Signal(stop.signal)]
+        }
+        (Phase::Running { .. }, Event::Tick { at })
+            if now.wake_at().is_some_and(|wake| at >= wake) =>
+        {
+            if let Some(ending) = &mut then.ending {
+                ending.kill_at = None;
+            }
+            vec![Action::Signal(9)]
+        }
+        (Phase::Waiting { last, .. }, Event::PolicyChanged(RestartPolicy::No)) => {
+            then.policy = RestartPolicy::No;
+            finish(&mut then, *last)
+        }
+        (_, Event::PolicyChanged(policy)) => {
+            then.policy = policy;
+            Vec::new()
         }
         (Phase::Waiting { last, .. }, Event::StopRequested) => {
             then.stop_requested = true;
@@ -204,6 +262,7 @@ fn failed_start(now: &Supervised, error: Error) -> Action {
     let end = End {
         status: ExitStatus::Code(state_code(&error)),
         out_of_memory: false,
+        memory_limit: None,
     };
     let error = Some(error);
     Action::Record { end, error }
@@ -220,15 +279,16 @@ fn state_code(error: &Error) -> u8 {
 /// `None` if the policy lets it rest.
 fn wait_before_restart(now: &Supervised, status: ExitStatus, ran: Duration) -> Option<Duration> {
     let again = !now.stop_requested
-        && match now.policy {
-            RestartPolicy::No => false,
-            RestartPolicy::Always | RestartPolicy::UnlessStopped => true,
-            // As in Docker, at most 0 times means without a limit.
-            RestartPolicy::OnFailure { at_most } => {
-                let limit = at_most.filter(|limit| *limit > 0);
-                status.code() != 0 && limit.is_none_or(|limit| now.restarts < limit)
-            }
-        };
+        && (now.ending.is_some_and(|ending| ending.again)
+            || match now.policy {
+                RestartPolicy::No => false,
+                RestartPolicy::Always | RestartPolicy::UnlessStopped => true,
+                // As in Docker, at most 0 times means without a limit.
+                RestartPolicy::OnFailure { at_most } => {
+                    let limit = at_most.filter(|limit| *limit > 0);
+                    status.code() != 0 && limit.is_none_or(|limit| now.restarts < limit)
+                }
+            });
     if !again {
         return None;
     }
@@ -245,10 +305,12 @@ mod tests {
     const FAILED: End = End {
         status: ExitStatus::Code(3),
         out_of_memory: false,
+        memory_limit: None,
     };
     const DONE: End = End {
         status: ExitStatus::Code(0),
         out_of_memory: false,
+        memory_limit: None,
     };
 
     fn millis(millis: u64) -> Duration {
@@ -334,6 +396,7 @@ mod tests {
         let end = End {
             status: ExitStatus::Code(127),
             out_of_memory: false,
+            memory_limit: None,
         };
         let error = Some(error());
         assert_eq!(actions[4], [Action::Record { end, error }]);
@@ -415,6 +478,58 @@ mod tests {
         let (state, actions) = play(RestartPolicy::Always, events);
         assert!(state.is_finished());
         assert_eq!(actions[3], record(FAILED));
+    }
+
+    #[test]
+    fn a_changed_policy_counts_from_then_on() {
+        let mut events = started();
+        events.extend([
+            Event::PolicyChanged(RestartPolicy::Always),
+            ended(DONE, 10),
+            Event::PolicyChanged(RestartPolicy::No),
+        ]);
+        let (state, actions) = play(RestartPolicy::No, events);
+        assert_eq!(actions[3], [Action::AnnounceWait(DONE)]);
+        assert!(state.is_finished());
+        assert_eq!(actions[4], record(DONE));
+    }
+
+    #[test]
+    fn an_unhealthy_container_is_ended_patiently() {
+        let stop = StopConfig {
+            signal: 15,
+            timeout: millis(100),
+        };
+        let unhealthy = |action| Event::Unhealthy {
+            action,
+            stop: stop.clone(),
+            at: millis(50),
+        };
+        let mut events = started();
+        events.extend([
+            unhealthy(HealthAction::Restart),
+            // Again: it is being ended already.
+            unhealthy(HealthAction::Restart),
+            Event::Tick { at: millis(149) },
+            Event::Tick { at: millis(150) },
+            ended(FAILED, 151),
+        ]);
+        let (state, actions) = play(RestartPolicy::No, events);
+        assert_eq!(actions[2], [Action::UpdateFacts, Action::Signal(15)]);
+        assert!(actions[3].is_empty() && actions[4].is_empty());
+        assert_eq!(actions[5], [Action::Signal(9)]);
+        assert_eq!(actions[6], [Action::AnnounceWait(FAILED)]);
+        assert_eq!(state.wake_at(), Some(millis(251)));
+        // The next run is not ended for it.
+        let mut events = started();
+        events.extend([unhealthy(HealthAction::Stop), ended(DONE, 60)]);
+        let (state, actions) = play(RestartPolicy::Always, events);
+        assert!(state.is_finished());
+        assert_eq!(actions[3], record(DONE));
+        let mut events = started();
+        events.push(unhealthy(HealthAction::None));
+        let (_, actions) = play(RestartPolicy::Always, events);
+        assert!(actions[2].is_empty());
     }
 
     #[test]

@@ -5,9 +5,9 @@
 //!            create                start                      exit
 //!  (none) ───────────► Created ───────────► Running ─────────────────► Exited ── remove ──► (none)
 //!                         │                 │   ▲                         │
-//!                         │           pause │   │ resume            start │
-//!                         └─ remove         ▼   │                         ▼
-//!                                          Paused                      Running
+//!                         │           pause │   │ resume      start, or a │
+//!                         └─ remove         ▼   │        policy restarts it ▼
+//!                                          Paused        Restarting ──► Running
 //! ```
 
 use std::collections::BTreeMap;
@@ -267,6 +267,59 @@ pub struct HealthConfig {
     pub start_period: Duration,
     pub start_interval: Duration,
     pub retries: u32,
+    #[serde(default)]
+    pub on_failure: HealthAction,
+}
+
+/// What follows when a container turns unhealthy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HealthAction {
+    #[default]
+    None,
+    /// It is ended as `stop` does and started again, whatever its policy.
+    Restart,
+    /// It is ended as `stop` does, and stays so.
+    Stop,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HealthStatus {
+    Starting,
+    Healthy,
+    Unhealthy,
+}
+
+impl HealthStatus {
+    /// Docker's word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
+        }
+    }
+}
+
+/// What the probes of a run found (`health.json`, in the run root).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthRecord {
+    pub status: HealthStatus,
+    pub failing_streak: u32,
+    /// The last five, oldest first.
+    pub log: Vec<HealthResult>,
+}
+
+/// One probe.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthResult {
+    pub start: Timestamp,
+    pub end: Timestamp,
+    /// 0 is healthy; -1: it could not be run, or took too long.
+    pub exit_code: i32,
+    /// At most 4 KiB of what it printed.
+    pub output: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -312,6 +365,15 @@ pub struct Facts {
     /// Set before a stop is tried, so that no policy restarts it.
     #[serde(default)]
     pub stop_requested: bool,
+    /// The monitor has made it stand still.
+    #[serde(default)]
+    pub paused: bool,
+    /// How the last run ended, while the restart policy waits.
+    #[serde(default)]
+    pub waiting: Option<ExitRecord>,
+    /// If it is probed.
+    #[serde(default)]
+    pub health: Option<HealthStatus>,
 }
 
 /// What the runtime knows of a sandbox.
@@ -356,6 +418,12 @@ pub struct ExitRecord {
     pub error: Option<sys::Error>,
     #[serde(default)]
     pub restarts: u32,
+    /// Somebody asked for the end: `unless-stopped` does not start it at boot.
+    #[serde(default)]
+    pub stopped: bool,
+    /// Bytes of memory that it was allowed, if it ran out of them.
+    #[serde(default)]
+    pub memory_limit: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -384,8 +452,14 @@ impl ExitStatus {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Status {
     Created,
-    Running { since: Timestamp },
-    Paused { since: Timestamp },
+    Running {
+        since: Timestamp,
+    },
+    Paused {
+        since: Timestamp,
+    },
+    /// The restart policy waits; how the last run ended.
+    Restarting(ExitRecord),
     Exited(ExitRecord),
 }
 
@@ -399,18 +473,37 @@ impl Facts {
             sandbox.init.is_alive().then_some(since)
         });
         match (started, facts, exit) {
+            (Some(since), Some(facts), _) if facts.paused => Status::Paused { since },
             (Some(since), _, _) => Status::Running { since },
             (None, _, Some(exit)) => Status::Exited(exit.clone()),
-            // It was started and nobody wrote down its end.
-            (None, Some(facts), None) if facts.started.is_some() => Status::Exited(ExitRecord {
-                status: ExitStatus::Unknown,
-                out_of_memory: false,
-                started: facts.started,
-                finished: facts.started.unwrap_or_else(Timestamp::now),
-                error: None,
-                restarts: facts.restarts,
-            }),
+            (None, Some(facts), None) if facts.started.is_some() => match &facts.waiting {
+                Some(last) if facts.monitor.is_alive() => Status::Restarting(last.clone()),
+                // It was started and nobody wrote down its end.
+                _ => Status::Exited(ExitRecord {
+                    restarts: facts.restarts,
+                    ..ExitRecord::unseen(
+                        facts.started,
+                        facts.started.unwrap_or_else(Timestamp::now),
+                    )
+                }),
+            },
             (None, _, None) => Status::Created,
+        }
+    }
+}
+
+impl ExitRecord {
+    /// Of an end that nobody saw.
+    pub fn unseen(started: Option<Timestamp>, finished: Timestamp) -> Self {
+        Self {
+            status: ExitStatus::Unknown,
+            out_of_memory: false,
+            started,
+            finished,
+            error: None,
+            restarts: 0,
+            stopped: false,
+            memory_limit: None,
         }
     }
 }

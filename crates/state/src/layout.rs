@@ -4,6 +4,7 @@
 //! <root>  (default /var/lib/wharf)              durable
 //!   containers/<id>/{config.json,exit.json,lock,log}
 //!   names/<name>                                holds the id
+//!   events  events.1                            what happened, one line each
 //!   content/{oci-layout,index.json,blobs/…,ingest/…}
 //!   snapshots/<chain-id>/fs    snapshots/active/<id>/{upper,work}
 //!   volumes/<name>/_data       networks/<name>.json    leases/<network>/<address>
@@ -72,6 +73,11 @@ impl Layout {
         self.container(id).join("log")
     }
 
+    /// The record of events.
+    pub fn events(&self) -> PathBuf {
+        self.root.join("events")
+    }
+
     pub fn names(&self) -> PathBuf {
         self.root.join("names")
     }
@@ -120,6 +126,11 @@ impl Layout {
 
     pub fn facts(&self, id: &ContainerId) -> PathBuf {
         self.run_container(id).join("facts.json")
+    }
+
+    /// What the probes of a container's health found.
+    pub fn health(&self, id: &ContainerId) -> PathBuf {
+        self.run_container(id).join("health.json")
     }
 
     pub fn control_socket(&self, id: &ContainerId) -> PathBuf {

@@ -12,6 +12,7 @@
 
 pub mod channel;
 pub mod container;
+pub mod events;
 pub mod id;
 pub mod layout;
 pub mod lock;
@@ -24,17 +25,19 @@ pub mod time;
 
 pub use channel::{Channel, Frame, Listener};
 pub use container::{
-    Confinement, ContainerConfig, DeviceRequest, ExitRecord, ExitStatus, Facts, HealthConfig,
-    ImageUse, LogConfig, LogDriver, MountKind, MountRequest, NetworkMode, NetworkRecord,
-    ProcessConfig, ResourceLimits, RestartPolicy, SandboxRecord, SeccompProfile, Status, StdinMode,
-    StopConfig, Ulimit, VolumeMount,
+    Confinement, ContainerConfig, DeviceRequest, ExitRecord, ExitStatus, Facts, HealthAction,
+    HealthConfig, HealthRecord, HealthResult, HealthStatus, ImageUse, LogConfig, LogDriver,
+    MountKind, MountRequest, NetworkMode, NetworkRecord, ProcessConfig, ResourceLimits,
+    RestartPolicy, SandboxRecord, SeccompProfile, Status, StdinMode, StopConfig, Ulimit,
+    VolumeMount,
 };
+pub use events::{Event, EventKind};
 pub use id::{ContainerId, ContainerName};
 pub use layout::Layout;
 pub use lock::FileLock;
 pub use message::{
-    ExecSpec, FdRole, FromMonitor, LogTarget, MonitorJob, OverlayRoot, RootFs, StartSpec,
-    ToMonitor, Work,
+    ExecSpec, FdRole, FromMonitor, HealthJob, LiveUpdate, LogTarget, MonitorJob, OverlayRoot,
+    RootFs, StartSpec, ToMonitor, Work,
 };
 pub use names::Names;
 pub use ports::{PortMapping, PortRange, PortRequest, Protocol};

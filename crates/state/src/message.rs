@@ -22,11 +22,12 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use spec::runtime::{ConsoleSize, Process, Spec};
+use spec::runtime::{ConsoleSize, Process, Resources, Spec};
 use sys::Error;
 
 use crate::{
     ContainerId, ExitRecord, HealthConfig, ProcessRef, RestartPolicy, SeccompProfile, StdinMode,
+    StopConfig,
 };
 
 /// Where the monitor finds its job (a sealed memfd holding JSON).
@@ -49,12 +50,29 @@ pub struct MonitorJob {
     pub log: LogTarget,
     pub stdin: StdinMode,
     pub restart: RestartPolicy,
-    pub health: Option<HealthConfig>,
+    pub health: Option<Box<HealthJob>>,
+    /// The record of events ([`crate::events`]); none for an exec session.
+    #[serde(default)]
+    pub events: Option<PathBuf>,
     /// Run (with its arguments) when the container is gone for good and no
     /// engine holds the clean-up lease.
     pub on_exit: Vec<String>,
     /// What each descriptor from [`FIRST_EXTRA_FD`] on is for.
     pub fds: Vec<FdRole>,
+}
+
+/// How the monitor looks after the health of its container.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HealthJob {
+    pub config: HealthConfig,
+    /// The probe, run inside the container as `exec` would.
+    pub process: Process,
+    pub seccomp: SeccompProfile,
+    /// As in [`StartSpec`].
+    pub user: String,
+    pub groups: Vec<String>,
+    /// How an unhealthy container is ended, if it is.
+    pub stop: StopConfig,
 }
 
 /// Meaning of an extra descriptor.
@@ -139,7 +157,7 @@ pub enum LogTarget {
 }
 
 /// From engines and clients to a monitor.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ToMonitor {
     /// Start what was created. Only from the launching engine.
@@ -156,6 +174,22 @@ pub enum ToMonitor {
     StopRequested,
     /// Signal to the container's init (or the exec's process).
     Signal(i32),
+    /// Let everything in it stand still; answered by `Done` or `Refused`.
+    Pause,
+    /// Let it go on; answered likewise.
+    Unpause,
+    /// Change what can change while it runs; answered likewise.
+    Update(Box<LiveUpdate>),
+}
+
+/// What changes while a container runs. If it may be restarted afterwards, a
+/// sealed memfd with the new [`StartSpec`] comes with it, for the monitor may
+/// have forgotten the old one.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LiveUpdate {
+    /// What is absent stays as it is.
+    pub resources: Resources,
+    pub restart: Option<RestartPolicy>,
 }
 
 /// From a monitor to engines and clients.
@@ -172,4 +206,8 @@ pub enum FromMonitor {
     Failed(Error),
     /// It is over and written down; no output comes after this.
     Exited(ExitRecord),
+    /// What was asked for is done.
+    Done,
+    /// It is not, and nothing was changed.
+    Refused(Error),
 }

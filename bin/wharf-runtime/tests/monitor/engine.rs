@@ -114,6 +114,7 @@ impl Place {
             stdin: StdinMode::Closed,
             restart: RestartPolicy::No,
             health: None,
+            events: Some(self.path("events")),
             on_exit: vec![
                 "/bin/sh".to_owned(),
                 "-c".to_owned(),

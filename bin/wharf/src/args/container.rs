@@ -1,6 +1,6 @@
 //! Verbs about containers that exist.
 
-use clap::{Command, builder::PossibleValuesParser};
+use clap::{Arg, Command, builder::PossibleValuesParser};
 
 use super::{
     flag, format_option, inspect_format, list, operand, operands, shape, short_flag, short_list,
@@ -155,6 +155,26 @@ pub(crate) fn logs(command: Command) -> Command {
         .arg(operand("CONTAINER"))
 }
 
+pub(crate) fn pause(command: Command) -> Command {
+    shape(command, "CONTAINER [CONTAINER...]").arg(operands("CONTAINER"))
+}
+
+pub(crate) fn port(command: Command) -> Command {
+    shape(command, "CONTAINER [PORT[/PROTOCOL]]")
+        .arg(operand("CONTAINER"))
+        .arg(operand("PORT").required(false))
+}
+
+pub(crate) fn prune(command: Command) -> Command {
+    shape(command, "[OPTIONS]")
+        .arg(list(
+            "filter",
+            "KEY=VALUE",
+            "Remove some only, as until=24h or label=KEY",
+        ))
+        .arg(short_flag('f', "force", "Do not ask"))
+}
+
 pub(crate) fn ps(command: Command) -> Command {
     shape(command, "[OPTIONS]")
         .arg(short_flag('a', "all", "Show those that do not run, too"))
@@ -175,6 +195,19 @@ pub(crate) fn ps(command: Command) -> Command {
         .arg(flag("no-trunc", "Do not shorten"))
         .arg(short_flag('q', "quiet", "Only ids"))
         .arg(short_flag('s', "size", "Show sizes"))
+}
+
+pub(crate) fn rename(command: Command) -> Command {
+    shape(command, "CONTAINER NEW_NAME")
+        .arg(operand("CONTAINER"))
+        .arg(operand("NEW_NAME"))
+}
+
+pub(crate) fn restart(command: Command) -> Command {
+    shape(command, "[OPTIONS] CONTAINER [CONTAINER...]")
+        .arg(stop_signal())
+        .arg(stop_timeout())
+        .arg(operands("CONTAINER"))
 }
 
 pub(crate) fn rm(command: Command) -> Command {
@@ -204,17 +237,56 @@ pub(crate) fn start(command: Command) -> Command {
         .arg(operands("CONTAINER"))
 }
 
+pub(crate) fn stats(command: Command) -> Command {
+    shape(command, "[OPTIONS] [CONTAINER...]")
+        .arg(short_flag('a', "all", "Show those that do not run, too"))
+        .arg(format_option())
+        .arg(flag("no-stream", "Show one look and end"))
+        .arg(flag("no-trunc", "Do not shorten"))
+        .arg(operands("CONTAINER").required(false))
+}
+
 pub(crate) fn stop(command: Command) -> Command {
     shape(command, "[OPTIONS] CONTAINER [CONTAINER...]")
-        .arg(
-            short_value(
-                't',
-                "timeout",
-                "SECONDS",
-                "Time before SIGKILL, -1 for ever (default 10)",
-            )
-            .alias("time"),
-        )
+        .arg(stop_signal())
+        .arg(stop_timeout())
+        .arg(operands("CONTAINER"))
+}
+
+fn stop_signal() -> Arg {
+    short_value(
+        's',
+        "signal",
+        "SIGNAL",
+        "Signal to send first (default: its own)",
+    )
+}
+
+fn stop_timeout() -> Arg {
+    short_value(
+        't',
+        "timeout",
+        "SECONDS",
+        "Time before SIGKILL, -1 for ever (default: its own)",
+    )
+    .alias("time")
+}
+
+pub(crate) fn top(command: Command) -> Command {
+    shape(command, "CONTAINER [PS_OPTION...]").arg(words("CONTAINER", 1).allow_hyphen_values(true))
+}
+
+const UPDATE_EXAMPLES: &str = "
+Examples:
+  wharf update -m 512m --cpus 1.5 web    at once, without a restart
+  wharf update --restart always db
+";
+
+pub(crate) fn update(command: Command) -> Command {
+    shape(command, "[OPTIONS] CONTAINER [CONTAINER...]")
+        .after_help(UPDATE_EXAMPLES)
+        .args(super::run::changeable_limits())
+        .arg(super::run::restart_policy())
         .arg(operands("CONTAINER"))
 }
 

@@ -133,7 +133,8 @@ mod tests {
              Stop running containers\n\n\
              Options:\n\
              \x20     --help              Print this help\n\
-             \x20 -t, --timeout SECONDS   Time before SIGKILL, -1 for ever (default 10)"
+             \x20 -s, --signal SIGNAL     Signal to send first (default: its own)\n\
+             \x20 -t, --timeout SECONDS   Time before SIGKILL, -1 for ever (default: its own)"
         );
         let run = help(&["wharf", "run", "--help"]);
         assert!(run.contains("\n  -t, --tty "), "{run}");

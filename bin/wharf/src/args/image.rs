@@ -3,9 +3,37 @@
 use clap::Command;
 
 use super::{
-    flag, format_option, inspect_format, operand, operands, shape, short_flag, short_list,
+    flag, format_option, inspect_format, list, operand, operands, shape, short_flag, short_list,
     short_value, value,
 };
+
+pub(crate) fn history(command: Command) -> Command {
+    shape(command, "[OPTIONS] IMAGE")
+        .arg(format_option())
+        .arg(short_flag(
+            'H',
+            "human",
+            "Sizes and dates for people (default true)",
+        ))
+        .arg(flag("no-trunc", "Do not shorten"))
+        .arg(short_flag('q', "quiet", "Only ids"))
+        .arg(operand("IMAGE"))
+}
+
+pub(crate) fn prune(command: Command) -> Command {
+    shape(command, "[OPTIONS]")
+        .arg(short_flag(
+            'a',
+            "all",
+            "All that no container uses, not only those without a name",
+        ))
+        .arg(list(
+            "filter",
+            "KEY=VALUE",
+            "Remove some only, as until=24h or label=KEY",
+        ))
+        .arg(short_flag('f', "force", "Do not ask"))
+}
 
 pub(crate) fn images(command: Command) -> Command {
     shape(command, "[OPTIONS] [REPOSITORY[:TAG]]")
@@ -73,6 +101,11 @@ pub(crate) fn logout(command: Command) -> Command {
 
 pub(crate) fn pull(command: Command) -> Command {
     shape(command, "[OPTIONS] NAME[:TAG|@DIGEST]")
+        .arg(short_flag(
+            'a',
+            "all-tags",
+            "Download all tags of the repository",
+        ))
         .arg(value("platform", "OS/ARCH", "Platform of the image"))
         .arg(short_flag('q', "quiet", "Print the image's name only"))
         .arg(operand("NAME"))

@@ -6,10 +6,11 @@ use std::path::Path;
 use clap::{Arg, ArgMatches, Command};
 use engine::parse::{self, SecurityOption};
 use engine::{
-    ConfinementRequest, ProcessRequest, PullPolicy, RunRequest, SeccompRequest, StopRequest,
+    ConfinementRequest, HealthRequest, ProcessRequest, PullPolicy, RunRequest, SeccompRequest,
+    StopRequest,
 };
 use spec::image::Platform;
-use state::{LogConfig, LogDriver, ResourceLimits, RestartPolicy, StdinMode};
+use state::{HealthAction, LogConfig, LogDriver, ResourceLimits, RestartPolicy, StdinMode};
 use sys::{Context as _, Error, ErrorKind, Result};
 
 use super::{Given, flag, list, shape, short_flag, short_list, short_value, value, words};
@@ -52,7 +53,10 @@ pub(crate) fn create(command: Command) -> Command {
 fn shared(command: Command) -> Command {
     command
         .args(process_arguments())
+        .args(changeable_limits())
+        .arg(restart_policy())
         .args(resource_arguments())
+        .args(health_arguments())
         .args(outside_arguments())
         .arg(words("IMAGE", 1))
 }
@@ -106,8 +110,8 @@ fn process_arguments() -> [Arg; 22] {
     ]
 }
 
-/// How much of the machine it may use.
-fn resource_arguments() -> [Arg; 15] {
+/// Limits that can change while it runs.
+pub(crate) fn changeable_limits() -> [Arg; 10] {
     [
         value("cpu-period", "USEC", "CPU period in microseconds"),
         value("cpu-quota", "USEC", "CPU time per period in microseconds"),
@@ -127,14 +131,29 @@ fn resource_arguments() -> [Arg; 15] {
             "Memory and swap together, -1 for no limit",
         ),
         value(
-            "oom-score-adj",
-            "NUMBER",
-            "Preference of the out-of-memory killer (-1000 to 1000)",
-        ),
-        value(
             "pids-limit",
             "NUMBER",
             "Most processes at a time, -1 for no limit",
+        ),
+    ]
+}
+
+/// `--restart`.
+pub(crate) fn restart_policy() -> Arg {
+    value(
+        "restart",
+        "POLICY",
+        "no, always, unless-stopped, on-failure[:MAX]",
+    )
+}
+
+/// How much else of the machine it may use.
+fn resource_arguments() -> [Arg; 4] {
+    [
+        value(
+            "oom-score-adj",
+            "NUMBER",
+            "Preference of the out-of-memory killer (-1000 to 1000)",
         ),
         value("shm-size", "SIZE", "Size of /dev/shm"),
         list(
@@ -143,11 +162,48 @@ fn resource_arguments() -> [Arg; 15] {
             "Set a kernel parameter of its namespaces",
         ),
         list("ulimit", "NAME=SOFT[:HARD]", "Set a resource limit"),
+    ]
+}
+
+/// How its health is looked after.
+fn health_arguments() -> [Arg; 8] {
+    [
         value(
-            "restart",
-            "POLICY",
-            "no, always, unless-stopped, on-failure[:MAX]",
+            "health-cmd",
+            "COMMAND",
+            "Command that tells whether it is healthy",
         ),
+        value(
+            "health-interval",
+            "TIME",
+            "Time between two checks (default 30s)",
+        ),
+        value(
+            "health-on-failure",
+            "ACTION",
+            "What follows when it is unhealthy: none, restart or stop (default none)",
+        ),
+        value(
+            "health-retries",
+            "COUNT",
+            "Failures in a row that make it unhealthy (default 3)",
+        ),
+        value(
+            "health-start-interval",
+            "TIME",
+            "Time between two checks in the start period (default 5s)",
+        ),
+        value(
+            "health-start-period",
+            "TIME",
+            "Time in which failures do not count (default 0s)",
+        ),
+        value(
+            "health-timeout",
+            "TIME",
+            "Longest time of a check (default 30s)",
+        ),
+        flag("no-healthcheck", "Do not use the image's health check"),
     ]
 }
 
@@ -242,6 +298,7 @@ pub(crate) fn request(given: &ArgMatches) -> Result<RunRequest> {
             timeout: given.text("stop-timeout").map(parse::seconds).transpose()?,
         },
         restart,
+        health: health(given)?,
         log: log(given)?,
         labels: labels(given)?,
         annotations: each(given, "annotation", parse::label)?
@@ -307,10 +364,43 @@ fn mounts(given: &ArgMatches) -> Result<Vec<state::MountRequest>> {
     Ok(mounts)
 }
 
-fn resources(given: &ArgMatches) -> Result<ResourceLimits> {
-    let bytes = |name| given.text(name).map(parse::bytes).transpose();
+fn health(given: &ArgMatches) -> Result<HealthRequest> {
+    let time = |name| {
+        given
+            .text(name)
+            .map(|text| parse::duration(text).context(|| format!("--{name}")))
+            .transpose()
+    };
+    Ok(HealthRequest {
+        command: given.text("health-cmd").map(str::to_owned),
+        interval: time("health-interval")?,
+        timeout: time("health-timeout")?,
+        start_period: time("health-start-period")?,
+        start_interval: time("health-start-interval")?,
+        retries: number(given, "health-retries")?,
+        on_failure: match given.text("health-on-failure") {
+            None | Some("none" | "") => HealthAction::None,
+            Some("restart") => HealthAction::Restart,
+            Some("stop") => HealthAction::Stop,
+            Some(other) => {
+                return Err(invalid(&format!(
+                    "--health-on-failure takes none, restart or stop, not {other:?}"
+                )));
+            }
+        },
+        off: given.on("no-healthcheck"),
+    })
+}
+
+fn limit(given: &ArgMatches, name: &str) -> Result<Option<u64>> {
     // Docker takes zero for "no limit".
-    let limit = |name| bytes(name).map(|limit| limit.filter(|limit| *limit != 0));
+    let bytes = given.text(name).map(parse::bytes).transpose()?;
+    Ok(bytes.filter(|limit| *limit != 0))
+}
+
+/// What [`changeable_limits`] were given.
+pub(crate) fn limits(given: &ArgMatches) -> Result<ResourceLimits> {
+    let limit = |name| limit(given, name);
     Ok(ResourceLimits {
         memory: limit("memory")?,
         memory_reservation: limit("memory-reservation")?,
@@ -330,10 +420,17 @@ fn resources(given: &ArgMatches) -> Result<ResourceLimits> {
         cpuset_cpus: given.text("cpuset-cpus").map(str::to_owned),
         cpuset_mems: given.text("cpuset-mems").map(str::to_owned),
         pids: number(given, "pids-limit")?.filter(|pids| *pids != 0),
+        ..ResourceLimits::default()
+    })
+}
+
+fn resources(given: &ArgMatches) -> Result<ResourceLimits> {
+    Ok(ResourceLimits {
         oom_score_adj: number(given, "oom-score-adj")?,
         ulimits: each(given, "ulimit", parse::ulimit)?,
-        shm_size: limit("shm-size")?,
+        shm_size: limit(given, "shm-size")?,
         sysctls: each(given, "sysctl", parse::sysctl)?.into_iter().collect(),
+        ..limits(given)?
     })
 }
 

@@ -2,7 +2,7 @@
 
 use clap::{Arg, Command, value_parser};
 
-use super::{inspect_format, operand, operands, shape, words};
+use super::{inspect_format, operand, operands, shape, short_list, value, words};
 
 const COMPLETION_EXAMPLES: &str = "
 Examples:
@@ -19,6 +19,34 @@ pub(crate) fn completion(command: Command) -> Command {
                 .hide(true)
                 .value_parser(value_parser!(clap_complete::Shell)),
         )
+}
+
+const EVENTS_EXAMPLES: &str = "
+Examples:
+  wharf events --filter container=web --filter event=die
+  wharf events --since 1h --until 0s --format '{{json .}}'
+";
+
+pub(crate) fn events(command: Command) -> Command {
+    shape(command, "[OPTIONS]")
+        .after_help(EVENTS_EXAMPLES)
+        .arg(short_list(
+            'f',
+            "filter",
+            "KEY=VALUE",
+            "Show some only: container, event, image, label, type, volume",
+        ))
+        .arg(value(
+            "format",
+            "FORMAT",
+            "Format output: json or a Go template",
+        ))
+        .arg(value(
+            "since",
+            "TIME",
+            "From a time (2026-01-31T12:00:00Z) or 42m ago on",
+        ))
+        .arg(value("until", "TIME", "Up to a time or 42m ago"))
 }
 
 pub(crate) fn info(command: Command) -> Command {

@@ -10,7 +10,9 @@ mod completion;
 mod create;
 mod diff;
 mod each;
+mod events;
 mod exec;
+mod history;
 mod images;
 mod import;
 mod info;
@@ -22,17 +24,25 @@ mod logout;
 mod logs;
 mod man;
 mod oci;
+mod pause;
+mod port;
+mod prune;
 mod ps;
 mod pull;
 mod push;
+mod rename;
 mod repair;
+mod restart;
 mod rm;
 mod rmi;
 mod run;
 mod save;
 mod start;
+mod stats;
 mod stop;
 mod tag;
+mod top;
+mod update;
 mod version;
 mod wait;
 
@@ -157,6 +167,66 @@ const PULL: Verb =
     verb!("pull", "Download an image from a registry", image::pull, pull::run, common: true);
 const PUSH: Verb =
     verb!("push", "Upload an image to a registry", image::push, push::run, common: true);
+const EVENTS: Verb = verb!(
+    "events",
+    "Show what happens, or what has happened",
+    system::events,
+    events::run
+);
+const HISTORY: Verb = verb!(
+    "history",
+    "Show how an image was made",
+    image::history,
+    history::run
+);
+const PAUSE: Verb = verb!(
+    "pause",
+    "Let containers stand still",
+    container::pause,
+    pause::pause
+);
+const UNPAUSE: Verb = verb!(
+    "unpause",
+    "Let containers go on that stand still",
+    container::pause,
+    pause::unpause
+);
+const PORT: Verb = verb!(
+    "port",
+    "Show the published ports of a container",
+    container::port,
+    port::run
+);
+const RENAME: Verb = verb!(
+    "rename",
+    "Give a container another name",
+    container::rename,
+    rename::run
+);
+const RESTART: Verb = verb!(
+    "restart",
+    "Stop containers and start them again",
+    container::restart,
+    restart::run
+);
+const STATS: Verb = verb!(
+    "stats",
+    "Show what containers use, as it changes",
+    container::stats,
+    stats::run
+);
+const TOP: Verb = verb!(
+    "top",
+    "Show the processes of a container",
+    container::top,
+    top::run
+);
+const UPDATE: Verb = verb!(
+    "update",
+    "Change limits and restart policy of containers",
+    container::update,
+    update::run
+);
 const RM: Verb = verb!("rm", "Remove containers", container::rm, rm::run);
 const RMI: Verb = verb!("rmi", "Remove images", image::rmi, rmi::run);
 const RUN: Verb = verb!("run", "Create and run a new container from an image", run_args::run, run::run, codes: Codes::Container, common: true);
@@ -211,7 +281,8 @@ const SAVE: Verb = verb!("save", "Save images to an archive", image::save, save:
 /// Every verb that can be written alone, in the order of the help.
 pub(crate) const VERBS: &[Verb] = &[
     RUN, EXEC, PS, PULL, PUSH, IMAGES, LOGIN, LOGOUT, VERSION, INFO, ATTACH, COMMIT, COMPLETION,
-    CREATE, DIFF, IMPORT, INSPECT, KILL, LOAD, LOGS, OCI, RM, RMI, SAVE, START, STOP, TAG, WAIT,
+    CREATE, DIFF, EVENTS, HISTORY, IMPORT, INSPECT, KILL, LOAD, LOGS, OCI, PAUSE, PORT, RENAME,
+    RESTART, RM, RMI, SAVE, START, STATS, STOP, TAG, TOP, UNPAUSE, UPDATE, WAIT,
 ];
 
 pub(crate) const NOUNS: &[Noun] = &[
@@ -238,10 +309,28 @@ pub(crate) const NOUNS: &[Noun] = &[
             ("kill", &[], KILL),
             ("logs", &[], LOGS),
             ("ls", &["ps", "list"], PS),
+            ("pause", &[], PAUSE),
+            ("port", &[], PORT),
+            (
+                "prune",
+                &[],
+                verb!(
+                    "prune",
+                    "Remove all containers that do not run",
+                    container::prune,
+                    prune::containers
+                ),
+            ),
+            ("rename", &[], RENAME),
+            ("restart", &[], RESTART),
             ("rm", &["remove"], RM),
             ("run", &[], RUN),
             ("start", &[], START),
+            ("stats", &[], STATS),
             ("stop", &[], STOP),
+            ("top", &[], TOP),
+            ("unpause", &[], UNPAUSE),
+            ("update", &[], UPDATE),
             ("wait", &[], WAIT),
         ],
     },
@@ -250,6 +339,7 @@ pub(crate) const NOUNS: &[Noun] = &[
         about: "Manage images",
         hidden: false,
         verbs: &[
+            ("history", &[], HISTORY),
             ("import", &[], IMPORT),
             ("load", &[], LOAD),
             ("save", &[], SAVE),
@@ -264,6 +354,16 @@ pub(crate) const NOUNS: &[Noun] = &[
                 ),
             ),
             ("ls", &["list"], IMAGES),
+            (
+                "prune",
+                &[],
+                verb!(
+                    "prune",
+                    "Remove images that nothing uses",
+                    image::prune,
+                    prune::images
+                ),
+            ),
             ("pull", &[], PULL),
             ("push", &[], PUSH),
             ("rm", &["remove"], RMI),
@@ -275,6 +375,7 @@ pub(crate) const NOUNS: &[Noun] = &[
         about: "Manage Wharf",
         hidden: false,
         verbs: &[
+            ("events", &[], EVENTS),
             ("info", &[], INFO),
             (
                 "repair",

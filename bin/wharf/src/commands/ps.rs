@@ -260,6 +260,7 @@ mod tests {
             ],
             created: now,
             status: Status::Running { since: now },
+            health: None,
             ports: vec![
                 port("0.0.0.0:8080", 80, Protocol::Tcp),
                 port("[::]:8080", 80, Protocol::Tcp),

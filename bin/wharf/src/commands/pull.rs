@@ -1,7 +1,9 @@
 //! `wharf pull`.
 
+use engine::Engine;
 use engine::images::{PullRequest, PullStatus};
-use sys::Result;
+use spec::Reference;
+use sys::{Context as _, Error, ErrorKind, Result};
 
 use super::create::interrupted;
 use super::{Call, DONE};
@@ -16,23 +18,51 @@ pub(super) fn run(call: &Call<'_>) -> Result<u8> {
     let given = call.given;
     let name = given.text("NAME").unwrap_or_default();
     let reference = super::reference(name)?;
-    let quiet = given.on("quiet");
-    let request = PullRequest {
-        platform: platform(given)?,
-        ..PullRequest::new(reference.clone())
-    };
     let engine = call.engine()?;
     let signals = Signals::new()?;
-    let progress = Progress::new(if quiet {
+    let progress = Progress::new(if given.on("quiet") {
         Verbosity::Quiet
     } else {
         Verbosity::Results
     });
+    if given.on("all-tags") {
+        if reference.digest().is_some() || name_has_tag(name) {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                "a tag or digest cannot be used with --all-tags",
+            ));
+        }
+        let act = || format!("pull all tags of {}", reference.familiar_name());
+        for tag in engine.images().tags(&reference, None).context(act)? {
+            // The registry's word: it may be anything.
+            let reference = reference
+                .with_tag(&tag)
+                .map_err(|error| Error::new(ErrorKind::Corrupt, error.to_string()))
+                .context(act)?;
+            pull(call, &engine, &reference, &progress, &signals)?;
+        }
+        progress.settle();
+        return Ok(DONE);
+    }
     if reference.digest().is_none() && !name_has_tag(name) {
         progress.line("Using default tag: latest");
     }
+    pull(call, &engine, &reference, &progress, &signals)
+}
+
+fn pull(
+    call: &Call<'_>,
+    engine: &Engine,
+    reference: &Reference,
+    progress: &Progress,
+    signals: &Signals,
+) -> Result<u8> {
+    let request = PullRequest {
+        platform: platform(call.given)?,
+        ..PullRequest::new(reference.clone())
+    };
     let pulled = std::thread::scope(|scope| {
-        let _watch = Watch::start(scope, &signals, || {
+        let _watch = Watch::start(scope, signals, || {
             progress.clear();
             interrupted(&format!("pull {}", reference.familiar()))
         });

@@ -9,11 +9,12 @@ use crate::args::Given as _;
 
 pub(super) fn run(call: &Call<'_>) -> Result<u8> {
     let timeout = call.given.text("timeout").map(parse::seconds).transpose()?;
+    let signal = call.given.text("signal").map(parse::signal).transpose()?;
     let engine = call.engine()?;
     each(call, &call.given.texts("CONTAINER"), |name| {
         engine
             .containers()
-            .stop(name, timeout)
+            .stop(name, signal, timeout)
             .context(|| format!("stop {name}"))?;
         Ok(Some(name.to_owned()))
     })

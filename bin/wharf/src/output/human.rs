@@ -4,15 +4,22 @@ use std::time::Duration;
 
 /// Bytes with three digits that count, in powers of 1000: `1.23GB`.
 pub(crate) fn size(bytes: u64) -> String {
-    scaled(bytes, 1000, ["B", "kB", "MB", "GB", "TB", "PB", "EB"])
+    scaled(bytes, 1000, 3, ["B", "kB", "MB", "GB", "TB", "PB", "EB"])
 }
 
 /// Bytes in powers of 1024: `7.61GiB`, as Docker shows memory.
 pub(crate) fn memory(bytes: u64) -> String {
-    scaled(bytes, 1024, ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"])
+    scaled(bytes, 1024, 3, BINARY)
 }
 
-fn scaled(bytes: u64, base: u64, units: [&str; 7]) -> String {
+/// The same with four digits, as `docker stats` has it.
+pub(crate) fn precise_memory(bytes: u64) -> String {
+    scaled(bytes, 1024, 4, BINARY)
+}
+
+const BINARY: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+
+fn scaled(bytes: u64, base: u64, precision: usize, units: [&str; 7]) -> String {
     #[allow(clippy::cast_precision_loss)] // three digits are shown
     let mut rest = bytes as f64;
     #[allow(clippy::cast_precision_loss)]
@@ -23,10 +30,11 @@ fn scaled(bytes: u64, base: u64, units: [&str; 7]) -> String {
         rest /= base;
         unit += 1;
     }
+    // So many digits in all, those before the point included.
     let digits = match rest {
-        ..9.995 => 2,
-        ..99.95 => 1,
-        _ => 0,
+        ..9.995 => precision - 1,
+        ..99.95 => precision - 2,
+        _ => precision - 3,
     };
     let text = format!("{rest:.digits$}");
     let text = match text.split_once('.') {
@@ -86,6 +94,8 @@ mod tests {
         }
         assert_eq!(memory(8_169_082_880), "7.61GiB");
         assert_eq!(memory(1024), "1KiB");
+        assert_eq!(precise_memory(8_169_082_880), "7.608GiB");
+        assert_eq!(precise_memory(512 << 20), "512MiB");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `attach`, and the way to a container's monitor.
 
-use state::{Channel, ContainerId, ToMonitor};
+use state::{Channel, ContainerId, Status, ToMonitor};
 use sys::{Error, ErrorKind, Result};
 
 use super::Containers;
@@ -14,6 +14,7 @@ impl Containers<'_> {
     pub fn attach(&self, container: &str, attach: &AttachRequest) -> Result<Session> {
         let id = self.resolve(container)?;
         let channel = running(self.engine, &id, container)?;
+        refuse_if_paused(self.engine, &id, container)?;
         if let Some(size) = attach.size {
             channel.send(&ToMonitor::Resize(size))?;
         }
@@ -35,10 +36,29 @@ pub(super) fn running(engine: &Engine, id: &ContainerId, named: &str) -> Result<
     };
     let observed = observe::observe(engine, id)?
         .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("no such container: {named}")))?;
-    if !observed.is_running() {
-        return Err(conflict());
+    match observed.status {
+        Status::Running { .. } | Status::Paused { .. } => {}
+        Status::Restarting(_) => {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!("container {named} is restarting: wait until it runs"),
+            ));
+        }
+        Status::Created | Status::Exited(_) => return Err(conflict()),
     }
     connect(engine, id)?.ok_or_else(conflict)
+}
+
+/// What stands still can neither be talked to nor start anything.
+pub(super) fn refuse_if_paused(engine: &Engine, id: &ContainerId, named: &str) -> Result<()> {
+    let observed = observe::observe(engine, id)?;
+    if observed.is_some_and(|observed| matches!(observed.status, Status::Paused { .. })) {
+        return Err(Error::new(
+            ErrorKind::Conflict,
+            format!("container {named} is paused: unpause it first"),
+        ));
+    }
+    Ok(())
 }
 
 /// `None` if there is no monitor (any more).

@@ -5,7 +5,7 @@ use std::path::Path;
 use image::CommitOptions;
 use spec::image::{ContainerDefaults, Empty, LayerCompression};
 use spec::{Digest, Reference};
-use state::{ContainerConfig, MountKind};
+use state::{ContainerConfig, MountKind, Status};
 use sys::{Context as _, Error, ErrorKind, Result};
 
 use super::request::{CommitCompression, CommitRequest};
@@ -43,7 +43,8 @@ impl Containers<'_> {
             .context(|| "find the image that the container was made from")?;
         let mut defaults = defaults(config, &parent.config.config);
         image::apply_changes(&mut defaults, &request.changes)?;
-        let frozen = if request.pause && observed.is_running() {
+        // One that stands still already is not let go afterwards.
+        let frozen = if request.pause && matches!(observed.status, Status::Running { .. }) {
             Some(Hierarchies::find()?.freeze(&cgroup_path(&id))?)
         } else {
             None
@@ -72,6 +73,8 @@ impl Containers<'_> {
         if let Some(name) = name {
             store.references().set(&name, &image.manifest)?;
         }
+        self.engine
+            .tell(config, "commit", &[("imageID", image.id.to_string())]);
         Ok(image.id)
     }
 }

@@ -110,6 +110,7 @@ impl Containers<'_> {
         crash_point!(engine, "after volumes");
         Record::create(&engine.layout().container_config(&id), &config)?;
         crash_point!(engine, "after config");
+        engine.tell(&config, "create", &[]);
         Ok(warnings)
     }
 

@@ -10,6 +10,7 @@ use state::{
 use sys::{Error, ErrorKind, Result};
 
 use super::Containers;
+use super::attach::refuse_if_paused;
 use super::observe::{self, Observed};
 use super::request::ExecRequest;
 use super::session::{Role, Session};
@@ -43,6 +44,7 @@ impl Containers<'_> {
                 format!("container {container} is not running"),
             )
         })?;
+        refuse_if_paused(self.engine, &id, container)?;
         let process = process(&observed, request)?;
         let config = &observed.config;
         let job = MonitorJob {
@@ -73,6 +75,7 @@ impl Containers<'_> {
             },
             restart: RestartPolicy::No,
             health: None,
+            events: None,
             on_exit: Vec::new(),
             fds: Vec::new(),
         };

@@ -4,17 +4,19 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Serialize;
-use spec::image::Empty;
+use spec::image::{Empty, Healthcheck};
 use state::{
-    ContainerConfig, LogDriver, MountKind, MountRequest, NetworkMode, NetworkRecord, PortMapping,
-    PortRange, Protocol, RestartPolicy, RootFs, SeccompProfile, Status, StdinMode, Timestamp,
+    ContainerConfig, HealthConfig, HealthStatus, LogDriver, MountKind, MountRequest, NetworkMode,
+    NetworkRecord, PortMapping, PortRange, Protocol, RestartPolicy, RootFs, SeccompProfile, Status,
+    StdinMode, Timestamp,
 };
 use sys::Result;
 
 use super::Containers;
-use super::list::{network_name, state_word};
+use super::list::network_name;
 use super::observe::{self, Observed};
 use super::stop::no_such;
+use super::words::state_word;
 use crate::parse::signal_name;
 use crate::runtime_spec::{MASKED_PATHS, READONLY_PATHS, SHM_SIZE};
 use crate::volumes;
@@ -54,7 +56,7 @@ pub struct ContainerInspect {
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct InspectState {
-    /// `created`, `running`, `paused`, `exited`.
+    /// `created`, `running`, `paused`, `restarting`, `exited`.
     pub status: String,
     pub running: bool,
     pub paused: bool,
@@ -67,6 +69,27 @@ pub struct InspectState {
     pub error: String,
     pub started_at: String,
     pub finished_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<InspectHealth>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct InspectHealth {
+    /// `starting`, `healthy`, `unhealthy`.
+    pub status: String,
+    pub failing_streak: u32,
+    /// The last probes, oldest first.
+    pub log: Vec<InspectProbe>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct InspectProbe {
+    pub start: String,
+    pub end: String,
+    pub exit_code: i32,
+    pub output: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -201,6 +224,8 @@ pub struct InspectConfig {
     pub labels: BTreeMap<String, String>,
     pub stop_signal: String,
     pub stop_timeout: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub healthcheck: Option<Healthcheck>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -254,6 +279,17 @@ pub struct InspectEndpoint {
 const NEVER: &str = "0001-01-01T00:00:00Z";
 
 impl Containers<'_> {
+    /// Its published ports; none if it does not run.
+    pub fn ports(&self, container: &str) -> Result<Vec<PortMapping>> {
+        let id = self.resolve(container)?;
+        let observed = observe::observe(self.engine, &id)?.ok_or_else(|| no_such(container))?;
+        if !observed.is_running() {
+            return Ok(Vec::new());
+        }
+        let record = observe::network(self.engine, &id)?;
+        Ok(record.map(|record| record.ports).unwrap_or_default())
+    }
+
     /// Everything about it, in the shape of Docker's `inspect`. No lock is
     /// taken.
     pub fn inspect(&self, container: &str) -> Result<ContainerInspect> {
@@ -285,7 +321,10 @@ impl Containers<'_> {
             created: config.created.to_string(),
             path: words.next().cloned().unwrap_or_default(),
             args: words.cloned().collect(),
-            state: state_of(&observed),
+            state: InspectState {
+                health: health_of(engine, &observed)?,
+                ..state_of(&observed)
+            },
             image: config.image.id.to_string(),
             resolv_conf_path: file("resolv.conf"),
             hostname_path: file("hostname"),
@@ -315,6 +354,45 @@ impl Containers<'_> {
     }
 }
 
+fn healthcheck(health: &HealthConfig) -> Healthcheck {
+    let nanos = |time: std::time::Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    Healthcheck {
+        test: health.test.clone(),
+        interval: nanos(health.interval),
+        timeout: nanos(health.timeout),
+        start_period: nanos(health.start_period),
+        start_interval: nanos(health.start_interval),
+        retries: health.retries,
+    }
+}
+
+fn health_of(engine: &crate::Engine, observed: &Observed) -> Result<Option<InspectHealth>> {
+    if observed.config.health.is_none() || !observed.is_running() {
+        return Ok(None);
+    }
+    // Nothing was found out before the first probe.
+    let Some(record) = observe::health(engine, &observed.config.id)? else {
+        return Ok(Some(InspectHealth {
+            status: HealthStatus::Starting.word().to_owned(),
+            ..InspectHealth::default()
+        }));
+    };
+    Ok(Some(InspectHealth {
+        status: record.status.word().to_owned(),
+        failing_streak: record.failing_streak,
+        log: record
+            .log
+            .into_iter()
+            .map(|probe| InspectProbe {
+                start: probe.start.to_string(),
+                end: probe.end.to_string(),
+                exit_code: probe.exit_code,
+                output: probe.output,
+            })
+            .collect(),
+    }))
+}
+
 fn state_of(observed: &Observed) -> InspectState {
     let exit = observed.exit.as_ref();
     let (mut state, started, finished) = match &observed.status {
@@ -336,8 +414,12 @@ fn state_of(observed: &Observed) -> InspectState {
             };
             (state, Some(*since), None)
         }
-        Status::Exited(exit) => {
+        Status::Restarting(exit) | Status::Exited(exit) => {
+            let waits = matches!(observed.status, Status::Restarting(_));
             let state = InspectState {
+                // Docker counts what waits for a restart as running.
+                running: waits,
+                restarting: waits,
                 oom_killed: exit.out_of_memory,
                 exit_code: i32::from(exit.status.code()),
                 ..InspectState::default()
@@ -586,6 +668,7 @@ fn config_of(config: &ContainerConfig) -> InspectConfig {
         labels: config.labels.clone(),
         stop_signal: signal_name(config.stop.signal),
         stop_timeout: config.stop.timeout.as_secs(),
+        healthcheck: config.health.as_ref().map(healthcheck),
     }
 }
 

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use spec::Digest;
 use state::{
-    ContainerConfig, ContainerId, MountKind, NetworkMode, PortMapping, PortRange, Protocol, Status,
-    Timestamp,
+    ContainerConfig, ContainerId, HealthStatus, MountKind, NetworkMode, PortMapping, PortRange,
+    Protocol, Status, Timestamp,
 };
 use sys::{Error, ErrorKind, Result};
 
 use super::Containers;
 use super::observe::{self, Observed};
+use super::words::{state_word, status_text};
 
 /// So few are looked at faster than threads are started.
 const FEW: usize = 32;
@@ -42,6 +43,8 @@ pub enum ListFilter {
         value: Option<String>,
     },
     Status(StatusFilter),
+    /// `None`: not probed.
+    Health(Option<HealthStatus>),
     Exited(u8),
     /// Reference or id of the image.
     Ancestor(String),
@@ -105,6 +108,13 @@ impl std::str::FromStr for ListFilter {
                 "dead" => StatusFilter::Dead,
                 _ => return Err(wrong("there is no such status")),
             }),
+            "health" => Self::Health(match value {
+                "none" => None,
+                "starting" => Some(HealthStatus::Starting),
+                "healthy" => Some(HealthStatus::Healthy),
+                "unhealthy" => Some(HealthStatus::Unhealthy),
+                _ => return Err(wrong("use starting, healthy, unhealthy or none")),
+            }),
             "exited" => Self::Exited(
                 value
                     .parse()
@@ -140,6 +150,8 @@ pub struct ContainerSummary {
     pub command: Vec<String>,
     pub created: Timestamp,
     pub status: Status,
+    /// While it runs, if it is probed.
+    pub health: Option<HealthStatus>,
     /// Published; empty unless it runs.
     pub ports: Vec<PortMapping>,
     /// Exposed by the image or the user, published or not.
@@ -155,14 +167,14 @@ pub struct ContainerSummary {
 }
 
 impl ContainerSummary {
-    /// `created`, `running`, `paused`, `exited`.
+    /// `created`, `running`, `paused`, `restarting`, `exited`.
     pub fn state(&self) -> &'static str {
         state_word(&self.status)
     }
 
     /// As `Up 5 minutes` or `Exited (0) 2 hours ago`.
     pub fn status_text(&self, now: Timestamp) -> String {
-        status_text(&self.status, now)
+        status_text(&self.status, self.health, now)
     }
 }
 
@@ -178,7 +190,9 @@ impl Containers<'_> {
             .iter()
             .any(|filter| matches!(filter, ListFilter::Status(_) | ListFilter::Exited(_)));
         let wants_ended = request.all || request.last.is_some() || about_status;
-        all.retain(|one| (wants_ended || one.is_running()) && filters.pass(one));
+        let goes_on =
+            |one: &Observed| one.is_running() || matches!(one.status, Status::Restarting(_));
+        all.retain(|one| (wants_ended || goes_on(one)) && filters.pass(one));
         if let Some(last) = request.last {
             all.truncate(last);
         }
@@ -233,6 +247,10 @@ impl Containers<'_> {
             image_id: config.image.id,
             command,
             created: config.created,
+            health: observed
+                .facts
+                .filter(|_| is_running)
+                .and_then(|facts| facts.health),
             status: observed.status,
             ports,
             exposed: config.exposed,
@@ -313,6 +331,10 @@ impl Filters<'_> {
                 .get(key)
                 .is_some_and(|found| value.as_ref().is_none_or(|wanted| wanted == found)),
             ListFilter::Status(wanted) => status_fits(*wanted, &one.status),
+            ListFilter::Health(wanted) => {
+                let facts = one.facts.as_ref().filter(|_| one.is_running());
+                facts.and_then(|facts| facts.health) == *wanted
+            }
             ListFilter::Exited(code) => {
                 matches!(&one.status, Status::Exited(exit) if exit.status.code() == *code)
             }
@@ -370,6 +392,7 @@ fn status_fits(wanted: StatusFilter, status: &Status) -> bool {
         (StatusFilter::Created, Status::Created)
             | (StatusFilter::Running, Status::Running { .. })
             | (StatusFilter::Paused, Status::Paused { .. })
+            | (StatusFilter::Restarting, Status::Restarting(_))
             | (StatusFilter::Exited, Status::Exited(_))
     )
 }
@@ -390,30 +413,6 @@ pub(super) fn network_name(network: &NetworkMode) -> String {
         NetworkMode::None => "none".to_owned(),
         NetworkMode::Host => "host".to_owned(),
         NetworkMode::Container(other) => format!("container:{other}"),
-    }
-}
-
-/// Docker's word for a status.
-pub fn state_word(status: &Status) -> &'static str {
-    match status {
-        Status::Created => "created",
-        Status::Running { .. } => "running",
-        Status::Paused { .. } => "paused",
-        Status::Exited(_) => "exited",
-    }
-}
-
-/// Docker's words for a status.
-pub fn status_text(status: &Status, now: Timestamp) -> String {
-    match status {
-        Status::Created => "Created".to_owned(),
-        Status::Running { since } => format!("Up {}", human(now.since(*since))),
-        Status::Paused { since } => format!("Up {} (Paused)", human(now.since(*since))),
-        Status::Exited(exit) => format!(
-            "Exited ({}) {} ago",
-            exit.status.code(),
-            human(now.since(exit.finished))
-        ),
     }
 }
 

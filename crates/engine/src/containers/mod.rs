@@ -11,19 +11,27 @@ mod attach;
 mod commit;
 mod create;
 mod exec;
+pub mod health;
 pub mod inspect;
 pub mod list;
 pub mod logs;
 pub(crate) mod observe;
+mod pause;
+mod prune;
 mod random_name;
 mod remove;
 mod rename;
 pub mod request;
 mod resolve;
+mod restart;
 pub mod session;
 mod start;
+pub mod stats;
 mod stop;
+pub mod top;
+pub mod update;
 mod wait;
+mod words;
 
 use state::{ContainerId, Names};
 use sys::{Error, ErrorKind, Result};
@@ -32,6 +40,7 @@ use crate::Engine;
 use crate::images::PullEvent;
 pub use commit::{Change, ChangeKind};
 pub(crate) use create::{ANONYMOUS_PREFIX, creation_lock};
+pub use prune::{PruneFilter, PrunedContainers};
 pub(crate) use resolve::merge_env;
 
 /// The containers of a store; one method is one verb.

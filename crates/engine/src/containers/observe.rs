@@ -2,7 +2,8 @@
 //! wrote them are alive. No locks.
 
 use state::{
-    ContainerConfig, ContainerId, ExitRecord, ExitStatus, Facts, NetworkRecord, Record, Status,
+    ContainerConfig, ContainerId, ExitRecord, Facts, HealthRecord, NetworkRecord, ProcessRef,
+    Record, Status,
 };
 use sys::Result;
 
@@ -21,6 +22,12 @@ pub(crate) struct Observed {
 impl Observed {
     pub(crate) fn is_running(&self) -> bool {
         matches!(self.status, Status::Running { .. } | Status::Paused { .. })
+    }
+
+    /// The container's first process, if there is one.
+    pub(crate) fn init(&self) -> Option<ProcessRef> {
+        let facts = self.facts.as_ref().filter(|_| self.is_running())?;
+        Some(facts.sandbox.as_ref()?.init)
     }
 
     /// True if its monitor was killed, and it with it.
@@ -70,6 +77,11 @@ pub(crate) fn network(engine: &Engine, id: &ContainerId) -> Result<Option<Networ
     Record::read_if_exists(&network_record(engine, id))
 }
 
+/// What the probes of a running container found.
+pub(crate) fn health(engine: &Engine, id: &ContainerId) -> Result<Option<HealthRecord>> {
+    Record::read_if_exists(&engine.layout().health(id))
+}
+
 pub(crate) fn network_record(engine: &Engine, id: &ContainerId) -> std::path::PathBuf {
     engine.layout().run_container(id).join("network.json")
 }
@@ -102,13 +114,10 @@ fn has_run(engine: &Engine, id: &ContainerId) -> bool {
 
 /// The record of an end that nobody saw.
 pub(crate) fn unknown_exit(facts: Option<&Facts>) -> ExitRecord {
+    let started = facts.and_then(|facts| facts.started);
     ExitRecord {
-        status: ExitStatus::Unknown,
-        out_of_memory: false,
-        started: facts.and_then(|facts| facts.started),
-        finished: state::Timestamp::now(),
-        error: None,
         restarts: facts.map_or(0, |facts| facts.restarts),
+        ..ExitRecord::unseen(started, state::Timestamp::now())
     }
 }
 

@@ -28,6 +28,9 @@ impl Containers<'_> {
             names.release(&name, &id)?;
             return Err(error);
         }
-        names.release(&old, &id)
+        names.release(&old, &id)?;
+        self.engine
+            .tell(config, "rename", &[("oldName", old.to_string())]);
+        Ok(())
     }
 }

@@ -14,6 +14,7 @@ use state::{
 };
 use sys::{Error, ErrorKind, Result};
 
+pub use super::health::HealthRequest;
 use crate::parse::DockerSeccomp;
 
 /// A container to create (`create`, `run`).
@@ -45,6 +46,7 @@ pub struct RunRequest {
     pub confinement: ConfinementRequest,
     pub stop: StopRequest,
     pub restart: RestartPolicy,
+    pub health: HealthRequest,
     /// The configuration's default if absent.
     pub log: Option<LogConfig>,
     pub labels: BTreeMap<String, String>,

@@ -13,6 +13,7 @@ use state::{
 };
 use sys::{Error, ErrorKind, Result};
 
+use super::health::health;
 use super::request::{ProcessRequest, RunRequest, SeccompRequest};
 use crate::Settings;
 use crate::parse;
@@ -67,7 +68,7 @@ pub(super) fn resolve(request: &RunRequest, known: Known<'_>) -> Result<Containe
         confinement: confinement(request)?,
         stop: stop(request, known.image_config, known.settings)?,
         restart: restart(request)?,
-        health: None,
+        health: health(&request.health, defaults.healthcheck.as_ref())?,
         log: request
             .log
             .clone()
@@ -195,7 +196,7 @@ fn exposed(request: &RunRequest, image: &ImageConfig) -> Result<Vec<(PortRange, 
     Ok(exposed)
 }
 
-fn resources(request: &ResourceLimits) -> Result<ResourceLimits> {
+pub(super) fn resources(request: &ResourceLimits) -> Result<ResourceLimits> {
     let mut resources = request.clone();
     if let Some(memory) = resources.memory {
         if memory < MEMORY_MIN {

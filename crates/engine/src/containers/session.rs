@@ -101,7 +101,13 @@ impl Session {
                     return Ok(SessionEvent::Exited(record));
                 }
                 Frame::Message(FromMonitor::Failed(error)) => return Err(error),
-                Frame::Message(FromMonitor::Ready | FromMonitor::Started { .. }) => {}
+                // Answers are for who asked, on a connection of its own.
+                Frame::Message(
+                    FromMonitor::Ready
+                    | FromMonitor::Started { .. }
+                    | FromMonitor::Done
+                    | FromMonitor::Refused(_),
+                ) => {}
                 Frame::Stdin(_) | Frame::StdinEnd => {
                     return Err(Error::new(ErrorKind::Corrupt, "unexpected input frame"));
                 }

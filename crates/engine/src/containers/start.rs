@@ -10,8 +10,8 @@ use std::path::Path;
 use network::{HostsFile, Networks, Reserved};
 use state::{
     Channel, ContainerConfig, ContainerId, Durability, ExitRecord, ExitStatus, FdRole, FileLock,
-    LogDriver, LogTarget, MonitorJob, NetworkMode, NetworkRecord, PortRequest, Record, StartSpec,
-    Timestamp, ToMonitor, Work,
+    HealthJob, LogDriver, LogTarget, MonitorJob, NetworkMode, NetworkRecord, PortRequest, Record,
+    StartSpec, Status, Timestamp, ToMonitor, Work,
 };
 use sys::{Context as _, Error, ErrorKind, Result};
 
@@ -23,7 +23,7 @@ use crate::Engine;
 use crate::cgroup::Hierarchies;
 use crate::crash::crash_point;
 use crate::launch::{Launched, launch};
-use crate::runtime_spec::{NetworkFiles, SpecInput, cgroup_path, devices, runtime_spec};
+use crate::runtime_spec::{NetworkFiles, SpecInput, cgroup_path, devices, process, runtime_spec};
 use crate::undo::Undo;
 use crate::volumes;
 
@@ -32,6 +32,7 @@ impl Containers<'_> {
     pub fn start(&self, container: &str) -> Result<()> {
         let id = self.resolve(container)?;
         let locked = Locked::take(self.engine, id)?;
+        refuse_if_paused(&locked.observed)?;
         if locked.observed.is_running() {
             return Ok(());
         }
@@ -51,6 +52,16 @@ impl Containers<'_> {
         let channel = locked.start(Some(attach))?;
         Ok(Session::new(self.engine, id, channel, Role::Launcher))
     }
+}
+
+fn refuse_if_paused(observed: &Observed) -> Result<()> {
+    if matches!(observed.status, Status::Paused { .. }) {
+        return Err(Error::new(
+            ErrorKind::Conflict,
+            format!("container {} is paused: unpause it", observed.config.name),
+        ));
+    }
+    Ok(())
 }
 
 /// A container that nobody else may change meanwhile.
@@ -81,7 +92,7 @@ impl<'a> Locked<'a> {
         })
     }
 
-    fn start(self, attach: Option<&AttachRequest>) -> Result<Channel> {
+    pub(super) fn start(self, attach: Option<&AttachRequest>) -> Result<Channel> {
         let engine = self.engine;
         let id = self.observed.config.id;
         let mut undo = Undo::new();
@@ -189,6 +200,51 @@ impl<'a> Locked<'a> {
     ) -> Result<MonitorJob> {
         let (engine, config) = (self.engine, &self.observed.config);
         let layout = engine.layout();
+        let start = self.start_spec_of(files, size)?;
+        Ok(MonitorJob {
+            id: config.id,
+            work: Work::Start(Box::new(start)),
+            run_dir: layout.run_container(&config.id),
+            exit_record: Some(layout.container_exit(&config.id)),
+            log: match config.log.driver {
+                LogDriver::None => LogTarget::None,
+                LogDriver::JsonFile => LogTarget::JsonFile {
+                    path: layout.container_log(&config.id),
+                    max_size: config.log.max_size,
+                    max_files: config.log.max_files,
+                },
+            },
+            stdin: config.process.stdin,
+            restart: config.restart,
+            health: health_job(config)?,
+            events: Some(layout.events()),
+            on_exit: engine.cleanup_command(&config.id),
+            fds,
+        })
+    }
+
+    /// What a running container would be started from now.
+    pub(super) fn start_spec(&self) -> Result<StartSpec> {
+        let config = &self.observed.config;
+        let layout = self.engine.layout();
+        let own = files_in(&layout.run_container(&config.id));
+        let files = match &config.network {
+            NetworkMode::Container(other) => NetworkFiles {
+                hostname: own.hostname,
+                ..files_in(&layout.run_container(other))
+            },
+            _ => own,
+        };
+        self.start_spec_of(&files, None)
+    }
+
+    fn start_spec_of(
+        &self,
+        files: &NetworkFiles,
+        size: Option<spec::runtime::ConsoleSize>,
+    ) -> Result<StartSpec> {
+        let (engine, config) = (self.engine, &self.observed.config);
+        let layout = engine.layout();
         let devices = if config.confinement.privileged {
             devices::all()?
         } else {
@@ -202,32 +258,14 @@ impl<'a> Locked<'a> {
             size,
         })?;
         let store = engine.images().store()?;
-        Ok(MonitorJob {
-            id: config.id,
-            work: Work::Start(Box::new(StartSpec {
-                spec,
-                rootfs: store.snapshots().rootfs(&config.id, &config.image.chain)?,
-                seccomp: config.confinement.seccomp.clone(),
-                user: config.process.user.clone(),
-                groups: config.process.groups.clone(),
-                init: config.process.init,
-                mountpoint: layout.rootfs_mountpoint(),
-            })),
-            run_dir: layout.run_container(&config.id),
-            exit_record: Some(layout.container_exit(&config.id)),
-            log: match config.log.driver {
-                LogDriver::None => LogTarget::None,
-                LogDriver::JsonFile => LogTarget::JsonFile {
-                    path: layout.container_log(&config.id),
-                    max_size: config.log.max_size,
-                    max_files: config.log.max_files,
-                },
-            },
-            stdin: config.process.stdin,
-            restart: config.restart,
-            health: config.health.clone(),
-            on_exit: engine.cleanup_command(&config.id),
-            fds,
+        Ok(StartSpec {
+            spec,
+            rootfs: store.snapshots().rootfs(&config.id, &config.image.chain)?,
+            seccomp: config.confinement.seccomp.clone(),
+            user: config.process.user.clone(),
+            groups: config.process.groups.clone(),
+            init: config.process.init,
+            mountpoint: layout.rootfs_mountpoint(),
         })
     }
 
@@ -240,11 +278,8 @@ impl<'a> Locked<'a> {
         };
         let record = ExitRecord {
             status: ExitStatus::Code(code),
-            out_of_memory: false,
-            started: None,
-            finished: Timestamp::now(),
             error: Some(error.clone()),
-            restarts: 0,
+            ..ExitRecord::unseen(None, Timestamp::now())
         };
         let path = self
             .engine
@@ -359,18 +394,12 @@ fn make_run_dir(
         Hierarchies::find().and_then(|all| all.remove(&group))?;
         volumes::remove_tree(&undone)
     });
-    let files = NetworkFiles {
-        hosts: directory.join("hosts"),
-        hostname: directory.join("hostname"),
-        resolv_conf: directory.join("resolv.conf"),
-    };
+    let files = files_in(&directory);
     if let NetworkMode::Container(other) = &config.network {
-        let shared = layout.run_container(other);
+        write(&files.hostname, &format!("{}\n", config.hostname))?;
         return Ok(NetworkFiles {
-            hosts: shared.join("hosts"),
-            resolv_conf: shared.join("resolv.conf"),
-            hostname: write(&files.hostname, &format!("{}\n", config.hostname))
-                .map(|()| files.hostname)?,
+            hostname: files.hostname,
+            ..files_in(&layout.run_container(other))
         });
     }
     write(&files.hostname, &format!("{}\n", config.hostname))?;
@@ -382,6 +411,39 @@ fn make_run_dir(
     };
     write(&files.hosts, &hosts)?;
     Ok(files)
+}
+
+fn files_in(run_dir: &Path) -> NetworkFiles {
+    NetworkFiles {
+        hosts: run_dir.join("hosts"),
+        hostname: run_dir.join("hostname"),
+        resolv_conf: run_dir.join("resolv.conf"),
+    }
+}
+
+/// How the monitor looks after its health.
+fn health_job(config: &ContainerConfig) -> Result<Option<Box<HealthJob>>> {
+    let Some(health) = &config.health else {
+        return Ok(None);
+    };
+    let mut process = process(config, None)?;
+    process.terminal = false;
+    process.args = match health.test.split_first() {
+        Some((kind, words)) if kind == "CMD" => words.to_vec(),
+        Some((_, words)) => {
+            let shell = ["/bin/sh".to_owned(), "-c".to_owned()];
+            shell.into_iter().chain(words.iter().cloned()).collect()
+        }
+        None => return Ok(None),
+    };
+    Ok(Some(Box::new(HealthJob {
+        config: health.clone(),
+        process,
+        seccomp: config.confinement.seccomp.clone(),
+        user: config.process.user.clone(),
+        groups: config.process.groups.clone(),
+        stop: config.stop.clone(),
+    })))
 }
 
 fn write_hosts(config: &ContainerConfig, path: &Path, record: &NetworkRecord) -> Result<()> {

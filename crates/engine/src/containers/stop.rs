@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use state::{Channel, ContainerId, ToMonitor};
+use state::{Channel, ContainerId, Status, ToMonitor};
 use sys::{Error, ErrorKind, Result};
 
 use super::attach::{connect, running};
@@ -15,16 +15,30 @@ const KILL: i32 = 9;
 const KILL_PATIENCE: Duration = Duration::from_secs(30);
 
 impl Containers<'_> {
-    /// Stops it: its stop signal, then SIGKILL after `timeout` (its own if
-    /// absent). Fine if it does not run. Afterwards everything it used is
+    /// Stops it: `signal`, then SIGKILL after `timeout` (its own if absent). Fine if it does not run. Afterwards everything it used is
     /// free again.
-    pub fn stop(&self, container: &str, timeout: Option<Duration>) -> Result<()> {
+    pub fn stop(
+        &self,
+        container: &str,
+        signal: Option<i32>,
+        timeout: Option<Duration>,
+    ) -> Result<()> {
         let id = self.resolve(container)?;
         let Some(observed) = observe::observe(self.engine, &id)? else {
             return Err(no_such(container));
         };
-        let config = &observed.config.stop;
-        self.end(&id, config.signal, timeout.unwrap_or(config.timeout))
+        let stop = &observed.config.stop;
+        let signal = signal.unwrap_or(stop.signal);
+        let goes_on = observed.is_running() || matches!(observed.status, Status::Restarting(_));
+        if goes_on {
+            let number = [("signal", signal.to_string())];
+            self.engine.tell(&observed.config, "kill", &number);
+        }
+        self.end(&id, signal, timeout.unwrap_or(stop.timeout))?;
+        if goes_on {
+            self.engine.tell(&observed.config, "stop", &[]);
+        }
+        Ok(())
     }
 
     /// Sends a signal; `Conflict` if it does not run. After SIGKILL it waits
@@ -32,6 +46,10 @@ impl Containers<'_> {
     pub fn kill(&self, container: &str, signal: i32) -> Result<()> {
         let id = self.resolve(container)?;
         let channel = running(self.engine, &id, container)?;
+        if let Some(observed) = observe::observe(self.engine, &id)? {
+            let number = [("signal", signal.to_string())];
+            self.engine.tell(&observed.config, "kill", &number);
+        }
         if signal != KILL {
             return channel.send(&ToMonitor::Signal(signal));
         }
@@ -54,7 +72,12 @@ impl Containers<'_> {
     }
 }
 
-fn end_by(channel: &Channel, id: &ContainerId, signal: i32, timeout: Duration) -> Result<()> {
+pub(super) fn end_by(
+    channel: &Channel,
+    id: &ContainerId,
+    signal: i32,
+    timeout: Duration,
+) -> Result<()> {
     let ask = || -> Result<Heard> {
         channel.send(&ToMonitor::Wait)?;
         // First, so that no policy restarts it.

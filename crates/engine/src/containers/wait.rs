@@ -77,13 +77,9 @@ pub(super) fn recorded(engine: &Engine, id: &ContainerId) -> Result<ExitRecord> 
         Status::Exited(record) => Ok(record),
         Status::Created => Ok(ExitRecord {
             status: ExitStatus::Code(0),
-            out_of_memory: false,
-            started: None,
-            finished: Timestamp::now(),
-            error: None,
-            restarts: 0,
+            ..ExitRecord::unseen(None, Timestamp::now())
         }),
-        Status::Running { .. } | Status::Paused { .. } => Err(Error::new(
+        Status::Running { .. } | Status::Paused { .. } | Status::Restarting(_) => Err(Error::new(
             ErrorKind::Unavailable,
             format!("the monitor of container {} does not answer", id.short()),
         )),

@@ -56,7 +56,11 @@ impl Images<'_> {
     /// Takes in the images of an archive: what `docker save` or an OCI tool
     /// wrote, plain or compressed.
     pub fn load(&self, source: impl Read, on_bytes: OnBytes<'_>) -> Result<Vec<Loaded>> {
-        archive::load(&self.store()?, source, on_bytes)
+        let loaded = archive::load(&self.store()?, source, on_bytes)?;
+        for one in &loaded {
+            self.tell("load", &one.image.id, one.references.first());
+        }
+        Ok(loaded)
     }
 
     /// Makes an image of a tar of a root file system, plain or compressed.
@@ -77,6 +81,7 @@ impl Images<'_> {
             compression: LayerCompression::Gzip,
         };
         let image = image::import(&store, source, options, on_bytes)?;
+        self.tell("import", &image.id, name.as_ref());
         match name {
             Some(name) => {
                 store.references().set(&name, &image.manifest)?;

@@ -91,8 +91,22 @@ impl Images<'_> {
     pub fn history(&self, text: &str) -> Result<Vec<HistoryEntry>> {
         let store = self.store()?;
         let image = store.find(text)?;
-        let mut layers = image.chain.iter();
+        let told = image.config.history.iter();
+        let told = told.filter(|step| !step.empty_layer).count();
+        // A config may tell less than it has layers: of the lowest, then.
+        let (untold, layers) = image.chain.split_at(image.chain.len().saturating_sub(told));
+        let mut layers = layers.iter();
         let mut entries = Vec::new();
+        for layer in untold {
+            entries.push(HistoryEntry {
+                id: MISSING.to_owned(),
+                created: image.config.created.clone(),
+                created_by: String::new(),
+                size: layer_size(&store, layer)?,
+                comment: String::new(),
+                tags: Vec::new(),
+            });
+        }
         for step in &image.config.history {
             let layer = if step.empty_layer {
                 None
@@ -105,17 +119,6 @@ impl Images<'_> {
                 created_by: step.created_by.clone().unwrap_or_default(),
                 size: layer.map_or(Ok(0), |layer| layer_size(&store, layer))?,
                 comment: step.comment.clone().unwrap_or_default(),
-                tags: Vec::new(),
-            });
-        }
-        // A config may tell less than it has layers.
-        for layer in layers {
-            entries.push(HistoryEntry {
-                id: MISSING.to_owned(),
-                created: image.config.created.clone(),
-                created_by: String::new(),
-                size: layer_size(&store, layer)?,
-                comment: String::new(),
                 tags: Vec::new(),
             });
         }

@@ -17,7 +17,8 @@ mod users;
 
 use image::{Image, Limits, Store};
 use registry::{Client, CredentialSource};
-use spec::Reference;
+use spec::{Digest, Reference};
+use state::EventKind;
 use sys::{Context, Error, ErrorKind, Result};
 
 pub use ::image::LayerProgress;
@@ -64,7 +65,17 @@ impl<'a> Images<'a> {
         let store = self.store()?;
         let _lock = store.use_lock()?;
         let image = store.find(source)?;
-        store.references().set(&name, &image.manifest)
+        store.references().set(&name, &image.manifest)?;
+        self.tell("tag", &image.id, Some(&name));
+        Ok(())
+    }
+
+    /// Writes an event about an image down.
+    fn tell(self, action: &str, id: &Digest, name: Option<&Reference>) {
+        let name = name.map(Reference::familiar);
+        let id = id.to_string();
+        self.engine
+            .tell_of(EventKind::Image, action, &id, name.as_deref());
     }
 
     /// A client with the configured mirrors and credentials; opens nothing.

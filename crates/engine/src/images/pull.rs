@@ -9,6 +9,7 @@ use image::{Image, LayerProgress, LayerToReceive, Store, receive_layer};
 use registry::{Client, CredentialSource, Resolved};
 use spec::image::{Descriptor, ImageConfig, Platform};
 use spec::{Digest, Reference};
+use state::EventKind;
 use sys::{Context, Error, ErrorKind, Result};
 
 use super::{Images, parse_name};
@@ -86,6 +87,15 @@ pub enum PullStatus {
 pub type OnPull<'a> = &'a (dyn Fn(PullEvent) + Sync);
 
 impl Images<'_> {
+    /// The tags that the repository of `reference` has in its registry.
+    pub fn tags(
+        &self,
+        reference: &Reference,
+        credentials: Option<CredentialSource>,
+    ) -> Result<Vec<String>> {
+        self.client(credentials).tags(reference)
+    }
+
     /// Gets an image from its registry.
     pub fn pull(&self, request: &PullRequest, on_event: OnPull<'_>) -> Result<Pulled> {
         let store = self.store()?;
@@ -120,6 +130,9 @@ impl Images<'_> {
                 store.references().set(&name, &manifest)?;
             }
         }
+        let name = reference.familiar();
+        self.engine
+            .tell_of(EventKind::Image, "pull", &name, Some(&name));
         Ok(Pulled {
             image: store.load(manifest.digest)?,
             digest: resolved.digest(),

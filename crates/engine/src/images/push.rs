@@ -85,6 +85,7 @@ impl Images<'_> {
         };
         push.send(&image)
             .context(|| format!("push {}", reference.familiar()))?;
+        self.tell("push", &image.id, Some(reference));
         Ok(Pushed {
             digest: manifest.digest,
             size: manifest.size,

@@ -10,6 +10,7 @@ use sys::{Error, ErrorKind, Result};
 use super::Images;
 use super::list::tags_of;
 use super::users::{self, User};
+use crate::containers::PruneFilter;
 
 /// How long a removal waits for pulls, loads and creations to end.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -46,6 +47,7 @@ impl Images<'_> {
         match name_meant(&image, text) {
             Some(name) if has_another_name(&image, &name) => {
                 store.references().remove(&name)?;
+                self.tell("untag", &image.id, Some(&name));
                 removed.untagged.push(name.familiar());
                 return Ok(removed);
             }
@@ -55,24 +57,38 @@ impl Images<'_> {
         self.check_users(&image, text, force)?;
         let names = store.references().remove_manifest(&image.manifest.digest)?;
         removed.untagged = names.iter().map(Reference::familiar).collect();
+        self.tell_removal(&image.id, &names);
         removed.deleted.push(image.id);
         removed.freed = self.sweep(&store)?;
         Ok(removed)
     }
 
-    /// Removes images that no container uses: those without a tag, or all.
-    pub fn prune(&self, which: Prune) -> Result<Removed> {
+    fn tell_removal(self, id: &Digest, names: &[Reference]) {
+        for name in names {
+            self.tell("untag", id, Some(name));
+        }
+        self.tell("delete", id, None);
+    }
+
+    /// Removes images that no container uses and that pass all filters: those
+    /// without a tag, or all.
+    pub fn prune(&self, which: Prune, filters: &[PruneFilter]) -> Result<Removed> {
         let store = self.store()?;
         let users = users::all(self.engine.layout())?;
         let mut removed = Removed::default();
         for image in store.list()? {
             let used = users.iter().any(|user| user.image == image.id);
             let wanted = which == Prune::Unused || tags_of(&image).is_empty();
-            if wanted && !used {
+            let created = image.config.created.as_deref();
+            let created = created.and_then(|text| text.parse().ok());
+            let labels = &image.config.config.labels;
+            let passes = filters.iter().all(|filter| filter.lets_go(created, labels));
+            if wanted && !used && passes {
                 let names = store.references().remove_manifest(&image.manifest.digest)?;
                 removed
                     .untagged
                     .extend(names.iter().map(Reference::familiar));
+                self.tell_removal(&image.id, &names);
                 removed.deleted.push(image.id);
             }
         }

@@ -183,7 +183,8 @@ fn sysctls(config: &ContainerConfig) -> BTreeMap<String, String> {
     sysctls
 }
 
-fn resources(config: &ContainerConfig, devices: &[HostDevice]) -> Resources {
+/// The limits as the cgroup gets them.
+pub(crate) fn resources(config: &ContainerConfig, devices: &[HostDevice]) -> Resources {
     let limits = &config.resources;
     let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
     let memory = Memory {

@@ -1,0 +1,107 @@
+//! `wharf container prune`, `wharf image prune`.
+
+use std::fmt::Write as _;
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+
+use engine::containers::PruneFilter;
+use engine::images::{Prune, Removed};
+use sys::{Context as _, Error, ErrorKind, Result};
+
+use super::{Call, DONE};
+use crate::args::Given as _;
+use crate::output::{self, human};
+
+pub(super) fn containers(call: &Call<'_>) -> Result<u8> {
+    let filters = filters(call)?;
+    if !may(call, "This will remove all containers that do not run.")? {
+        return Ok(DONE);
+    }
+    let pruned = call.engine()?.containers().prune(&filters)?;
+    let mut text = String::new();
+    if !pruned.removed.is_empty() {
+        text.push_str("Deleted Containers:\n");
+        for id in &pruned.removed {
+            let _ = writeln!(text, "{id}");
+        }
+        text.push('\n');
+    }
+    text.push_str(&reclaimed(pruned.freed));
+    output::print(&text)?;
+    Ok(DONE)
+}
+
+pub(super) fn images(call: &Call<'_>) -> Result<u8> {
+    let filters = filters(call)?;
+    let (which, warning) = if call.given.on("all") {
+        (
+            Prune::Unused,
+            "This will remove all images that no container uses.",
+        )
+    } else {
+        (
+            Prune::Dangling,
+            "This will remove all images without a name.",
+        )
+    };
+    if !may(call, warning)? {
+        return Ok(DONE);
+    }
+    let removed = call.engine()?.images().prune(which, &filters)?;
+    let text = images_gone(&removed) + &reclaimed(removed.freed.bytes);
+    output::print(&text)?;
+    Ok(DONE)
+}
+
+/// `Deleted Images:` and what went.
+fn images_gone(removed: &Removed) -> String {
+    if removed.untagged.is_empty() && removed.deleted.is_empty() {
+        return String::new();
+    }
+    let mut text = "Deleted Images:\n".to_owned();
+    for name in &removed.untagged {
+        let _ = writeln!(text, "untagged: {name}");
+    }
+    for id in &removed.deleted {
+        let _ = writeln!(text, "deleted: {id}");
+    }
+    text.push('\n');
+    text
+}
+
+fn reclaimed(bytes: u64) -> String {
+    format!("Total reclaimed space: {}\n", human::size(bytes))
+}
+
+fn filters(call: &Call<'_>) -> Result<Vec<PruneFilter>> {
+    call.given
+        .texts("filter")
+        .into_iter()
+        .map(str::parse)
+        .collect()
+}
+
+/// Asks, unless `--force` was given. Where nobody can be asked, it is refused.
+fn may(call: &Call<'_>, warning: &str) -> Result<bool> {
+    if call.given.on("force") {
+        return Ok(true);
+    }
+    if !io::stdin().is_terminal() {
+        return Err(Error::new(
+            ErrorKind::InvalidInput,
+            "there is no terminal to ask on: -f removes without asking",
+        ));
+    }
+    let ask = || -> io::Result<String> {
+        let mut out = io::stderr().lock();
+        write!(
+            out,
+            "WARNING! {warning}\nAre you sure you want to continue? [y/N] "
+        )?;
+        out.flush()?;
+        let mut answer = String::new();
+        io::stdin().lock().read_line(&mut answer)?;
+        Ok(answer)
+    };
+    let answer = ask().context(|| "ask whether to continue")?;
+    Ok(matches!(answer.trim(), "y" | "Y"))
+}

@@ -1,0 +1,8 @@
+//! The life of a container after its start: every verb, restarts, health, and what is written down about it.
+
+mod events;
+mod health;
+mod policy;
+mod prune;
+mod usage;
+mod verbs;
