@@ -11,10 +11,7 @@
 
 mod exe_guard;
 mod monitor_command;
-mod oci_args;
-mod oci_commands;
-mod oci_console;
-mod oci_spec;
+mod oci;
 
 const FAILURE: u8 = 1;
 
@@ -28,7 +25,7 @@ fn run() -> u8 {
     let guard = match exe_guard::protect() {
         Ok(guard) => guard,
         Err(error) => {
-            oci_commands::report(None, &error);
+            oci::report(None, &error);
             return FAILURE;
         }
     };
@@ -36,16 +33,10 @@ fn run() -> u8 {
         return match monitor_command::run(&guard) {
             Ok(()) => 0,
             Err(error) => {
-                oci_commands::report(None, &error);
+                oci::report(None, &error);
                 FAILURE
             }
         };
     }
-    match oci_commands::run() {
-        (_, Ok(code)) => code,
-        (global, Err(error)) => {
-            oci_commands::report(global.as_ref(), &error);
-            oci_commands::code_of(&error)
-        }
-    }
+    oci::run()
 }

@@ -4,7 +4,7 @@
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use runtime::{CgroupPath, ExecRequest, Lifetime, ProcessStdio, Running};
+use runtime::{CgroupManager, CgroupPath, ExecRequest, Lifetime, ProcessStdio, Running};
 use rustix::fs::{Mode, OFlags};
 use rustix::pipe::PipeFlags;
 use state::{HealthJob, HealthResult, ProcessRef, Timestamp};
@@ -163,6 +163,7 @@ impl Checkup {
             process: &self.job.process,
             seccomp: &self.job.seccomp,
             cgroup: CgroupPath::parse(place.cgroup)?,
+            cgroup_manager: CgroupManager::Cgroupfs,
             user: &self.job.user,
             groups: &self.job.groups,
             stdio: ProcessStdio::Fds {
@@ -170,6 +171,9 @@ impl Checkup {
                 stdout: theirs,
                 stderr,
             },
+            preserve_fds: 0,
+            // As in an exec session.
+            keyring: place.cgroup.rsplit('/').next(),
             lifetime: Lifetime::WithParent,
         })?;
         Ok((running, ours))

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use state::{
-    BootId, Durability, ExitRecord, Facts, FromMonitor, HealthAction, HealthStatus, ProcessRef,
-    Record, SandboxRecord, Timestamp,
+    BootId, CgroupManager, Durability, ExitRecord, Facts, FromMonitor, HealthAction, HealthStatus,
+    ProcessRef, Record, SandboxRecord, Timestamp,
 };
 use sys::{Error, Result};
 
@@ -77,6 +77,7 @@ impl Monitor {
                 bundle: self.run_dir.clone(),
                 init,
                 cgroup: self.task.cgroup().to_owned(),
+                cgroup_manager: CgroupManager::Cgroupfs,
                 annotations: std::collections::BTreeMap::new(),
                 created: now,
             });

@@ -4,8 +4,8 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use runtime::{
-    CgroupPath, CreateRequest, Created, ExecRequest, Gate, InitProcess, Lifetime, ProcessStdio,
-    Running,
+    CgroupManager, CgroupPath, CreateRequest, Created, ExecRequest, Gate, InitProcess, Keyring,
+    Lifetime, ProcessStdio, RootSwitch, Running,
 };
 use spec::runtime::{NamespaceKind, Process, Spec};
 use state::{ContainerId, ExecSpec, StartSpec, StdinMode, Work};
@@ -247,9 +247,13 @@ fn request<'a>(
         mountpoint: &start.mountpoint,
         seccomp: &start.seccomp,
         cgroup,
+        cgroup_manager: CgroupManager::Cgroupfs,
         user: &start.user,
         groups: &start.groups,
         stdio,
+        preserve_fds: 0,
+        keyring: Keyring::OfContainer,
+        root_switch: RootSwitch::Pivot,
         init: if start.init {
             InitProcess::Reaper
         } else {
@@ -267,9 +271,13 @@ fn exec_request(exec: &ExecSpec, cgroup: CgroupPath, stdio: ProcessStdio) -> Exe
         container: None,
         seccomp: &exec.seccomp,
         cgroup,
+        cgroup_manager: CgroupManager::Cgroupfs,
         user: &exec.user,
         groups: &exec.groups,
         stdio,
+        preserve_fds: 0,
+        // The engine names a container's cgroup after the container.
+        keyring: exec.cgroup.rsplit('/').next(),
         // Whoever watches it is gone then, and so are its streams.
         lifetime: Lifetime::WithParent,
     }

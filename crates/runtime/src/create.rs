@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use spec::runtime::{ConsoleSize, Hooks, IdMapping, Resources, Spec, StateStatus};
-use state::{ProcessRef, RootFs, SeccompProfile};
+use state::{CgroupManager, ProcessRef, RootFs, SeccompProfile};
 use sys::{Context as _, Error, ErrorKind, Result};
 
 use crate::cgroup::{self, Cgroup, CgroupPath, Entry, Hierarchies};
@@ -30,11 +30,16 @@ pub struct CreateRequest<'a> {
     /// Used if the spec has no `linux.seccomp` of its own.
     pub seccomp: &'a SeccompProfile,
     pub cgroup: CgroupPath,
+    pub cgroup_manager: CgroupManager,
     /// `user[:group]` to look up in the container; empty: the spec says it.
     pub user: &'a str,
     /// More groups to look up in the container.
     pub groups: &'a [String],
     pub stdio: ProcessStdio,
+    /// How many of our descriptors from 3 on the program gets.
+    pub preserve_fds: u32,
+    pub keyring: Keyring,
+    pub root_switch: RootSwitch,
     pub init: InitProcess,
     /// The network namespace to join; without one the spec decides.
     pub network: Option<OwnedFd>,
@@ -49,6 +54,27 @@ pub enum InitProcess {
     Program,
     /// A small process of ours that forwards signals and reaps (`--init`).
     Reaper,
+}
+
+/// The session keyring of the program (session-keyring(7)).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Keyring {
+    /// One of the container's own, shared by all processes that join it.
+    #[default]
+    OfContainer,
+    /// The caller's.
+    Inherited,
+}
+
+/// How the host's root goes out of sight.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RootSwitch {
+    /// pivot_root(2): it is unmounted.
+    #[default]
+    Pivot,
+    /// The container's root is moved over it: for a host that runs from its
+    /// initramfs, which cannot be unmounted.
+    Move,
 }
 
 /// Standard input, output and error of the program.
@@ -93,7 +119,7 @@ pub fn create(request: CreateRequest<'_>) -> Result<Created> {
     )?;
     labels::check(sandbox.process.labels, sandbox.mount_label)?;
     sandbox.namespaces.open()?;
-    let hierarchies = Hierarchies::find()?;
+    let hierarchies = Hierarchies::of(request.cgroup_manager)?;
     let nothing = Resources::default();
     let resources = sandbox.linux.resources.as_ref().unwrap_or(&nothing);
     let (cgroup, mut warnings) = cgroup::prepare(&request.cgroup, resources, &hierarchies)
@@ -124,6 +150,9 @@ pub fn create(request: CreateRequest<'_>) -> Result<Created> {
         user: request.user,
         groups: request.groups,
         stdio: request.stdio,
+        preserve_fds: request.preserve_fds,
+        keyring: request.keyring,
+        root_switch: request.root_switch,
         kind: request.init,
         gate: request.gate,
         filter,

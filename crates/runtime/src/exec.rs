@@ -8,14 +8,14 @@ use rustix::fs::{CWD, Mode, OFlags, openat, stat};
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Pid, PidfdFlags, Signal};
 use spec::runtime::{NamespaceKind, Process, Spec};
-use state::{ProcessRef, SeccompProfile};
+use state::{CgroupManager, ProcessRef, SeccompProfile};
 use sys::clone::CLONE_NEWUSER;
 use sys::scheduling::{self, NumberSet};
 use sys::{Context as _, Error, ErrorKind, Result};
 
 use crate::birth::in_pid_namespace;
 use crate::cgroup::{Cgroup, CgroupPath, Entry, Hierarchies};
-use crate::create::{ProcessStdio, filter_of};
+use crate::create::{Keyring, ProcessStdio, filter_of};
 use crate::handshake::{FromInit, Link};
 use crate::init::{self, Filter, Joining, confine, console, labels};
 use crate::lifecycle::{Running, wait_for_execution};
@@ -33,11 +33,17 @@ pub struct ExecRequest<'a> {
     pub container: Option<&'a Spec>,
     pub seccomp: &'a SeccompProfile,
     pub cgroup: CgroupPath,
+    pub cgroup_manager: CgroupManager,
     /// `user[:group]` to look up in the container; empty: `process` says it.
     pub user: &'a str,
     /// More groups to look up in the container.
     pub groups: &'a [String],
     pub stdio: ProcessStdio,
+    /// How many of our descriptors from 3 on the program gets.
+    pub preserve_fds: u32,
+    /// The id of the container whose session keyring it joins; `None`: it
+    /// keeps ours.
+    pub keyring: Option<&'a str>,
     /// Whether it may outlive us.
     pub lifetime: Lifetime,
 }
@@ -61,7 +67,7 @@ pub fn exec(request: ExecRequest<'_>) -> Result<Running> {
     labels::check(identity.labels, None)?;
     let filter = filter_of(None, request.seccomp, &identity)?;
     let target = open_target(request.target)?;
-    let hierarchies = Hierarchies::find()?;
+    let hierarchies = Hierarchies::of(request.cgroup_manager)?;
     let entry = Entry::open(&request.cgroup, &hierarchies)?;
     let namespaces = differing_namespaces(request.target.pid)?;
     let pid_namespace = open_pid_namespace(request.target.pid)?;
@@ -83,6 +89,8 @@ pub fn exec(request: ExecRequest<'_>) -> Result<Running> {
         user: request.user,
         groups: request.groups,
         stdio: &request.stdio,
+        preserve_fds: request.preserve_fds,
+        keyring: request.keyring,
         lifetime: request.lifetime,
     };
     // From the first instruction on, and so of ours too for a moment.
@@ -174,6 +182,8 @@ struct Joiner<'a> {
     user: &'a str,
     groups: &'a [String],
     stdio: &'a ProcessStdio,
+    preserve_fds: u32,
+    keyring: Option<&'a str>,
     lifetime: Lifetime,
 }
 
@@ -198,6 +208,9 @@ impl Joiner<'_> {
         if self.namespaces & CLONE_NEWUSER != 0 {
             init::become_root()?;
         }
+        if let Some(id) = self.keyring {
+            confine::session_keyring(Keyring::OfContainer, id)?;
+        }
         // Joining the mount namespace made its root ours.
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = Root::new(openat(CWD, "/", flags, Mode::empty())?);
@@ -215,7 +228,7 @@ impl Joiner<'_> {
             rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
         }
         drop(root);
-        sys::process::close_on_exec_from(3)?;
+        sys::process::close_on_exec_from(3 + self.preserve_fds)?;
         link.tell_parent(&FromInit::Ready {
             warnings,
             console: console.map(|console| console.master),

@@ -28,8 +28,8 @@ mod mounts;
 mod sandbox;
 mod seccomp;
 
-pub use cgroup::{Cgroup, CgroupPath};
+pub use cgroup::{Cgroup, CgroupManager, CgroupPath};
 pub use config::{read_process, read_spec, validate};
-pub use create::{CreateRequest, Gate, InitProcess, ProcessStdio, create};
+pub use create::{CreateRequest, Gate, InitProcess, Keyring, ProcessStdio, RootSwitch, create};
 pub use exec::{ExecRequest, Lifetime, exec};
 pub use lifecycle::{Created, Running, open_gate};

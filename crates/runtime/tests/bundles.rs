@@ -10,7 +10,8 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use runtime::{
-    CgroupPath, CreateRequest, ExecRequest, Gate, InitProcess, Lifetime, ProcessStdio, Running,
+    CgroupManager, CgroupPath, CreateRequest, ExecRequest, Gate, InitProcess, Keyring, Lifetime,
+    ProcessStdio, RootSwitch, Running,
 };
 use spec::runtime::{
     Capabilities, Device, IdMapping, Linux, Memory, Mount, Namespace, NamespaceKind, Pids, Process,
@@ -173,9 +174,13 @@ impl Bundle {
             mountpoint,
             seccomp: &self.seccomp,
             cgroup: self.cgroup(),
+            cgroup_manager: CgroupManager::Cgroupfs,
             user: "",
             groups: &[],
             stdio,
+            preserve_fds: 0,
+            keyring: Keyring::OfContainer,
+            root_switch: RootSwitch::Pivot,
             init: self.init,
             network: None,
             gate: Gate::Parent,
@@ -376,9 +381,12 @@ fn exec() {
             container: None,
             seccomp: &SeccompProfile::Builtin,
             cgroup: bundle.cgroup(),
+            cgroup_manager: CgroupManager::Cgroupfs,
             user,
             groups: &[],
             stdio,
+            preserve_fds: 0,
+            keyring: Some("test"),
             lifetime: Lifetime::WithParent,
         })?;
         let text = read(reader);

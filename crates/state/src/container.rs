@@ -384,8 +384,23 @@ pub struct SandboxRecord {
     /// Below the root of each hierarchy: `/wharf/<id>`.
     pub cgroup: String,
     #[serde(default)]
+    pub cgroup_manager: CgroupManager,
+    #[serde(default)]
     pub annotations: BTreeMap<String, String>,
     pub created: Timestamp,
+}
+
+/// Who makes cgroups and takes them away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CgroupManager {
+    /// We, through the files of the cgroup hierarchies.
+    #[default]
+    Cgroupfs,
+    /// systemd, as a scope per container.
+    Systemd,
+    /// Nobody: containers stay in the cgroup of whoever started them.
+    Disabled,
 }
 
 /// How the container is on the network, kept while it runs

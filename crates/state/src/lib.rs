@@ -25,9 +25,9 @@ pub mod time;
 
 pub use channel::{Channel, Frame, Listener};
 pub use container::{
-    Confinement, ContainerConfig, DeviceRequest, ExitRecord, ExitStatus, Facts, HealthAction,
-    HealthConfig, HealthRecord, HealthResult, HealthStatus, ImageUse, LogConfig, LogDriver,
-    MountKind, MountRequest, NetworkMode, NetworkRecord, ProcessConfig, ResourceLimits,
+    CgroupManager, Confinement, ContainerConfig, DeviceRequest, ExitRecord, ExitStatus, Facts,
+    HealthAction, HealthConfig, HealthRecord, HealthResult, HealthStatus, ImageUse, LogConfig,
+    LogDriver, MountKind, MountRequest, NetworkMode, NetworkRecord, ProcessConfig, ResourceLimits,
     RestartPolicy, SandboxRecord, SeccompProfile, Status, StdinMode, StopConfig, Ulimit,
     VolumeMount,
 };

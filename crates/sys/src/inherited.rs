@@ -10,6 +10,23 @@ use crate::{Context as _, Error, ErrorKind, Result};
 /// Numbers that were taken, as bits.
 static TAKEN: AtomicU64 = AtomicU64::new(0);
 
+/// Makes sure that the descriptors from 3 on, `count` of them, were inherited,
+/// to be handed on to a program: none is a descriptor of our own, which all
+/// are close-on-exec.
+pub fn verify(count: u32) -> Result<()> {
+    for number in 3..3 + count.cast_signed() {
+        // SAFETY: F_GETFD only asks whether the number is open, and how.
+        let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+        if flags < 0 || flags & libc::FD_CLOEXEC != 0 {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!("descriptor {number} is to be handed on and is not open"),
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// Takes over descriptor `number` (3 to 63) and marks it close-on-exec. Each
 /// number can be taken once. To be called at the start of the program, before
 /// anything else is opened.

@@ -9,7 +9,7 @@ use sys::{Context as _, Error, ErrorKind, Errors, Result};
 
 use super::hierarchy::{Hierarchies, Hierarchy, Version};
 use super::setup::serves;
-use super::{CgroupPath, apply, devices, limits};
+use super::{CgroupManager, CgroupPath, apply, devices, limits};
 
 /// How often a removal is tried while the last processes go away.
 const REMOVE_TRIES: u32 = 200;
@@ -43,6 +43,14 @@ impl Cgroup {
         match name {
             "" => Ok(Self::none()),
             name => Self::open(CgroupPath::parse(name)?),
+        }
+    }
+
+    /// The one that a record names, and who made it.
+    pub fn made_by(manager: CgroupManager, name: &str) -> Result<Self> {
+        match manager {
+            CgroupManager::Cgroupfs | CgroupManager::Systemd => Self::recorded(name),
+            CgroupManager::Disabled => Ok(Self::none()),
         }
     }
 

@@ -2,6 +2,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::statfs;
+use state::CgroupManager;
 use sys::{Context as _, Error, ErrorKind, Result};
 
 /// Where control groups are mounted.
@@ -56,6 +57,18 @@ pub(crate) enum Version {
 }
 
 impl Hierarchies {
+    /// Those in which `manager` makes cgroups.
+    pub(crate) fn of(manager: CgroupManager) -> Result<Self> {
+        match manager {
+            CgroupManager::Cgroupfs => Self::find(),
+            CgroupManager::Systemd => Err(Error::new(
+                ErrorKind::Unsupported,
+                "the systemd cgroup manager is not built in; use cgroupfs",
+            )),
+            CgroupManager::Disabled => Ok(Self::default()),
+        }
+    }
+
     /// Looks at `/sys/fs/cgroup`: either version 2 itself, or a directory with
     /// version 1 hierarchies and perhaps version 2 in it.
     pub(crate) fn find() -> Result<Self> {

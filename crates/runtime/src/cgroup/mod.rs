@@ -25,5 +25,7 @@ pub use handle::Cgroup;
 pub use oom::{OomNews, OomWatch};
 pub use path::CgroupPath;
 
+pub use state::CgroupManager;
+
 #[cfg(test)]
 mod tests;

@@ -71,6 +71,9 @@ pub(crate) fn prepare(
 ) -> Result<(Cgroup, Vec<String>)> {
     let planned = plan(resources, &|controller| serves(hierarchies, controller))?;
     let rules = devices::rules(&resources.devices)?;
+    if hierarchies.all.is_empty() {
+        return Ok((Cgroup::none(), Vec::new()));
+    }
     let cgroup = Cgroup::with(path.clone(), hierarchies.clone());
     let mut taken = false;
     let mut made = || -> Result<Vec<String>> {

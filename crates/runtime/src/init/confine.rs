@@ -3,6 +3,7 @@
 use std::fs;
 
 use rustix::fs::{Gid, Uid};
+use rustix::io::Errno;
 use rustix::process::DumpableBehavior;
 use spec::runtime::Process;
 use sys::caps::{self, Caps};
@@ -11,6 +12,7 @@ use sys::{Context as _, Error, ErrorKind, Result};
 
 use super::Filter;
 use super::users::Account;
+use crate::create::Keyring;
 use crate::sandbox::Identity;
 
 /// Sets `oom_score_adj`; lowering it needs a right that we may lack, and is
@@ -42,6 +44,28 @@ pub(crate) fn limits(identity: &Identity<'_>) -> Result<Vec<String>> {
         }
     }
     Ok(warnings)
+}
+
+/// A session keyring of the container's own, so that its programs neither see
+/// nor fill the one of whoever started it. To be called as the container's
+/// root, inside its user namespace: names of keyrings belong to that.
+pub(crate) fn session_keyring(keyring: Keyring, id: &str) -> Result<()> {
+    if keyring == Keyring::Inherited {
+        return Ok(());
+    }
+    match sys::keyring::join_session(&format!("_ses.{id}")) {
+        Ok(()) => Ok(()),
+        // A kernel without keys, a filter around us, a full quota: there is
+        // nothing to be had then, and containers run without.
+        Err(error)
+            if [Errno::NOSYS, Errno::PERM, Errno::ACCESS, Errno::DQUOT]
+                .iter()
+                .any(|errno| error.errno() == Some(errno.raw_os_error())) =>
+        {
+            Ok(())
+        }
+        Err(error) => Err(error).context(|| "make a session keyring"),
+    }
 }
 
 /// Ids and capabilities. CAP_SYS_ADMIN stays in force when a filter is still

@@ -8,6 +8,7 @@ pub(crate) mod console;
 pub(crate) mod exec;
 mod identity;
 pub(crate) mod labels;
+mod old_mounts;
 mod pid1;
 mod rootfs;
 mod users;
@@ -26,7 +27,7 @@ use sys::seccomp::Instruction;
 use sys::{Context as _, Error, ErrorKind, Result};
 
 use crate::cgroup::{CgroupPath, Entry, Hierarchies};
-use crate::create::{Gate, InitProcess, ProcessStdio};
+use crate::create::{Gate, InitProcess, Keyring, ProcessStdio, RootSwitch};
 use crate::handshake::{FromInit, Link, ToInit};
 use crate::mounts::root::Root;
 use crate::sandbox::{Identity, Sandbox, apply_scheduling};
@@ -47,6 +48,9 @@ pub(crate) struct Init<'a> {
     pub(crate) user: &'a str,
     pub(crate) groups: &'a [String],
     pub(crate) stdio: ProcessStdio,
+    pub(crate) preserve_fds: u32,
+    pub(crate) keyring: Keyring,
+    pub(crate) root_switch: RootSwitch,
     pub(crate) kind: InitProcess,
     pub(crate) gate: Gate,
     pub(crate) filter: Option<Filter>,
@@ -125,6 +129,7 @@ fn set_up(init: &Init<'_>, link: &mut Link) -> Result<Infallible> {
         // Only now: the host's directories were opened as who we were.
         identity::become_root()?;
     }
+    confine::session_keyring(init.keyring, init.id)?;
     rootfs::fill(init, &mut built)?;
     let console = console::open(&init.stdio, &built.root)?;
     console::bind(console.as_ref(), &built.root)?;
@@ -139,7 +144,7 @@ fn set_up(init: &Init<'_>, link: &mut Link) -> Result<Infallible> {
     identity::names_and_sysctls(sandbox)?;
     rootfs::protect(init, &built)?;
     // The host is out of sight from here on.
-    rootfs::pivot(init, &built.root)?;
+    rootfs::enter(init, &built.root)?;
     console::attach_stdio(&init.stdio, console.as_ref())?;
     // Not by chdir's own lookup: that would follow a descriptor of ours in
     // /proc out of the container.
@@ -167,7 +172,7 @@ fn set_up(init: &Init<'_>, link: &mut Link) -> Result<Infallible> {
     // Whatever else the parent had open ends here, before anybody outside can
     // make us wait.
     drop(built);
-    sys::process::close_on_exec_from(3)?;
+    sys::process::close_on_exec_from(3 + init.preserve_fds)?;
     link.tell_parent(&FromInit::Ready {
         warnings,
         console: console.map(|console| console.master),

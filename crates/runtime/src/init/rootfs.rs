@@ -4,12 +4,15 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, openat};
+use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 use state::RootFs;
 use sys::mount::{AttributeChange, Depth, Propagation, attach, change};
 use sys::{Context as _, Error, ErrorKind, Result};
 
 use super::Init;
+use super::old_mounts::OldMounts;
+use crate::create::RootSwitch;
 use crate::mounts::devices::{self, Source};
 use crate::mounts::masks::{self, MaskSources};
 use crate::mounts::overlay::{self, Owner};
@@ -157,26 +160,63 @@ pub(super) fn protect(init: &Init<'_>, built: &Built<'_>) -> Result<()> {
 
 /// Makes the root the root of the namespace and lets go of the host's. A
 /// namespace with other processes in it keeps its root: only ours changes.
-pub(super) fn pivot(init: &Init<'_>, root: &Root) -> Result<()> {
+pub(super) fn enter(init: &Init<'_>, root: &Root) -> Result<()> {
     let is_ours_alone = init.sandbox.namespaces.mount.is_new();
-    let pivot = || -> Result<()> {
-        rustix::process::fchdir(root)?;
-        if is_ours_alone {
-            // The old root ends up on top of the new one, from where it is
-            // taken away without a directory for it.
-            rustix::process::pivot_root(".", ".")?;
-            rustix::mount::unmount(".", UnmountFlags::DETACH)?;
-        } else {
-            rustix::process::chroot(".")?;
-        }
-        rustix::process::chdir("/")?;
-        Ok(())
+    let entered = match init.root_switch {
+        RootSwitch::Pivot if is_ours_alone => pivot(root).map_err(explain_pivot),
+        RootSwitch::Move if is_ours_alone => cover_old_root(root),
+        _ => change_root(root),
     };
-    pivot().context(|| "enter the root file system")?;
+    entered.context(|| "enter the root file system")?;
     let (propagation, depth) = init.sandbox.propagation;
     if matches!(propagation, Propagation::Shared | Propagation::Unbindable) {
         set_propagation(root, propagation, depth).context(|| "linux.rootfsPropagation")?;
     }
+    Ok(())
+}
+
+fn pivot(root: &Root) -> Result<()> {
+    rustix::process::fchdir(root)?;
+    // The old root ends up on top of the new one, from where it is taken
+    // away without a directory for it.
+    rustix::process::pivot_root(".", ".")?;
+    rustix::mount::unmount(".", UnmountFlags::DETACH)?;
+    rustix::process::chdir("/")?;
+    Ok(())
+}
+
+fn explain_pivot(error: Error) -> Error {
+    if error.errno() == Some(Errno::INVAL.raw_os_error()) {
+        return error.wrap("pivot_root (a host that runs from its initramfs needs --no-pivot)");
+    }
+    error
+}
+
+/// Without pivot_root: the root is moved on top of the old one and all else
+/// that is mounted on that goes, so that below the container nothing is left
+/// but the bare old root. That cannot be reached by `..` either: on the way
+/// up, the topmost mount on a directory is what counts.
+fn cover_old_root(root: &Root) -> Result<()> {
+    let mounts = OldMounts::look(root)?;
+    let old = open(Path::new("/"))?;
+    attach(root.as_fd(), old.as_fd())?;
+    // Absolute paths start at the old root still, below what covers it.
+    for place in mounts.others_last_first() {
+        let flags = UnmountFlags::DETACH | UnmountFlags::NOFOLLOW;
+        match rustix::mount::unmount(place, flags) {
+            // Gone with the one that it was mounted on, or locked in place by
+            // the kernel, which keeps it as unreachable as the old root.
+            Ok(()) | Err(Errno::NOENT | Errno::INVAL | Errno::NOTDIR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    change_root(root)
+}
+
+fn change_root(root: &Root) -> Result<()> {
+    rustix::process::fchdir(root)?;
+    rustix::process::chroot(".")?;
+    rustix::process::chdir("/")?;
     Ok(())
 }
 

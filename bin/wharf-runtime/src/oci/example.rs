@@ -1,9 +1,16 @@
-//! `spec`, an example to begin with, and `features`, what is supported.
+//! `spec`: a configuration to begin with.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
 
 use spec::runtime::{
-    Capabilities, DeviceRule, Linux, Mount, Namespace, NamespaceKind, Process, Resources, Root,
-    Spec,
+    Capabilities, DeviceRule, IdMapping, Linux, Mount, Namespace, NamespaceKind, Process,
+    Resources, Root, Spec,
 };
+use sys::{Context as _, Result};
+
+use super::output;
 
 const CAPABILITIES: [&str; 3] = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"];
 const MASKED: [&str; 10] = [
@@ -73,8 +80,54 @@ const MOUNTS: [(&str, &str, &str, &[&str]); 7] = [
     ),
 ];
 
+/// Writes `config.json` into `bundle`; one that is there stays.
+pub(super) fn write(bundle: &Path, rootless: bool) -> Result<()> {
+    let mut spec = example();
+    if rootless {
+        make_rootless(&mut spec);
+    }
+    let text = output::json(&spec)?;
+    let path = bundle.join("config.json");
+    let mut file = fs::File::create_new(&path).context(|| format!("create {}", path.display()))?;
+    file.write_all(text.as_bytes())
+        .context(|| format!("write {}", path.display()))
+}
+
+/// For a user without rights: a user namespace in which only that user exists,
+/// as root, with the host's network and what of /sys can be had without it.
+fn make_rootless(spec: &mut Spec) {
+    let map = |host_id: u32| IdMapping {
+        container_id: 0,
+        host_id,
+        size: 1,
+    };
+    if let Some(linux) = &mut spec.linux {
+        linux
+            .namespaces
+            .retain(|namespace| namespace.kind != NamespaceKind::Network);
+        linux.namespaces.push(Namespace {
+            kind: NamespaceKind::User,
+            path: None,
+        });
+        linux.uid_mappings = vec![map(rustix::process::getuid().as_raw())];
+        linux.gid_mappings = vec![map(rustix::process::getgid().as_raw())];
+        linux.resources = None;
+    }
+    for mount in &mut spec.mounts {
+        if mount.destination == Path::new("/sys") {
+            mount.kind = Some("none".to_owned());
+            mount.source = Some("/sys".into());
+            mount.options = ["rbind", "nosuid", "noexec", "nodev", "ro"]
+                .map(str::to_owned)
+                .to_vec();
+        }
+        // The group of terminals does not exist in there.
+        mount.options.retain(|option| option != "gid=5");
+    }
+}
+
 /// A shell in `rootfs`, confined as usual.
-pub(crate) fn example() -> Spec {
+fn example() -> Spec {
     let texts = |list: &[&str]| {
         list.iter()
             .map(|text| (*text).to_owned())
@@ -141,40 +194,4 @@ pub(crate) fn example() -> Spec {
         }),
         ..Spec::default()
     }
-}
-
-/// As features.md of the specification has it.
-pub(crate) fn features() -> serde_json::Value {
-    serde_json::json!({
-        "ociVersionMin": "1.0.0",
-        "ociVersionMax": spec::runtime::VERSION,
-        "hooks": ["prestart", "createRuntime", "createContainer", "startContainer", "poststart",
-                  "poststop"],
-        "mountOptions": ["async", "bind", "defaults", "dev", "diratime", "dirsync", "exec",
-                         "noatime", "nodev", "nodiratime", "noexec", "nosuid", "nosymfollow",
-                         "private", "rbind", "relatime", "ro", "rprivate", "rro", "rshared",
-                         "rslave", "runbindable", "rw", "shared", "slave", "strictatime", "suid",
-                         "symfollow", "sync", "unbindable"],
-        "linux": {
-            "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "user", "uts"],
-            "capabilities": sys::caps::NAMES.as_slice(),
-            "cgroup": {"v1": true, "v2": true, "systemd": false, "systemdUser": false,
-                       "rdma": false},
-            "seccomp": {
-                "enabled": true,
-                "actions": ["SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO", "SCMP_ACT_KILL",
-                            "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_KILL_THREAD", "SCMP_ACT_LOG",
-                            "SCMP_ACT_TRACE", "SCMP_ACT_TRAP"],
-                "operators": ["SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT", "SCMP_CMP_LE",
-                              "SCMP_CMP_LT", "SCMP_CMP_MASKED_EQ", "SCMP_CMP_NE"],
-                "archs": ["SCMP_ARCH_AARCH64", "SCMP_ARCH_X32", "SCMP_ARCH_X86",
-                          "SCMP_ARCH_X86_64"]
-            },
-            "apparmor": {"enabled": false},
-            "selinux": {"enabled": false},
-            "intelRdt": {"enabled": false},
-            "mountExtensions": {"idmap": {"enabled": false}},
-            "netDevices": {"enabled": false}
-        }
-    })
 }

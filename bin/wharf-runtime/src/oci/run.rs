@@ -1,0 +1,49 @@
+//! `run`: create and start in one, and unless detached stay with it: pass
+//! signals on, end with its exit code.
+
+use runtime::{Gate, ProcessStdio};
+use sys::Result;
+
+use super::args::{Bring, Global};
+use super::console::{self, Foreground};
+use super::create::Making;
+use super::delete;
+
+/// Leaves it running.
+pub(super) fn detached(global: &Global, bring: &Bring) -> Result<()> {
+    let making = Making::begin(global, bring)?;
+    making.up_to_the_gate()?;
+    let start = || super::start::start(global, &bring.id);
+    start().inspect_err(|_| {
+        // The error that brought us here is the one to tell.
+        let _ = delete::delete(global, &bring.id, true);
+    })
+}
+
+/// Stays until it ends; its exit code.
+pub(super) fn attached(global: &Global, bring: &Bring, keep: bool) -> Result<u8> {
+    let making = Making::begin(global, bring)?;
+    let code = stay_with(&making).map_err(|error| making.failed(error))?;
+    if keep {
+        return Ok(code);
+    }
+    delete::delete(global, &bring.id, true)?;
+    Ok(code)
+}
+
+fn stay_with(making: &Making<'_>) -> Result<u8> {
+    let stdio = match making.terminal() {
+        Some(process) => ProcessStdio::Terminal {
+            size: console::size().or(process.console_size),
+        },
+        None => ProcessStdio::Inherit,
+    };
+    // From here on no signal is lost, and none ends us before the container.
+    let foreground = Foreground::new()?;
+    let mut created = making.create(stdio, Gate::Parent)?;
+    let console = making.announce(&mut created)?;
+    let mut running = created.start()?;
+    let container = making.container()?;
+    container.poststart(making.spec())?;
+    Ok(foreground.wait(&mut running, console.as_ref())?.code())
+}
