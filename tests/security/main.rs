@@ -2,5 +2,6 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod bundles;
 mod invariants;
 mod races;

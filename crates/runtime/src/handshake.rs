@@ -13,7 +13,8 @@ use rustix::net::{
 };
 use sys::{Context as _, Error, ErrorKind, Result};
 
-/// Errors are sentences; more than this is cut off by nobody but a fault.
+/// Errors are sentences; those that repeat a long path of the configuration
+/// are shortened.
 const PACKET_MAX: usize = 8 << 10;
 
 /// From init.
@@ -77,8 +78,14 @@ impl Link {
             }
             FromInit::Executing => self.send(b'x', &[], &[]),
             FromInit::Failed(error) => {
-                let text = serde_json::to_vec(error)
-                    .map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
+                let packed = |error: &Error| {
+                    serde_json::to_vec(error)
+                        .map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))
+                };
+                let mut text = packed(error)?;
+                if text.len() >= PACKET_MAX {
+                    text = packed(&shortened(error))?;
+                }
                 self.send(b'f', &text, &[])
             }
         }
@@ -188,6 +195,16 @@ impl AsFd for Link {
     }
 }
 
+/// Its beginning, which says what was done to what, and its end, which says
+/// what the kernel thought of it.
+fn shortened(error: &Error) -> Error {
+    const KEPT: usize = 250;
+    let text: Vec<char> = error.to_string().chars().collect();
+    let start: String = text.iter().take(KEPT).collect();
+    let end: String = text[text.len().saturating_sub(KEPT)..].iter().collect();
+    Error::new(error.kind(), format!("{start} … {end}"))
+}
+
 fn strange() -> Error {
     Error::new(ErrorKind::Internal, "strange message during the start")
 }
@@ -195,6 +212,20 @@ fn strange() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_error_arrives_shortened() {
+        let (ours, theirs) = Link::pair().unwrap();
+        // Each of these letters takes more room on the way than here.
+        let long = Error::new(ErrorKind::InvalidInput, "\u{1}".repeat(70_000)).wrap("open it");
+        ours.tell_parent(&FromInit::Failed(long)).unwrap();
+        let Some(FromInit::Failed(heard)) = theirs.hear_init().unwrap() else {
+            panic!("no error was heard");
+        };
+        assert_eq!(heard.kind(), ErrorKind::InvalidInput);
+        assert!(heard.to_string().starts_with("open it: "), "{heard}");
+        assert!(heard.to_string().len() < 4096);
+    }
 
     #[test]
     fn errors_cross_word_for_word_and_the_end_is_heard() {

@@ -1,7 +1,8 @@
 //! What the mount API of Linux 5.2 needs beyond rustix: mount_setattr(2) and
 //! the kernel's own words when a file system refuses its options.
 
-use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
+use std::ffi::OsStr;
+use std::os::fd::{AsRawFd as _, BorrowedFd, IntoRawFd as _, OwnedFd};
 
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
@@ -37,8 +38,12 @@ pub struct AttributeChange {
     pub propagation: Option<Propagation>,
 }
 
-/// mount_setattr(2) on the mount that `fd` is on the root of (Linux 5.12).
+/// mount_setattr(2) on the mount that `fd` is on the root of (Linux 5.12);
+/// nothing if nothing is to be changed.
 pub fn change(fd: BorrowedFd<'_>, depth: Depth, change: AttributeChange) -> Result<()> {
+    if change == AttributeChange::default() {
+        return Ok(());
+    }
     let mut flags = libc::AT_EMPTY_PATH;
     if depth == Depth::Tree {
         flags |= libc::AT_RECURSIVE;
@@ -90,6 +95,26 @@ pub fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<()> {
     Ok(move_mount(mount, "", target, "", flags)?)
 }
 
+/// As [`attach`], relative to a directory: `name` must not be open to anybody
+/// who could put a symlink in its place.
+pub fn attach_at(mount: BorrowedFd<'_>, directory: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    Ok(move_mount(mount, "", directory, name, flags)?)
+}
+
+/// Leaves a close-on-exec descriptor to the execve(2) that is about to come,
+/// which closes them all at once; one by one they are a tenth of the system
+/// calls that make a container. Only for what the program may see anyway, for
+/// it is what a path such as `/proc/self/fd/9` leads to until then: mounts that
+/// were attached, not what they cover. Those with a high number are closed all the
+/// same, so that any number of mounts fits into the limit of descriptors.
+pub fn leave_to_execve(fd: OwnedFd) {
+    const LEFT_BELOW: i32 = 512;
+    if fd.as_raw_fd() < LEFT_BELOW {
+        let _ = fd.into_raw_fd();
+    }
+}
+
 /// A file system being configured; what the kernel has to say about a refusal
 /// becomes part of the error.
 #[derive(Debug)]
@@ -125,6 +150,14 @@ impl FileSystem {
         fsconfig_set_fd(&self.context, key, fd)
             .map_err(|errno| self.explain(errno))
             .context(|| format!("set option {key} of {}", self.kind))
+    }
+
+    /// As [`FileSystem::mount`] for a process that is about to execute a
+    /// program, see [`leave_to_execve`].
+    pub fn mount_before_execve(self, attributes: MountAttrFlags) -> Result<OwnedFd> {
+        let mount = self.mount(attributes)?;
+        leave_to_execve(self.context);
+        Ok(mount)
     }
 
     /// Makes it and a detached mount of it.

@@ -264,7 +264,13 @@ fn statistics_tell_what_is_used() {
     until("it is alone", || made.cgroup.pids().unwrap().len() == 1);
     let stats = made.cgroup.stats().unwrap();
     assert!(stats.cpu.usage.total > 0 && stats.cpu.throttling.periods > 0);
-    assert_eq!((stats.pids.current, stats.pids.limit), (1, 50));
+    // The kernel counts one that has ended until it is quite gone.
+    assert!(
+        (1..=3).contains(&stats.pids.current),
+        "{}",
+        stats.pids.current
+    );
+    assert_eq!(stats.pids.limit, 50);
     assert_eq!(stats.memory.usage.limit, 64 << 20);
     assert!(!stats.memory.raw.is_empty() && !stats.cpuset.cpus.is_empty());
     // As runc spells it.

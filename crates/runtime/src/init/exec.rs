@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, accessat, openat, statat};
 use rustix::io::Errno;
@@ -10,6 +11,7 @@ use spec::runtime::Process;
 use sys::{Context as _, Error, ErrorKind, Result};
 
 use super::users::Account;
+use crate::mounts::root::Root;
 
 /// Where programs are looked for without PATH in the environment, as Docker
 /// has it.
@@ -74,10 +76,21 @@ pub(crate) fn execute(program: &Program) -> Result<Infallible> {
 }
 
 /// Changes to `directory` and verifies that it is in the container: a
-/// descriptor of the host that leaked would show as unreachable.
-pub(crate) fn enter_directory(directory: &str) -> Result<()> {
+/// descriptor of the host that leaked would show as unreachable. Links of
+/// procfs to open files are not followed: some of ours are still open.
+pub(crate) fn enter_directory(root: &Root, directory: &str) -> Result<()> {
     let enter = || -> Result<()> {
-        rustix::process::chdir(directory)?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        let opened = match root.open(Path::new(directory), flags) {
+            Err(Errno::LOOP) => {
+                return Err(Error::new(
+                    ErrorKind::InvalidInput,
+                    "it leads through a link to an open file, or through too many links",
+                ));
+            }
+            opened => opened?,
+        };
+        rustix::process::fchdir(&opened)?;
         let now = rustix::process::getcwd(Vec::new())?;
         if now.as_bytes().first() == Some(&b'/') {
             return Ok(());

@@ -209,7 +209,7 @@ pub(crate) fn get_ready(
     apply_scheduling(joining.identity)?;
     warnings.extend(confine::limits(joining.identity)?);
     // As root: the directory may be closed to the user, as in Docker.
-    exec::enter_directory(&process.cwd)?;
+    exec::enter_directory(root, &process.cwd)?;
     confine::apply(joining.identity, &account)?;
     let mask = process.user.umask.map_or(umask, Mode::from);
     rustix::process::umask(mask);

@@ -85,6 +85,13 @@ fn resolve(numeric: &User, text: &str, more: &[String], files: &Files<'_>) -> Re
         Some((user, group)) => (user, Some(group)),
         None => (text, None),
     };
+    if user.is_empty() && group.is_some_and(str::is_empty) {
+        // Whoever wrote it meant somebody; root is nobody to guess.
+        return Err(Error::new(
+            ErrorKind::InvalidInput,
+            format!("user {text:?} names neither a user nor a group"),
+        ));
+    }
     let mut account = if text.is_empty() {
         Account {
             uid: numeric.uid,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, major, minor, openat};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
-use sys::mount::{AttributeChange, Depth, FileSystem, attach, change, copy_tree};
+use sys::mount::{AttributeChange, Depth, FileSystem, attach, change, copy_tree, leave_to_execve};
 use sys::{Context as _, Error, ErrorKind, Result};
 
 use super::plan::libc_attr;
@@ -49,12 +49,12 @@ pub(crate) fn mask(root: &Root, paths: &[PathBuf], sources: &MaskSources) -> Res
             let stat = fstat(&target)?;
             if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
                 let cover = copy_tree(sources.null.as_fd(), Depth::One)?;
-                return attach(cover.as_fd(), target.as_fd());
+                return put(cover, target);
             }
             match &empty {
                 Some(empty) => {
                     let cover = copy_tree(empty.as_fd(), Depth::One)?;
-                    attach(cover.as_fd(), target.as_fd())
+                    put(cover, target)
                 }
                 None => attach(empty.insert(empty_directory()?).as_fd(), target.as_fd()),
             }
@@ -73,10 +73,18 @@ pub(crate) fn protect(root: &Root, paths: &[PathBuf]) -> Result<()> {
             };
             let tree = copy_tree(target.as_fd(), Depth::Tree)?;
             change(tree.as_fd(), Depth::Tree, read_only())?;
-            attach(tree.as_fd(), target.as_fd())
+            put(tree, target)
         };
         protect().context(|| format!("make {} read-only", path.display()))?;
     }
+    Ok(())
+}
+
+/// The target is closed at once: it is what nobody shall reach any more.
+fn put(mount: OwnedFd, target: OwnedFd) -> Result<()> {
+    attach(mount.as_fd(), target.as_fd())?;
+    drop(target);
+    leave_to_execve(mount);
     Ok(())
 }
 
@@ -100,7 +108,7 @@ fn empty_directory() -> Result<OwnedFd> {
     let tmpfs = FileSystem::open("tmpfs")?;
     tmpfs.set("size", "0")?;
     tmpfs.set("nr_inodes", "1")?;
-    tmpfs.mount(
+    tmpfs.mount_before_execve(
         MountAttrFlags::MOUNT_ATTR_RDONLY
             | MountAttrFlags::MOUNT_ATTR_NOSUID
             | MountAttrFlags::MOUNT_ATTR_NODEV

@@ -75,6 +75,9 @@ impl Root {
     /// Makes the directory `path` if it is missing. What cannot be made is for
     /// whoever uses it to complain about.
     pub(crate) fn ensure_directory(&self, path: &Path) -> Result<()> {
+        if path == Path::new("/") {
+            return Ok(());
+        }
         if let Err(Errno::NOENT) = self.open(path, OFlags::PATH | OFlags::DIRECTORY) {
             self.make(path, Shape::Directory)
                 .context(|| format!("make directory {} in the container", path.display()))?;
@@ -108,17 +111,13 @@ impl Root {
         let Some((last, parents)) = names.split_last() else {
             return Ok(self.open(Path::new("/"), directory)?);
         };
-        let mut walked = PathBuf::from("/");
-        let mut at: OwnedFd = self.open(&walked, directory)?;
-        for name in parents {
-            walked.push(name);
-            at = match self.open(&walked, directory) {
-                Ok(fd) => fd,
-                Err(Errno::NOENT) => make_directory(at.as_fd(), name)?,
-                Err(errno) => return Err(errno.into()),
-            };
-        }
-        walked.push(last);
+        // Mostly only the last part is missing.
+        let parent = PathBuf::from_iter(parents);
+        let at = match self.open(&Path::new("/").join(parent), directory) {
+            Ok(fd) => fd,
+            Err(Errno::NOENT) => self.make_all(parents)?,
+            Err(errno) => return Err(errno.into()),
+        };
         match shape {
             Shape::Directory => make_directory(at.as_fd(), last),
             Shape::File => {
@@ -134,6 +133,21 @@ impl Root {
                 open_child(at.as_fd(), last, OFlags::PATH)
             }
         }
+    }
+
+    fn make_all(&self, names: &[&OsStr]) -> Result<OwnedFd> {
+        let directory = OFlags::PATH | OFlags::DIRECTORY;
+        let mut walked = PathBuf::from("/");
+        let mut at = self.open(&walked, directory)?;
+        for name in names {
+            walked.push(name);
+            at = match self.open(&walked, directory) {
+                Ok(fd) => fd,
+                Err(Errno::NOENT) => make_directory(at.as_fd(), name)?,
+                Err(errno) => return Err(errno.into()),
+            };
+        }
+        Ok(at)
     }
 
     /// A file of the container that we read: regular, not larger than

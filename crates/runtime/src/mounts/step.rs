@@ -7,7 +7,9 @@ use std::path::Path;
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, mkdirat, symlinkat};
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, OpenTreeFlags, open_tree};
-use sys::mount::{AttributeChange, Depth, FileSystem, Propagation, attach, change};
+use sys::mount::{
+    AttributeChange, Depth, FileSystem, Propagation, attach, attach_at, change, leave_to_execve,
+};
 use sys::{Context as _, Error, ErrorKind, Result};
 
 use super::copy_up;
@@ -74,7 +76,9 @@ impl Opened<'_> {
                 let Some(tree) = self.bind else {
                     return Err(Error::new(ErrorKind::Internal, "source was not opened"));
                 };
-                bind(plan, &tree, root)
+                bind(plan, &tree, root)?;
+                leave_to_execve(tree);
+                Ok(())
             }
             What::FileSystem {
                 kind,
@@ -102,12 +106,15 @@ impl Opened<'_> {
                     root.mount_point(&plan.destination, Shape::Directory)?
                 };
                 let flags = u32::try_from(plan.attributes.set).unwrap_or_default();
-                let mount = file_system.mount(MountAttrFlags::from_bits_retain(flags))?;
+                let mount =
+                    file_system.mount_before_execve(MountAttrFlags::from_bits_retain(flags))?;
                 if plan.copy_up {
                     copy_up::copy(root, &plan.destination, &mount)?;
                 }
                 attach(mount.as_fd(), target.as_fd())?;
-                finish(plan, &mount)
+                finish(plan, &mount)?;
+                leave_to_execve(mount);
+                Ok(())
             }
             What::Cgroups(version) => mount_cgroups(plan, *version, root, view),
             What::Remount => remount(plan, root),
@@ -137,8 +144,7 @@ fn bind(plan: &PlannedMount, tree: &OwnedFd, root: &Root) -> Result<()> {
     if recursive != AttributeChange::default() {
         change(tree.as_fd(), Depth::Tree, recursive).context(|| "set mount attributes")?;
     }
-    attach(tree.as_fd(), target.as_fd())?;
-    Ok(())
+    attach(tree.as_fd(), target.as_fd())
 }
 
 fn finish(plan: &PlannedMount, mount: &OwnedFd) -> Result<()> {
@@ -223,7 +229,7 @@ fn mount_cgroups(
             if let Some(label) = view.label {
                 tmpfs.set("context", label)?;
             }
-            let tmpfs = tmpfs.mount(MountAttrFlags::empty())?;
+            let tmpfs = tmpfs.mount_before_execve(MountAttrFlags::empty())?;
             attach(tmpfs.as_fd(), target.as_fd())?;
             for hierarchy in &view.hierarchies.all {
                 mount_beside_others(&tmpfs, hierarchy.mountpoint(), &own)?;
@@ -247,9 +253,10 @@ fn mount_beside_others(
         return Ok(());
     };
     mkdirat(tmpfs, name, Mode::from(0o755))?;
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let place = rustix::fs::openat(tmpfs, name, flags, Mode::empty())?;
-    attach(own(mountpoint)?.as_fd(), place.as_fd())?;
+    let tree = own(mountpoint)?;
+    // The tmpfs is new, and nobody but us has seen it.
+    attach_at(tree.as_fd(), tmpfs.as_fd(), name)?;
+    leave_to_execve(tree);
     // `cpu,cpuacct` is reached by either name.
     let name = name.to_string_lossy();
     if name.contains(',') {
