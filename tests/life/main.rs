@@ -1,5 +1,6 @@
 //! The life of a container after its start: every verb, restarts, health, and what is written down about it.
 
+mod copy;
 mod events;
 mod health;
 mod policy;

@@ -21,6 +21,7 @@ mod cgroup;
 mod cleanup;
 pub mod config;
 pub mod containers;
+mod copy;
 mod crash;
 pub mod engine;
 pub mod events;
@@ -35,6 +36,7 @@ mod volumes;
 
 pub use cgroup::Usage;
 pub use config::{Config, Settings};
+pub use containers::copy::CopyRequest;
 pub use containers::request::{
     AttachRequest, CommitCompression, CommitRequest, ConfinementRequest, ExecRequest,
     HealthRequest, LogsRequest, NetworkRequest, ProcessRequest, PullPolicy, RemoveRequest,

@@ -63,6 +63,41 @@ pub(crate) fn commit(command: Command) -> Command {
         .arg(operand("NAME").required(false))
 }
 
+const CP_EXAMPLES: &str = "
+Examples:
+  wharf cp web:/etc/nginx/nginx.conf .     out of a container
+  wharf cp -a site/. web:/srv/www          into it, with owners
+  wharf cp db:/backup - | tar tv           as a tar
+";
+
+pub(crate) fn cp(command: Command) -> Command {
+    shape(
+        command,
+        "[OPTIONS] CONTAINER:PATH PATH|-\n        wharf cp [OPTIONS] PATH|- CONTAINER:PATH",
+    )
+    .after_help(CP_EXAMPLES)
+    .arg(short_flag('a', "archive", "Keep owners and attributes"))
+    .arg(short_flag(
+        'L',
+        "follow-link",
+        "Follow a link that is named as the source",
+    ))
+    .arg(short_flag('q', "quiet", "Do not tell what was copied"))
+    .arg(operand("SOURCE").allow_hyphen_values(true))
+    .arg(operand("TARGET").allow_hyphen_values(true))
+}
+
+pub(crate) fn export(command: Command) -> Command {
+    shape(command, "[OPTIONS] CONTAINER")
+        .arg(short_value(
+            'o',
+            "output",
+            "FILE",
+            "Write to a file instead of stdout",
+        ))
+        .arg(operand("CONTAINER"))
+}
+
 pub(crate) fn diff(command: Command) -> Command {
     shape(command, "CONTAINER").arg(operand("CONTAINER"))
 }

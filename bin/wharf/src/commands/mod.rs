@@ -7,11 +7,13 @@ mod attached;
 mod cleanup;
 mod commit;
 mod completion;
+mod cp;
 mod create;
 mod diff;
 mod each;
 mod events;
 mod exec;
+mod export;
 mod history;
 mod images;
 mod import;
@@ -24,6 +26,7 @@ mod logout;
 mod logs;
 mod man;
 mod oci;
+mod partial;
 mod pause;
 mod port;
 mod prune;
@@ -167,6 +170,18 @@ const PULL: Verb =
     verb!("pull", "Download an image from a registry", image::pull, pull::run, common: true);
 const PUSH: Verb =
     verb!("push", "Upload an image to a registry", image::push, push::run, common: true);
+const CP: Verb = verb!(
+    "cp",
+    "Copy files between a container and the host",
+    container::cp,
+    cp::run
+);
+const EXPORT: Verb = verb!(
+    "export",
+    "Write a container's files to a tar archive",
+    container::export,
+    export::run
+);
 const EVENTS: Verb = verb!(
     "events",
     "Show what happens, or what has happened",
@@ -281,8 +296,8 @@ const SAVE: Verb = verb!("save", "Save images to an archive", image::save, save:
 /// Every verb that can be written alone, in the order of the help.
 pub(crate) const VERBS: &[Verb] = &[
     RUN, EXEC, PS, PULL, PUSH, IMAGES, LOGIN, LOGOUT, VERSION, INFO, ATTACH, COMMIT, COMPLETION,
-    CREATE, DIFF, EVENTS, HISTORY, IMPORT, INSPECT, KILL, LOAD, LOGS, OCI, PAUSE, PORT, RENAME,
-    RESTART, RM, RMI, SAVE, START, STATS, STOP, TAG, TOP, UNPAUSE, UPDATE, WAIT,
+    CP, CREATE, DIFF, EVENTS, EXPORT, HISTORY, IMPORT, INSPECT, KILL, LOAD, LOGS, OCI, PAUSE, PORT,
+    RENAME, RESTART, RM, RMI, SAVE, START, STATS, STOP, TAG, TOP, UNPAUSE, UPDATE, WAIT,
 ];
 
 pub(crate) const NOUNS: &[Noun] = &[
@@ -293,9 +308,11 @@ pub(crate) const NOUNS: &[Noun] = &[
         verbs: &[
             ("attach", &[], ATTACH),
             ("commit", &[], COMMIT),
+            ("cp", &[], CP),
             ("create", &[], CREATE),
             ("diff", &[], DIFF),
             ("exec", &[], EXEC),
+            ("export", &[], EXPORT),
             (
                 "inspect",
                 &[],

@@ -1,12 +1,11 @@
 //! `wharf save`.
 
-use std::fs::File;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::path::{Path, PathBuf};
 
 use sys::{Context as _, Error, ErrorKind, Result};
 
 use super::create::interrupted;
+use super::partial::Partial;
 use super::{Call, DONE};
 use crate::args::Given as _;
 use crate::output::PIPE_CLOSED;
@@ -64,57 +63,4 @@ pub(super) fn run(call: &Call<'_>) -> Result<u8> {
         (Err(error), None) => return Err(error).context(|| "save images"),
     }
     Ok(DONE)
-}
-
-/// The file under another name until it is whole, so that a failure neither
-/// leaves half an archive nor harms the one that is there.
-struct Partial {
-    file: File,
-    path: PathBuf,
-    /// Absent if the target is no regular file (`/dev/null`, a pipe).
-    target: Option<PathBuf>,
-}
-
-impl Partial {
-    fn create(target: &str) -> Result<Self> {
-        let target = Path::new(target);
-        let named = || format!("write {}", target.display());
-        let special = target
-            .metadata()
-            .is_ok_and(|about| !about.is_file() && !about.is_dir());
-        if special {
-            return Ok(Self {
-                file: File::options().write(true).open(target).context(named)?,
-                path: target.to_owned(),
-                target: None,
-            });
-        }
-        let Some(name) = target.file_name().filter(|_| !target.is_dir()) else {
-            return Err(Error::new(ErrorKind::InvalidInput, "it is a directory")).context(named);
-        };
-        let mut hidden = std::ffi::OsString::from(".");
-        hidden.push(name);
-        hidden.push(format!(".{}", std::process::id()));
-        let path = target.with_file_name(hidden);
-        Ok(Self {
-            file: File::create_new(&path).context(named)?,
-            path,
-            target: Some(target.to_owned()),
-        })
-    }
-
-    fn finish(self) -> Result<()> {
-        match &self.target {
-            Some(target) => std::fs::rename(&self.path, target)
-                .context(|| format!("write {}", target.display())),
-            None => Ok(()),
-        }
-    }
-
-    fn remove(&self) {
-        if self.target.is_some() {
-            // What failed before is what is told.
-            let _ = std::fs::remove_file(&self.path);
-        }
-    }
 }

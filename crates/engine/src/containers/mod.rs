@@ -9,6 +9,7 @@
 
 mod attach;
 mod commit;
+pub mod copy;
 mod create;
 mod exec;
 pub mod health;

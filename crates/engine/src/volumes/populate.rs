@@ -4,23 +4,17 @@
 //! any namespace, seen by this process alone. Everything in it is hostile:
 //! the target is looked up inside the root, and no link is followed.
 
-use std::collections::HashMap;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Mode, OFlags, RawMode, ResolveFlags, Stat, Timespec, Timestamps,
-    XattrFlags,
-};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 use state::RootFs;
 use sys::overlay::OverlayLayers;
 use sys::{Context as _, Result};
 
-/// Deeper trees are not what an image ships as the content of a volume.
-const DEPTH_MAX: usize = 256;
+use crate::copy::{Copier, Ownership};
 
 /// Copies what the image has at `target` into the empty directory `into`,
 /// with the attributes of the directory itself. Nothing if the image has no
@@ -38,8 +32,8 @@ pub(super) fn populate(rootfs: &RootFs, target: &Path, into: &Path) -> Result<()
         }
     };
     let into = rustix::fs::openat(CWD, into, flags, Mode::empty())?;
-    let mut links = HashMap::new();
-    copy_directory(&source, &into, &mut links, DEPTH_MAX)
+    Copier::new(into.as_fd(), Ownership::Kept)
+        .directory(&source, &into)
         .context(|| format!("copy {} of the image", target.display()))
 }
 
@@ -80,152 +74,6 @@ fn merged(rootfs: &RootFs) -> Result<OwnedFd> {
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
-}
-
-/// Where the first name of a file with several was copied to.
-type Links = HashMap<(u64, u64), PathBuf>;
-
-fn copy_directory(source: &OwnedFd, into: &OwnedFd, links: &mut Links, depth: usize) -> Result<()> {
-    copy_members(source, into, Path::new(""), into.as_fd(), links, depth)?;
-    let stat = rustix::fs::fstat(source)?;
-    copy_attributes(source.as_fd(), into.as_fd(), &stat)
-}
-
-fn copy_members(
-    source: &OwnedFd,
-    into: &OwnedFd,
-    place: &Path,
-    top: BorrowedFd<'_>,
-    links: &mut Links,
-    depth: usize,
-) -> Result<()> {
-    if depth == 0 {
-        return Err(sys::Error::new(
-            sys::ErrorKind::InvalidInput,
-            "directories are nested too deeply",
-        ));
-    }
-    for entry in Dir::read_from(source)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if matches!(name.to_bytes(), b"." | b"..") {
-            continue;
-        }
-        let stat = rustix::fs::statat(source, name, AtFlags::SYMLINK_NOFOLLOW)?;
-        let path = place.join(std::ffi::OsStr::from_bytes(name.to_bytes()));
-        let key = (stat.st_dev, stat.st_ino);
-        let kind = FileType::from_raw_mode(stat.st_mode);
-        if kind != FileType::Directory && stat.st_nlink > 1 {
-            if let Some(first) = links.get(&key) {
-                rustix::fs::linkat(top, first, into, name, AtFlags::empty())?;
-                continue;
-            }
-            links.insert(key, path.clone());
-        }
-        match kind {
-            FileType::Directory => {
-                rustix::fs::mkdirat(into, name, Mode::from_raw_mode(0o700))?;
-                let (from, to) = (directory(source, name)?, directory(into, name)?);
-                copy_members(&from, &to, &path, top, links, depth - 1)?;
-                copy_attributes(from.as_fd(), to.as_fd(), &stat)?;
-            }
-            FileType::RegularFile => {
-                let from = file(source, name, OFlags::RDONLY)?;
-                let to = file(into, name, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL)?;
-                let (mut from, mut to) = (std::fs::File::from(from), std::fs::File::from(to));
-                std::io::copy(&mut from, &mut to)?;
-                copy_attributes(from.as_fd(), to.as_fd(), &stat)?;
-            }
-            FileType::Symlink => {
-                let link = rustix::fs::readlinkat(source, name, Vec::new())?;
-                rustix::fs::symlinkat(&*link, into, name)?;
-                chown(into, name, &stat)?;
-            }
-            _ => {
-                let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
-                rustix::fs::mknodat(into, name, kind, mode, stat.st_rdev)?;
-                chown(into, name, &stat)?;
-                rustix::fs::chmodat(into, name, mode, AtFlags::empty())?;
-            }
-        }
-    }
-    Ok(())
-}
-
-fn directory(at: &OwnedFd, name: &std::ffi::CStr) -> Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat(at, name, flags, Mode::empty())?)
-}
-
-fn file(at: &OwnedFd, name: &std::ffi::CStr, flags: OFlags) -> Result<OwnedFd> {
-    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat(
-        at,
-        name,
-        flags,
-        Mode::from_raw_mode(0o600),
-    )?)
-}
-
-fn chown(at: &OwnedFd, name: &std::ffi::CStr, stat: &Stat) -> Result<()> {
-    let (user, group) = owner(stat);
-    Ok(rustix::fs::chownat(
-        at,
-        name,
-        user,
-        group,
-        AtFlags::SYMLINK_NOFOLLOW,
-    )?)
-}
-
-fn owner(stat: &Stat) -> (Option<rustix::fs::Uid>, Option<rustix::fs::Gid>) {
-    (
-        Some(rustix::fs::Uid::from_raw(stat.st_uid)),
-        Some(rustix::fs::Gid::from_raw(stat.st_gid)),
-    )
-}
-
-/// Owner first: changing it drops the set-id bits.
-fn copy_attributes(from: BorrowedFd<'_>, to: BorrowedFd<'_>, stat: &Stat) -> Result<()> {
-    let (user, group) = owner(stat);
-    rustix::fs::fchown(to, user, group)?;
-    let mode: RawMode = stat.st_mode & 0o7777;
-    rustix::fs::fchmod(to, Mode::from_raw_mode(mode))?;
-    copy_xattrs(from, to)?;
-    let time = |seconds: i64, nanos: u64| Timespec {
-        tv_sec: seconds,
-        tv_nsec: i64::try_from(nanos).unwrap_or_default(),
-    };
-    rustix::fs::futimens(
-        to,
-        &Timestamps {
-            last_access: time(stat.st_atime, stat.st_atime_nsec),
-            last_modification: time(stat.st_mtime, stat.st_mtime_nsec),
-        },
-    )?;
-    Ok(())
-}
-
-/// All but overlayfs' own, where both sides have them.
-fn copy_xattrs(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
-    let mut names = vec![0u8; 64 << 10];
-    let length = match rustix::fs::flistxattr(from, &mut names) {
-        Ok(length) => length,
-        Err(Errno::OPNOTSUPP) => return Ok(()),
-        Err(errno) => return Err(errno.into()),
-    };
-    let mut value = vec![0u8; 64 << 10];
-    for name in names[..length].split(|byte| *byte == 0) {
-        if name.is_empty() || name.starts_with(b"trusted.overlay.") {
-            continue;
-        }
-        let size = rustix::fs::fgetxattr(from, name, &mut value)?;
-        match rustix::fs::fsetxattr(to, name, &value[..size], XattrFlags::empty()) {
-            Ok(()) | Err(Errno::OPNOTSUPP) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
