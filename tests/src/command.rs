@@ -24,7 +24,7 @@ pub struct Invocation {
 }
 
 impl Invocation {
-    pub(crate) fn new(program: &Path) -> Self {
+    pub fn new(program: &Path) -> Self {
         let mut command = Command::new(program);
         command.env_remove("WHARF_BED");
         Self {

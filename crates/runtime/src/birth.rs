@@ -111,9 +111,24 @@ fn through_go_between(
     birth_group: Option<BorrowedFd<'_>>,
     init: impl FnOnce() -> i32,
 ) -> Result<Child> {
+    by_go_between(birth_group, || {
+        // Init inherits the cgroups; the right to enter them ends here.
+        entry.enter()?;
+        join_with_user(namespaces)?;
+        Ok(sys::clone::clone_sibling(flags, init)?.pidfd)
+    })
+}
+
+/// A process born in `birth_group` does `bring`, which makes a sibling of it.
+pub(crate) fn by_go_between(
+    birth_group: Option<BorrowedFd<'_>>,
+    bring: impl FnOnce() -> Result<OwnedFd>,
+) -> Result<Child> {
     let (ours, theirs) = Link::pair()?;
     let between = sys::clone::clone_child(0, birth_group, || {
-        let told = match bring(namespaces, flags, entry, init) {
+        // The processes of what it joins may see it.
+        let hidden = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
+        let told = match hidden.map_err(Error::from).and_then(|()| bring()) {
             Ok(pidfd) => theirs.tell_parent(&FromInit::Born { pidfd }),
             Err(error) => theirs.tell_parent(&FromInit::Failed(error)),
         };
@@ -137,21 +152,6 @@ fn through_go_between(
             "the process between us and the container's init died",
         )),
     }
-}
-
-/// In the process between.
-fn bring(
-    namespaces: &Namespaces<'_>,
-    flags: i32,
-    entry: &Entry,
-    init: impl FnOnce() -> i32,
-) -> Result<OwnedFd> {
-    // The processes of what we join may see us.
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    // Init inherits the cgroups; the right to enter them ends here.
-    entry.enter()?;
-    join_with_user(namespaces)?;
-    Ok(sys::clone::clone_sibling(flags, init)?.pidfd)
 }
 
 /// Runs `act` so that children are born into `namespace`: no second fork is

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use spec::runtime::{ConsoleSize, Hooks, IdMapping, Resources, Spec, StateStatus};
+use spec::runtime::{ConsoleSize, Hooks, Resources, Spec, StateStatus};
 use state::{CgroupManager, ProcessRef, RootFs, SeccompProfile};
 use sys::{Context as _, Error, ErrorKind, Result};
 
 use crate::cgroup::{self, Cgroup, CgroupPath, Entry, Hierarchies};
 use crate::handshake::Link;
+use crate::id_maps::Writer;
 use crate::init::{self, Born, Filter, Init, labels};
 use crate::lifecycle::{Created, Running};
 use crate::sandbox::{Identity, Sandbox};
@@ -119,21 +120,28 @@ pub fn create(request: CreateRequest<'_>) -> Result<Created> {
     )?;
     labels::check(sandbox.process.labels, sandbox.mount_label)?;
     sandbox.namespaces.open()?;
-    let hierarchies = Hierarchies::of(request.cgroup_manager)?;
+    let manager = request.cgroup_manager;
+    let hierarchies = Hierarchies::of(manager)?;
     let nothing = Resources::default();
     let resources = sandbox.linux.resources.as_ref().unwrap_or(&nothing);
-    let (cgroup, mut warnings) = cgroup::prepare(&request.cgroup, resources, &hierarchies)
+    let (cgroup, mut warnings) = cgroup::prepare(&request.cgroup, manager, resources, &hierarchies)
         .context(|| "set up the cgroup")?;
     warnings.append(&mut sandbox.process.warnings);
     let undo = RemoveOnDrop(Some(cgroup));
-    let entry = Entry::open(&request.cgroup, &hierarchies)?;
+    let entry = match manager {
+        CgroupManager::Cgroupfs => Entry::open(&request.cgroup, &hierarchies)?,
+        CgroupManager::Systemd | CgroupManager::Disabled => Entry::none(),
+    };
     let (ours, theirs) = Link::pair()?;
-    let id_maps = sandbox.namespaces.user.is_new().then_some([
-        ("uid_map", sandbox.uid_mappings),
-        ("gid_map", sandbox.gid_mappings),
-    ]);
+    let (uids, gids) = (sandbox.uid_mappings, sandbox.gid_mappings);
+    let id_map_writer = if sandbox.namespaces.user.is_new() {
+        Some(Writer::find()?)
+    } else {
+        None
+    };
     let born = Born {
-        waits_for_maps: id_maps.is_some(),
+        waits_for_parent: id_map_writer.is_some() || manager == CgroupManager::Systemd,
+        hides_late: id_map_writer == Some(Writer::Owner),
         waits_for_hooks: hooks.is_some(),
         has_joined: birth::needs_go_between(&sandbox.namespaces),
     };
@@ -169,8 +177,15 @@ pub fn create(request: CreateRequest<'_>) -> Result<Created> {
     let running = Running::new(process, child.pidfd, cgroup);
     // Dropping it on an error kills what was made.
     let mut created = Created::new(running, ours, warnings);
-    if let Some(id_maps) = id_maps {
-        write_id_maps(child.pid, &id_maps)?;
+    if born.waits_for_parent {
+        if manager == CgroupManager::Systemd {
+            let more = cgroup::adopt(created.cgroup(), child.pid, resources)
+                .context(|| "set up the cgroup")?;
+            created.warn(more);
+        }
+        if let Some(writer) = id_map_writer {
+            writer.write(child.pid, uids, gids)?;
+        }
         created.go_on();
     }
     if let Some(hooks) = hooks {
@@ -227,21 +242,6 @@ pub(crate) fn filter_of(
     };
     let (program, flags) = seccomp::custom(custom).context(|| "linux.seccomp")?;
     Ok(Some(Filter { program, flags }))
-}
-
-fn write_id_maps(pid: i32, maps: &[(&str, &[IdMapping])]) -> Result<()> {
-    for (file, map) in maps {
-        if map.is_empty() {
-            continue;
-        }
-        let lines: Vec<String> = map
-            .iter()
-            .map(|map| format!("{} {} {}", map.container_id, map.host_id, map.size))
-            .collect();
-        let path = format!("/proc/{pid}/{file}");
-        std::fs::write(&path, lines.join("\n")).context(|| format!("write {path}"))?;
-    }
-    Ok(())
 }
 
 /// A cgroup that goes again if the clone does not come about.

@@ -9,11 +9,12 @@ use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Pid, PidfdFlags, Signal};
 use spec::runtime::{NamespaceKind, Process, Spec};
 use state::{CgroupManager, ProcessRef, SeccompProfile};
-use sys::clone::CLONE_NEWUSER;
+use sys::caps::Caps;
+use sys::clone::{CLONE_NEWPID, CLONE_NEWUSER};
 use sys::scheduling::{self, NumberSet};
 use sys::{Context as _, Error, ErrorKind, Result};
 
-use crate::birth::in_pid_namespace;
+use crate::birth::{by_go_between, in_pid_namespace};
 use crate::cgroup::{Cgroup, CgroupPath, Entry, Hierarchies};
 use crate::create::{Keyring, ProcessStdio, filter_of};
 use crate::handshake::{FromInit, Link};
@@ -63,13 +64,20 @@ pub enum Lifetime {
 ///
 /// The calling process must have one thread only.
 pub fn exec(request: ExecRequest<'_>) -> Result<Running> {
-    let identity = identity_of(&request)?;
+    let target = open_target(request.target)?;
+    let namespaces = differing_namespaces(request.target.pid)?;
+    let rights = sys::caps::permitted()?;
+    let available = if namespaces & CLONE_NEWUSER == 0 {
+        rights
+    } else {
+        Caps::ALL
+    };
+    let identity = identity_of(&request, available)?;
     labels::check(identity.labels, None)?;
     let filter = filter_of(None, request.seccomp, &identity)?;
-    let target = open_target(request.target)?;
-    let hierarchies = Hierarchies::of(request.cgroup_manager)?;
+    let manager = request.cgroup_manager;
+    let hierarchies = Hierarchies::of(manager)?;
     let entry = Entry::open(&request.cgroup, &hierarchies)?;
-    let namespaces = differing_namespaces(request.target.pid)?;
     let pid_namespace = open_pid_namespace(request.target.pid)?;
     // The pid named this process all the while that we looked at its /proc.
     still_there(request.target)?;
@@ -80,9 +88,16 @@ pub fn exec(request: ExecRequest<'_>) -> Result<Running> {
         .map(rustix::io::dup)
         .transpose()
         .context(|| "hold the cgroup")?;
+    // Who has no rights outside gets them by joining the user namespace first.
+    let by_user_namespace = namespaces & CLONE_NEWUSER != 0 && !rights.contains(Caps::SYS_ADMIN);
     let joiner = Joiner {
         target: target.as_fd(),
-        namespaces,
+        namespaces: if by_user_namespace {
+            namespaces & !CLONE_NEWUSER
+        } else {
+            namespaces
+        },
+        becomes_root: namespaces & CLONE_NEWUSER != 0,
         entry: &entry,
         identity: &identity,
         filter: filter.as_ref(),
@@ -95,22 +110,34 @@ pub fn exec(request: ExecRequest<'_>) -> Result<Running> {
     };
     // From the first instruction on, and so of ours too for a moment.
     let initial = identity.affinity.0.as_ref().map(Moved::to).transpose()?;
-    let child = in_pid_namespace(pid_namespace.as_ref(), || {
-        sys::clone::clone_child(0, birth_group.as_ref().map(|fd| fd.as_fd()), || {
-            let link = theirs;
-            match joiner.run(&link) {
-                Ok(never) => match never {},
-                Err(error) => {
-                    // If nobody listens any more there is nobody to tell.
-                    let _ = link.tell_parent(&FromInit::Failed(error));
-                    1
-                }
+    let birth_group = birth_group.as_ref().map(|fd| fd.as_fd());
+    let run = || {
+        let link = theirs;
+        match joiner.run(&link) {
+            Ok(never) => match never {},
+            Err(error) => {
+                // If nobody listens any more there is nobody to tell.
+                let _ = link.tell_parent(&FromInit::Failed(error));
+                1
             }
+        }
+    };
+    let child = if by_user_namespace {
+        // Only a member of the user namespace may join its pid namespace, and
+        // only children of whoever joined are in that.
+        by_go_between(birth_group, || {
+            sys::namespace::join(target.as_fd(), CLONE_NEWUSER | CLONE_NEWPID)
+                .context(|| "join the container's user and pid namespaces")?;
+            Ok(sys::clone::clone_sibling(0, run)?.pidfd)
         })
-    })
+    } else {
+        in_pid_namespace(pid_namespace.as_ref(), || {
+            sys::clone::clone_child(0, birth_group, run)
+        })
+    }
     .context(|| "clone a process into the container")?;
     drop(initial);
-    let cgroup = Cgroup::with(request.cgroup, hierarchies);
+    let cgroup = Cgroup::with(request.cgroup, manager, hierarchies);
     let process = ProcessRef::of(child.pid)?;
     let mut running = Running::new(process, child.pidfd, cgroup);
     match wait_until_running(&ours) {
@@ -126,12 +153,12 @@ pub fn exec(request: ExecRequest<'_>) -> Result<Running> {
     }
 }
 
-fn identity_of<'a>(request: &ExecRequest<'a>) -> Result<Identity<'a>> {
+fn identity_of<'a>(request: &ExecRequest<'a>, available: Caps) -> Result<Identity<'a>> {
     static NONE: OnceLock<Spec> = OnceLock::new();
     let container = request
         .container
         .unwrap_or_else(|| NONE.get_or_init(Spec::default));
-    let mut identity = Identity::plan(request.process, linux_of(container))?;
+    let mut identity = Identity::plan(request.process, linux_of(container), available)?;
     if let Some(first) = &container.process {
         identity.take_from(first)?;
     }
@@ -176,6 +203,8 @@ fn wait_until_running(link: &Link) -> Result<Option<OwnedFd>> {
 struct Joiner<'a> {
     target: BorrowedFd<'a>,
     namespaces: i32,
+    /// Whether it is in another user namespace then.
+    becomes_root: bool,
     entry: &'a Entry,
     identity: &'a Identity<'a>,
     filter: Option<&'a Filter>,
@@ -205,7 +234,7 @@ impl Joiner<'_> {
         sys::namespace::join(self.target, self.namespaces)
             .context(|| "join the container's namespaces")?;
         rustix::process::setsid().context(|| "make a session")?;
-        if self.namespaces & CLONE_NEWUSER != 0 {
+        if self.becomes_root {
             init::become_root()?;
         }
         if let Some(id) = self.keyring {

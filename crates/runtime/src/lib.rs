@@ -22,6 +22,7 @@ pub mod create;
 pub mod exec;
 mod handshake;
 pub mod hooks;
+mod id_maps;
 mod init;
 pub mod lifecycle;
 mod mounts;

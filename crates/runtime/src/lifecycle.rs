@@ -102,6 +102,10 @@ impl Created {
         &self.warnings
     }
 
+    pub(crate) fn warn(&mut self, warnings: Vec<String>) {
+        self.warnings.extend(warnings);
+    }
+
     /// Opens the gate and waits until the program runs.
     pub fn start(mut self) -> Result<Running> {
         // Init may still be on its way: the message waits for it.

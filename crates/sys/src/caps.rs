@@ -54,7 +54,11 @@ pub const NAMES: [&str; 41] = [
 pub struct Caps(pub u64);
 
 impl Caps {
+    pub const SETGID: Self = Self(1 << 6);
+    pub const SETUID: Self = Self(1 << 7);
     pub const SYS_ADMIN: Self = Self(1 << 21);
+    /// Every one that has a name.
+    pub const ALL: Self = Self((1 << NAMES.len()) - 1);
 
     /// From names as `CAP_CHOWN`. `InvalidInput` names the unknown one.
     pub fn from_names<S: AsRef<str>>(names: &[S]) -> Result<Self> {

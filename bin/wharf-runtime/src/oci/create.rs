@@ -4,15 +4,14 @@ use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use runtime::{
-    Cgroup, CgroupPath, CreateRequest, Created, Gate, InitProcess, Keyring, ProcessStdio,
-};
+use runtime::cgroup::{Placement, Rights};
+use runtime::{Cgroup, CreateRequest, Created, Gate, InitProcess, Keyring, ProcessStdio};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use spec::runtime::{Process, Spec};
 use state::{Durability, ProcessRef, Record, RootFs, SandboxRecord, SeccompProfile, Timestamp};
 use sys::{Context as _, Error, ErrorKind, Result};
 
-use super::args::{Bring, Global};
+use super::args::{Bring, Global, Rootless};
 use super::container::{CONFIG, Container, Facts, GATE};
 use super::{console, listen_fds, log, pidfd};
 
@@ -24,7 +23,7 @@ pub(super) struct Making<'a> {
     bundle: PathBuf,
     root: PathBuf,
     directory: PathBuf,
-    cgroup: CgroupPath,
+    cgroup: Placement,
     preserve_fds: u32,
 }
 
@@ -44,7 +43,7 @@ impl<'a> Making<'a> {
         let root = spec.root.as_ref().map(|root| root.path.clone());
         let root = root
             .ok_or_else(|| Error::new(ErrorKind::InvalidInput, "root is missing in config.json"))?;
-        let cgroup = place_of_cgroup(&spec, &bring.id)?;
+        let cgroup = place_of_cgroup(global, &spec, &bring.id)?;
         let directory = claim(global, &bring.id)?;
         let mut making = Self {
             global,
@@ -87,7 +86,7 @@ impl<'a> Making<'a> {
                 "create {} from {}, cgroup {}",
                 self.bring.id,
                 self.bundle.display(),
-                self.cgroup
+                self.cgroup.path
             )
         });
         let rootfs = RootFs::Directory(self.root.clone());
@@ -99,8 +98,8 @@ impl<'a> Making<'a> {
             mountpoint: Path::new("/"),
             // A foreign engine says which filter it wants.
             seccomp: &SeccompProfile::Unconfined,
-            cgroup: self.cgroup.clone(),
-            cgroup_manager: self.global.cgroup_manager,
+            cgroup: self.cgroup.path.clone(),
+            cgroup_manager: self.cgroup.manager,
             user: "",
             groups: &[],
             stdio,
@@ -143,7 +142,7 @@ impl<'a> Making<'a> {
                 bundle: self.bundle.clone(),
                 init,
                 cgroup: cgroup.name().to_owned(),
-                cgroup_manager: self.global.cgroup_manager,
+                cgroup_manager: self.cgroup.manager,
                 annotations: self.spec.annotations.clone(),
                 created: Timestamp::now(),
             },
@@ -195,15 +194,15 @@ impl<'a> Making<'a> {
     }
 }
 
-/// Relative paths go where the runtime wants them.
-fn place_of_cgroup(spec: &Spec, id: &str) -> Result<CgroupPath> {
+fn place_of_cgroup(global: &Global, spec: &Spec, id: &str) -> Result<Placement> {
     let linux = spec.linux.as_ref();
     let named = linux.and_then(|linux| linux.cgroups_path.as_deref());
-    match named.filter(|path| !path.is_empty()) {
-        Some(path) if path.starts_with('/') => CgroupPath::parse(path),
-        Some(path) => CgroupPath::parse(&format!("/wharf/{path}")),
-        None => CgroupPath::of_container(id),
-    }
+    let rights = match global.rootless {
+        Rootless::Auto => Rights::Unknown,
+        Rootless::Yes => Rights::Delegated,
+        Rootless::No => Rights::All,
+    };
+    Placement::choose(global.cgroup_manager, rights, named, id)
 }
 
 /// Who makes the directory has the id.

@@ -9,7 +9,7 @@ use sys::{Context as _, Error, ErrorKind, Errors, Result};
 
 use super::hierarchy::{Hierarchies, Hierarchy, Version};
 use super::setup::serves;
-use super::{CgroupManager, CgroupPath, apply, devices, limits};
+use super::{CgroupManager, CgroupPath, apply, devices, limits, systemd};
 
 /// How often a removal is tried while the last processes go away.
 const REMOVE_TRIES: u32 = 200;
@@ -21,42 +21,41 @@ const KILL_ROUNDS: u32 = 500;
 pub struct Cgroup {
     /// None if the container has no cgroup of its own.
     path: Option<CgroupPath>,
+    manager: CgroupManager,
     hierarchies: Hierarchies,
 }
 
 impl Cgroup {
     /// The cgroup at `path`; it need not exist.
     pub fn open(path: CgroupPath) -> Result<Self> {
-        Ok(Self::with(path, Hierarchies::find()?))
+        let manager = CgroupManager::Cgroupfs;
+        Ok(Self::with(path, manager, Hierarchies::of(manager)?))
     }
 
-    /// What a container has that stays in its creator's cgroup.
+    /// What a container has that stays in its creator's cgroup: what needs a
+    /// cgroup fails and says so, and there is nothing to remove.
     pub fn none() -> Self {
         Self {
             path: None,
+            manager: CgroupManager::Disabled,
             hierarchies: Hierarchies::default(),
         }
     }
 
-    /// The one that a record names; an empty name is [`Cgroup::none`].
-    pub fn recorded(name: &str) -> Result<Self> {
-        match name {
-            "" => Ok(Self::none()),
-            name => Self::open(CgroupPath::parse(name)?),
-        }
-    }
-
-    /// The one that a record names, and who made it.
+    /// The one that a record names, and who made it; an empty name is
+    /// [`Cgroup::none`].
     pub fn made_by(manager: CgroupManager, name: &str) -> Result<Self> {
-        match manager {
-            CgroupManager::Cgroupfs | CgroupManager::Systemd => Self::recorded(name),
-            CgroupManager::Disabled => Ok(Self::none()),
+        if name.is_empty() || manager == CgroupManager::Disabled {
+            return Ok(Self::none());
         }
+        let hierarchies = Hierarchies::of(manager)?;
+        Ok(Self::with(CgroupPath::parse(name)?, manager, hierarchies))
     }
 
-    pub(crate) fn with(path: CgroupPath, hierarchies: Hierarchies) -> Self {
+    pub(crate) fn with(path: CgroupPath, manager: CgroupManager, hierarchies: Hierarchies) -> Self {
         Self {
-            path: Some(path),
+            path: (manager != CgroupManager::Disabled).then_some(path),
+            manager,
             hierarchies,
         }
     }
@@ -66,7 +65,11 @@ impl Cgroup {
         self.path.as_ref()
     }
 
-    /// For a record; [`Cgroup::recorded`] reads it.
+    pub(super) fn hierarchies(&self) -> &Hierarchies {
+        &self.hierarchies
+    }
+
+    /// For a record; [`Cgroup::made_by`] reads it.
     pub fn name(&self) -> &str {
         self.path.as_ref().map_or("", CgroupPath::as_str)
     }
@@ -101,6 +104,9 @@ impl Cgroup {
         if !resources.devices.is_empty() {
             let rules = devices::rules(&resources.devices)?;
             devices::limit(path, &rules, &self.hierarchies, devices::Change::Replace)?;
+        }
+        if self.manager == CgroupManager::Systemd {
+            systemd::update(path, &planned.properties)?;
         }
         let before = apply::remember(path, &planned, &self.hierarchies);
         apply::apply(path, &planned, &self.hierarchies)
@@ -156,6 +162,11 @@ impl Cgroup {
     /// it is gone.
     pub fn remove(&self) -> Result<()> {
         let mut errors = Errors::new();
+        if let (CgroupManager::Systemd, Some(path)) = (self.manager, &self.path)
+            && self.exists()
+        {
+            errors.keep(self.kill_all().and_then(|()| systemd::stop(path)));
+        }
         for hierarchy in &self.hierarchies.all {
             let Some(directory) = self.in_hierarchy(hierarchy) else {
                 continue;
@@ -229,6 +240,11 @@ impl Cgroup {
         Ok(pids)
     }
 
+    fn exists(&self) -> bool {
+        let mut all = self.hierarchies.all.iter();
+        all.any(|hierarchy| self.in_hierarchy(hierarchy).is_some_and(|at| at.exists()))
+    }
+
     fn unified(&self) -> Option<PathBuf> {
         let path = self.path.as_ref()?;
         self.hierarchies
@@ -244,7 +260,7 @@ impl Cgroup {
 
 impl fmt::Display for Cgroup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        f.write_str(self.path.as_ref().map_or("none", CgroupPath::as_str))
     }
 }
 

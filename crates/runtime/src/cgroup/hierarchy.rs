@@ -6,7 +6,7 @@ use state::CgroupManager;
 use sys::{Context as _, Error, ErrorKind, Result};
 
 /// Where control groups are mounted.
-const ROOT: &str = "/sys/fs/cgroup";
+pub(super) const ROOT: &str = "/sys/fs/cgroup";
 /// statfs(2) types.
 const CGROUP_V1: u32 = 0x0027_e0eb;
 const CGROUP_V2: u32 = 0x6367_7270;
@@ -60,11 +60,7 @@ impl Hierarchies {
     /// Those in which `manager` makes cgroups.
     pub(crate) fn of(manager: CgroupManager) -> Result<Self> {
         match manager {
-            CgroupManager::Cgroupfs => Self::find(),
-            CgroupManager::Systemd => Err(Error::new(
-                ErrorKind::Unsupported,
-                "the systemd cgroup manager is not built in; use cgroupfs",
-            )),
+            CgroupManager::Cgroupfs | CgroupManager::Systemd => Self::find(),
             CgroupManager::Disabled => Ok(Self::default()),
         }
     }

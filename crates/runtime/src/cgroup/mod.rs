@@ -3,8 +3,9 @@
 //!
 //! Start reading at [`Cgroup`]. `hierarchy` finds what is mounted, `limits` is
 //! the pure table of what is written where, `apply` writes it and explains
-//! what the kernel refuses, `devices` has the rules for device access; nothing
-//! outside this module knows which version is in use.
+//! what the kernel refuses, `devices` has the rules for device access,
+//! `systemd` has a unit made for the group; nothing outside this module knows
+//! which version is in use.
 
 mod apply;
 mod devices;
@@ -14,16 +15,19 @@ mod hierarchy;
 mod limits;
 mod oom;
 mod path;
+mod place;
 mod setup;
 pub mod stats;
+mod systemd;
 
 pub(crate) use apply::size_in_words;
 pub(crate) use hierarchy::{Hierarchies, Hierarchy};
-pub(crate) use setup::{Entry, prepare};
+pub(crate) use setup::{Entry, adopt, prepare};
 
 pub use handle::Cgroup;
 pub use oom::{OomNews, OomWatch};
 pub use path::CgroupPath;
+pub use place::{Placement, Rights};
 
 pub use state::CgroupManager;
 

@@ -13,7 +13,7 @@ use super::apply::write_named as write;
 use super::handle::gather_pids;
 use super::hierarchy::{Hierarchies, Hierarchy, Version};
 use super::limits::{Planned, plan};
-use super::{Cgroup, CgroupPath, apply, devices};
+use super::{Cgroup, CgroupManager, CgroupPath, apply, devices, systemd};
 
 /// How a new process gets into the cgroup.
 #[derive(Debug)]
@@ -27,13 +27,18 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    /// For a process that stays where its parent is.
+    pub(crate) fn none() -> Self {
+        Self {
+            tasks: Vec::new(),
+            unified: None,
+        }
+    }
+
     /// The way into a cgroup that exists. Hierarchies in which it does not
     /// are left out.
     pub(crate) fn open(path: &CgroupPath, hierarchies: &Hierarchies) -> Result<Self> {
-        let mut entry = Self {
-            tasks: Vec::new(),
-            unified: None,
-        };
+        let mut entry = Self::none();
         for hierarchy in &hierarchies.all {
             let directory = hierarchy.mountpoint().join(path.relative());
             let (file, flags) = if hierarchy.is_unified() {
@@ -63,18 +68,30 @@ impl Entry {
 }
 
 /// Makes the cgroup in every hierarchy and writes its limits; the warnings
-/// are limits that this kernel cannot hold.
+/// are limits that this kernel cannot hold. What systemd makes is made later,
+/// around a process, by [`adopt`].
 pub(crate) fn prepare(
     path: &CgroupPath,
+    manager: CgroupManager,
     resources: &Resources,
     hierarchies: &Hierarchies,
 ) -> Result<(Cgroup, Vec<String>)> {
+    let cgroup = Cgroup::with(path.clone(), manager, hierarchies.clone());
+    match manager {
+        CgroupManager::Cgroupfs => {}
+        CgroupManager::Disabled => {
+            refuse_limits(resources)?;
+            return Ok((cgroup, Vec::new()));
+        }
+        CgroupManager::Systemd => {
+            for hierarchy in &hierarchies.all {
+                refuse_in_use(&hierarchy.mountpoint().join(path.relative()))?;
+            }
+            return Ok((cgroup, Vec::new()));
+        }
+    }
     let planned = plan(resources, &|controller| serves(hierarchies, controller))?;
     let rules = devices::rules(&resources.devices)?;
-    if hierarchies.all.is_empty() {
-        return Ok((Cgroup::none(), Vec::new()));
-    }
-    let cgroup = Cgroup::with(path.clone(), hierarchies.clone());
     let mut taken = false;
     let mut made = || -> Result<Vec<String>> {
         for hierarchy in &hierarchies.all {
@@ -95,6 +112,52 @@ pub(crate) fn prepare(
             Err(error)
         }
     }
+}
+
+/// Has systemd make the cgroup around process `pid`, which is not yet in any of
+/// its own, and does the rest: what systemd does not make, and all limits.
+pub(crate) fn adopt(cgroup: &Cgroup, pid: i32, resources: &Resources) -> Result<Vec<String>> {
+    let path = cgroup.must_exist()?;
+    let hierarchies = cgroup.hierarchies();
+    let planned = plan(resources, &|controller| serves(hierarchies, controller))?;
+    let rules = devices::rules(&resources.devices)?;
+    systemd::start(path, pid, &planned.properties)?;
+    for hierarchy in &hierarchies.all {
+        let directory = hierarchy.mountpoint().join(path.relative());
+        let known = directory.is_dir();
+        if !known {
+            make(hierarchy, path, &planned)?;
+        }
+        // systemd moves it where it has made a group itself.
+        if !known || !hierarchy.is_unified() {
+            write(&directory.join("cgroup.procs"), &pid.to_string())?;
+        }
+    }
+    devices::limit(path, &rules, hierarchies, devices::Change::First)?;
+    apply::apply(path, &planned, hierarchies)
+}
+
+/// Device rules do not count: every specification has them, and who has no
+/// rights over cgroups cannot make devices either.
+fn refuse_limits(resources: &Resources) -> Result<()> {
+    let planned = plan(resources, &|_| Some(Version::V1))?;
+    let Some(first) = planned.writes.first() else {
+        return Ok(());
+    };
+    let who = if rustix::process::geteuid().is_root() {
+        "cgroups are disabled"
+    } else {
+        "no cgroup was delegated to this user"
+    };
+    Err(Error::new(
+        ErrorKind::Denied,
+        format!(
+            "linux.resources.{} cannot be held: {who}; leave limits out, or use the systemd \
+             cgroup manager (--systemd-cgroup) as a user who is logged in, or run under \
+             systemd-run --user --scope -p Delegate=yes",
+            first.field
+        ),
+    ))
 }
 
 pub(super) fn serves(hierarchies: &Hierarchies, controller: &str) -> Option<Version> {

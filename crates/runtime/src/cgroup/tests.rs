@@ -26,7 +26,13 @@ impl Made {
         }
         let hierarchies = Hierarchies::find().unwrap();
         let path = CgroupPath::parse(&format!("/wharf-test-{name}-{}", std::process::id()));
-        let (cgroup, _) = prepare(&path.unwrap(), resources, &hierarchies).unwrap();
+        let (cgroup, _) = prepare(
+            &path.unwrap(),
+            CgroupManager::Cgroupfs,
+            resources,
+            &hierarchies,
+        )
+        .unwrap();
         Some(Self {
             cgroup,
             hierarchies,
@@ -345,7 +351,13 @@ fn a_group_with_processes_is_nobody_elses() {
     };
     made.run("sleep 1000");
     until("it runs", || made.cgroup.pids().unwrap().len() == 1);
-    let error = prepare(made.path(), &Resources::default(), &made.hierarchies).unwrap_err();
+    let error = prepare(
+        made.path(),
+        CgroupManager::Cgroupfs,
+        &Resources::default(),
+        &made.hierarchies,
+    )
+    .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
     assert!(error.to_string().contains("has processes already"));
     assert_eq!(made.cgroup.pids().unwrap().len(), 1, "it was killed");
@@ -353,7 +365,7 @@ fn a_group_with_processes_is_nobody_elses() {
 
 #[test]
 fn without_a_group_the_sentence_says_so() {
-    let none = Cgroup::recorded("").unwrap();
+    let none = Cgroup::made_by(CgroupManager::Cgroupfs, "").unwrap();
     for error in [
         none.freeze().unwrap_err(),
         none.stats().unwrap_err(),

@@ -74,7 +74,7 @@ fn parse_map(text: &str) -> Vec<[u32; 3]> {
 /// Root of the user namespace that we are in.
 pub(crate) fn become_root() -> Result<()> {
     let become_root = || -> Result<()> {
-        rustix::thread::set_thread_groups(&[])?;
+        drop_groups()?;
         rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT)?;
         rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT)?;
         // A change of ids makes us dumpable as the host's default says.
@@ -82,6 +82,19 @@ pub(crate) fn become_root() -> Result<()> {
         Ok(())
     };
     become_root().context(|| "become root of the user namespace")
+}
+
+/// A user namespace made without the right over groups (`setgroups` says
+/// `deny`) keeps those of its maker, which nobody inside can use or shed.
+fn drop_groups() -> Result<()> {
+    let Err(errno) = rustix::thread::set_thread_groups(&[]) else {
+        return Ok(());
+    };
+    let setting = std::fs::read_to_string("/proc/self/setgroups").unwrap_or_default();
+    if errno == rustix::io::Errno::PERM && setting.trim() == "deny" {
+        return Ok(());
+    }
+    Err(errno.into())
 }
 
 /// Host name, domain name, sysctls.

@@ -60,8 +60,10 @@ pub(crate) struct Init<'a> {
 /// How init came to be, and what the parent still has to do for it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Born {
-    /// It has no ids yet.
-    pub(crate) waits_for_maps: bool,
+    /// It has no ids yet, or no cgroup.
+    pub(crate) waits_for_parent: bool,
+    /// Who maps its ids has to see it.
+    pub(crate) hides_late: bool,
     pub(crate) waits_for_hooks: bool,
     /// In the cgroups and the namespaces that are joined.
     pub(crate) has_joined: bool,
@@ -98,7 +100,9 @@ pub(crate) fn run(init: &Init<'_>, link: Link) -> i32 {
 fn set_up(init: &Init<'_>, link: &mut Link) -> Result<Infallible> {
     // First of all, for our memory is a copy of the parent's: nobody in the
     // container may look at it, or at our descriptors.
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    if !init.born.hides_late {
+        rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    }
     // The parent may have blocked signals and ignores SIGPIPE.
     sys::process::reset_signals()?;
     // Before anything is made: all of it is charged to the container. Before
@@ -108,8 +112,14 @@ fn set_up(init: &Init<'_>, link: &mut Link) -> Result<Infallible> {
         init.entry.enter()?;
         birth::join_namespaces(&sandbox.namespaces)?;
     }
-    if init.born.waits_for_maps {
+    if init.born.waits_for_parent {
         wait_for_parent(link)?;
+    }
+    if init.born.hides_late {
+        // /proc of a process that hides belongs to root, and an owner without
+        // privileges could not write its id maps. Until here nobody shared
+        // its ids: it is alone in its user namespace.
+        rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     }
     identity::check_joined_maps(sandbox)?;
     if sandbox.namespaces.cgroup.is_new() {

@@ -1,5 +1,4 @@
-//! What the kernel keeps per process, understood. Pure but for asking which
-//! capabilities we have ourselves.
+//! What the kernel keeps per process, understood. Pure.
 
 use spec::runtime::{IoPriority, Linux, MemoryPolicy, Personality, Process, Rlimit, Scheduler};
 use sys::caps::Caps;
@@ -42,8 +41,9 @@ pub(crate) struct Labels<'a> {
 }
 
 impl<'a> Identity<'a> {
-    /// `linux` is the container's part of it.
-    pub(crate) fn plan(process: &'a Process, linux: &Linux) -> Result<Self> {
+    /// `linux` is the container's part of it. `available` bounds what can be
+    /// given: what we have ourselves, or everything in another user namespace.
+    pub(crate) fn plan(process: &'a Process, linux: &Linux, available: Caps) -> Result<Self> {
         if process.args.is_empty() {
             return Err(invalid("process.args is empty: no program to run"));
         }
@@ -83,7 +83,7 @@ impl<'a> Identity<'a> {
             },
             warnings: Vec::new(),
         };
-        identity.plan_capabilities()?;
+        identity.plan_capabilities(available)?;
         Ok(identity)
     }
 
@@ -101,12 +101,10 @@ impl<'a> Identity<'a> {
 
     /// A capability that cannot be given is a warning and no error
     /// (config.md, "Linux Process").
-    fn plan_capabilities(&mut self) -> Result<()> {
+    fn plan_capabilities(&mut self, ours: Caps) -> Result<()> {
         let Some(caps) = &self.process.capabilities else {
             return Ok(());
         };
-        // Whether we have a capability ourselves bounds what we can give.
-        let ours = sys::caps::permitted()?;
         let mut unknown = Vec::new();
         let mut set = |names: &[String]| {
             let (set, more) = Caps::from_known_names(names);

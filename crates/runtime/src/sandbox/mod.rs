@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use spec::runtime::{Device, IdMapping, Linux, Spec};
+use sys::caps::Caps;
 use sys::mount::{Depth, Propagation};
 use sys::{Context as _, Error, ErrorKind, Result};
 
@@ -78,6 +79,12 @@ impl<'a> Sandbox<'a> {
         if let Some(hooks) = &spec.hooks {
             hooks::check(hooks)?;
         }
+        // In a user namespace that is joined too.
+        let available = if namespaces.user.is_host() {
+            sys::caps::permitted()?
+        } else {
+            Caps::ALL
+        };
         let sandbox = Self {
             linux,
             uid_mappings: &linux.uid_mappings,
@@ -96,7 +103,7 @@ impl<'a> Sandbox<'a> {
             time_offsets: time_offsets(linux, &namespaces)?,
             hostname: spec.hostname.as_deref(),
             domainname: spec.domainname.as_deref(),
-            process: Identity::plan(process, linux)?,
+            process: Identity::plan(process, linux, available)?,
             namespaces,
         };
         sandbox.check_mount_namespace()?;
