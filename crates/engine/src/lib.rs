@@ -17,12 +17,14 @@
 
 #![forbid(unsafe_code)]
 
+mod boot;
 mod cgroup;
 mod cleanup;
 pub mod config;
 pub mod containers;
 mod copy;
 mod crash;
+pub mod disk;
 pub mod engine;
 pub mod events;
 pub mod images;
@@ -34,6 +36,7 @@ mod runtime_spec;
 mod undo;
 mod volumes;
 
+pub use boot::Booted;
 pub use cgroup::Usage;
 pub use config::{Config, Settings};
 pub use containers::copy::CopyRequest;

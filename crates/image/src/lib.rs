@@ -37,4 +37,5 @@ pub use references::{Named, References};
 pub use snapshot::{Change, ChangeKind, OVERLAY_OPTIONS, OverlaySnapshots};
 pub use store::{Image, LayerToReceive, Store};
 pub use sweep::{Freed, KeepAlive};
+pub use tree::disk_usage;
 pub use unpack::{Fetch, LayerProgress, receive_layer, unpack_layer, unpack_layers};

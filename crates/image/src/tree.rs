@@ -94,7 +94,7 @@ fn empty(directory: &OwnedFd, top: &OwnedFd, moved: &mut u64, depth: usize) -> R
 
 /// Bytes on disk below `path`, each inode once. What vanishes meanwhile, or
 /// lies deeper than any sane tree, is not counted.
-pub(crate) fn disk_usage(path: &Path) -> Result<u64> {
+pub fn disk_usage(path: &Path) -> Result<u64> {
     let top = open_directory(path)?;
     let mut seen = HashSet::new();
     let mut open = vec![(Dir::read_from(&top)?, top)];

@@ -2,7 +2,10 @@
 
 use clap::{Arg, Command, value_parser};
 
-use super::{inspect_format, operand, operands, shape, short_list, value, words};
+use super::{
+    flag, format_option, inspect_format, list, operand, operands, shape, short_flag, short_list,
+    value, words,
+};
 
 const COMPLETION_EXAMPLES: &str = "
 Examples:
@@ -47,6 +50,43 @@ pub(crate) fn events(command: Command) -> Command {
             "From a time (2026-01-31T12:00:00Z) or 42m ago on",
         ))
         .arg(value("until", "TIME", "Up to a time or 42m ago"))
+}
+
+pub(crate) fn boot(command: Command) -> Command {
+    shape(command, "")
+}
+
+pub(crate) fn df(command: Command) -> Command {
+    shape(command, "[OPTIONS]")
+        .arg(format_option())
+        .arg(short_flag(
+            'v',
+            "verbose",
+            "Show each image, container and volume",
+        ))
+}
+
+pub(crate) fn install(command: Command) -> Command {
+    shape(command, "[OPTIONS]").arg(flag("print", "Print the unit instead of writing it"))
+}
+
+pub(crate) fn prune(command: Command) -> Command {
+    shape(command, "[OPTIONS]")
+        .arg(short_flag(
+            'a',
+            "all",
+            "All images that no container uses, not only those without a name",
+        ))
+        .arg(list(
+            "filter",
+            "KEY=VALUE",
+            "Remove some only, as until=24h or label=KEY",
+        ))
+        .arg(short_flag('f', "force", "Do not ask"))
+        .arg(flag(
+            "volumes",
+            "Anonymous volumes that no container has, too",
+        ))
 }
 
 pub(crate) fn info(command: Command) -> Command {

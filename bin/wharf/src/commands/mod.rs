@@ -4,11 +4,13 @@
 
 mod attach;
 mod attached;
+mod boot;
 mod cleanup;
 mod commit;
 mod completion;
 mod cp;
 mod create;
+mod df;
 mod diff;
 mod each;
 mod events;
@@ -392,8 +394,58 @@ pub(crate) const NOUNS: &[Noun] = &[
         about: "Manage Wharf",
         hidden: false,
         verbs: &[
+            (
+                "boot",
+                &[],
+                verb!(
+                    "boot",
+                    "Start what should run after the host came up",
+                    system::boot,
+                    boot::boot
+                ),
+            ),
+            (
+                "df",
+                &[],
+                verb!(
+                    "df",
+                    "Show what is on the disk, and what could go",
+                    system::df,
+                    df::run
+                ),
+            ),
             ("events", &[], EVENTS),
+            (
+                "halt",
+                &[],
+                verb!(
+                    "halt",
+                    "Stop everything before the host goes down; boot starts it again",
+                    system::boot,
+                    boot::halt
+                ),
+            ),
             ("info", &[], INFO),
+            (
+                "install",
+                &[],
+                verb!(
+                    "install",
+                    "Write the unit that runs boot and halt with the host",
+                    system::install,
+                    boot::install
+                ),
+            ),
+            (
+                "prune",
+                &[],
+                verb!(
+                    "prune",
+                    "Remove containers and images that nothing uses",
+                    system::prune,
+                    prune::system
+                ),
+            ),
             (
                 "repair",
                 &[],

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
-use engine::containers::PruneFilter;
+use engine::containers::{PruneFilter, PrunedContainers};
 use engine::images::{Prune, Removed};
 use sys::{Context as _, Error, ErrorKind, Result};
 
@@ -17,14 +17,7 @@ pub(super) fn containers(call: &Call<'_>) -> Result<u8> {
         return Ok(DONE);
     }
     let pruned = call.engine()?.containers().prune(&filters)?;
-    let mut text = String::new();
-    if !pruned.removed.is_empty() {
-        text.push_str("Deleted Containers:\n");
-        for id in &pruned.removed {
-            let _ = writeln!(text, "{id}");
-        }
-        text.push('\n');
-    }
+    let mut text = containers_gone(&pruned);
     text.push_str(&reclaimed(pruned.freed));
     output::print(&text)?;
     Ok(DONE)
@@ -50,6 +43,56 @@ pub(super) fn images(call: &Call<'_>) -> Result<u8> {
     let text = images_gone(&removed) + &reclaimed(removed.freed.bytes);
     output::print(&text)?;
     Ok(DONE)
+}
+
+pub(super) fn system(call: &Call<'_>) -> Result<u8> {
+    let filters = filters(call)?;
+    let (all, volumes) = (call.given.on("all"), call.given.on("volumes"));
+    let warning = format!(
+        "This will remove:\n  - all containers that do not run\n  - all images {}{}\n",
+        if all {
+            "that no container uses"
+        } else {
+            "without a name"
+        },
+        if volumes {
+            "\n  - all anonymous volumes that no container has"
+        } else {
+            ""
+        },
+    );
+    if !may(call, &warning)? {
+        return Ok(DONE);
+    }
+    let engine = call.engine()?;
+    let containers = engine.containers().prune(&filters)?;
+    let mut text = containers_gone(&containers);
+    let mut freed = containers.freed;
+    if volumes {
+        let (names, bytes) = engine.prune_volumes()?;
+        if !names.is_empty() {
+            let _ = writeln!(text, "Deleted Volumes:\n{}\n", names.join("\n"));
+        }
+        freed += bytes;
+    }
+    let which = if all { Prune::Unused } else { Prune::Dangling };
+    let removed = engine.images().prune(which, &filters)?;
+    text += &images_gone(&removed);
+    output::print(&(text + &reclaimed(freed + removed.freed.bytes)))?;
+    Ok(DONE)
+}
+
+/// `Deleted Containers:` and what went.
+fn containers_gone(pruned: &PrunedContainers) -> String {
+    if pruned.removed.is_empty() {
+        return String::new();
+    }
+    let mut text = "Deleted Containers:\n".to_owned();
+    for id in &pruned.removed {
+        let _ = writeln!(text, "{id}");
+    }
+    text.push('\n');
+    text
 }
 
 /// `Deleted Images:` and what went.

@@ -166,6 +166,11 @@ pub struct ContainerSummary {
     pub size: Option<u64>,
 }
 
+/// Docker's word for a status.
+pub fn state_of(status: &Status) -> &'static str {
+    state_word(status)
+}
+
 impl ContainerSummary {
     /// `created`, `running`, `paused`, `restarting`, `exited`.
     pub fn state(&self) -> &'static str {

@@ -90,7 +90,7 @@ pub(super) fn size_of(store: &Store, image: &Image) -> Result<u64> {
 
 /// Bytes on disk of one layer. Layers never change, so the sum is kept beside
 /// the layer once somebody asked for it.
-pub(super) fn layer_size(store: &Store, layer: &ChainId) -> Result<u64> {
+pub(crate) fn layer_size(store: &Store, layer: &ChainId) -> Result<u64> {
     if !store.snapshots().has(layer) {
         return Ok(0);
     }

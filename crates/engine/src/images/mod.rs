@@ -27,6 +27,7 @@ pub use archive::ImportRequest;
 pub use image::archive::Loaded;
 pub use inspect::{HistoryEntry, ImageInspect};
 pub use list::ImageSummary;
+pub(crate) use list::layer_size;
 pub use pull::{LayerInfo, PullEvent, PullRequest, PullStatus, Pulled};
 pub use push::{PushEvent, PushRequest, PushStep, Pushed};
 pub use remove::{Force, Prune, Removed};

@@ -1,0 +1,227 @@
+//! `system df`: what is where on the disk, and what could go.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use spec::{ChainId, Digest};
+use state::{ContainerConfig, ContainerId, MountKind, Status, Timestamp};
+use sys::Result;
+
+use crate::Engine;
+use crate::containers::observe;
+use crate::images::layer_size;
+
+/// All that a store holds.
+#[derive(Clone, Debug, Default)]
+pub struct DiskUsage {
+    pub images: Vec<ImageUsage>,
+    pub containers: Vec<ContainerUsage>,
+    pub volumes: Vec<VolumeUsage>,
+    /// Bytes of all layers, each once, and of what they were made from.
+    pub layers: u64,
+    /// Bytes of images that no container uses.
+    pub layers_unused: u64,
+}
+
+/// One image.
+#[derive(Clone, Debug)]
+pub struct ImageUsage {
+    pub id: Digest,
+    /// Names with a tag, as people write them.
+    pub names: Vec<String>,
+    pub created: Option<String>,
+    /// Bytes of layers that other images have, too.
+    pub shared: u64,
+    /// Bytes that are its own.
+    pub unique: u64,
+    pub containers: usize,
+}
+
+/// One container.
+#[derive(Clone, Debug)]
+pub struct ContainerUsage {
+    pub id: ContainerId,
+    pub name: String,
+    pub image: String,
+    pub command: Vec<String>,
+    pub created: Timestamp,
+    pub status: Status,
+    /// Bytes of its writable layer.
+    pub size: u64,
+    /// Bytes of its log, old files included.
+    pub log: u64,
+    pub volumes: usize,
+}
+
+/// One volume.
+#[derive(Clone, Debug)]
+pub struct VolumeUsage {
+    pub name: String,
+    pub size: u64,
+    /// Containers that have it.
+    pub users: usize,
+}
+
+impl ContainerUsage {
+    /// Neither runs nor waits to.
+    pub fn is_over(&self) -> bool {
+        matches!(self.status, Status::Created | Status::Exited(_))
+    }
+}
+
+impl Engine {
+    /// Measures everything in the store; reads every directory of it.
+    pub fn disk_usage(&self) -> Result<DiskUsage> {
+        let mut usage = DiskUsage::default();
+        let store = self.images().store()?;
+        let mut configs = Vec::new();
+        for entry in crate::entries(&self.layout().containers())? {
+            let Ok(id) = entry.parse::<ContainerId>() else {
+                continue;
+            };
+            let Some(observed) = observe::observe(self, &id)? else {
+                continue;
+            };
+            let config = observed.config;
+            usage.containers.push(ContainerUsage {
+                id,
+                name: config.name.to_string(),
+                image: config.image.name.clone(),
+                command: [&config.process.entrypoint[..], &config.process.command].concat(),
+                created: config.created,
+                status: observed.status,
+                size: store.snapshots().usage(&id).unwrap_or(0),
+                log: self.log_usage(&id)?,
+                volumes: volumes_of(&config).count(),
+            });
+            configs.push(config);
+        }
+        self.measure_images(&mut usage, &configs)?;
+        for name in crate::entries(&self.layout().volumes())? {
+            let users = configs
+                .iter()
+                .filter(|config| volumes_of(config).any(|volume| volume == name))
+                .count();
+            usage.volumes.push(VolumeUsage {
+                size: image::disk_usage(&self.layout().volumes().join(&name)).unwrap_or(0),
+                users,
+                name,
+            });
+        }
+        Ok(usage)
+    }
+
+    fn measure_images(&self, usage: &mut DiskUsage, configs: &[ContainerConfig]) -> Result<()> {
+        let store = self.images().store()?;
+        let images = store.list()?;
+        let mut holders: BTreeMap<ChainId, usize> = BTreeMap::new();
+        for image in &images {
+            for layer in &image.chain {
+                *holders.entry(*layer).or_default() += 1;
+            }
+        }
+        let mut needed: BTreeSet<ChainId> = BTreeSet::new();
+        let mut needed_blobs: BTreeSet<Digest> = BTreeSet::new();
+        for config in configs {
+            needed.extend(&config.image.chain);
+        }
+        for image in &images {
+            let containers = configs
+                .iter()
+                .filter(|config| config.image.id == image.id)
+                .count();
+            if containers > 0 {
+                needed_blobs.extend(image.parsed.layers.iter().map(|layer| layer.digest));
+            }
+            let (mut shared, mut unique) = (0, 0);
+            for layer in &image.chain {
+                let size = layer_size(&store, layer)?;
+                if holders.get(layer).is_some_and(|count| *count > 1) {
+                    shared += size;
+                } else {
+                    unique += size;
+                }
+            }
+            let mut names: Vec<String> = image
+                .references
+                .iter()
+                .filter(|name| name.digest().is_none())
+                .map(spec::Reference::familiar)
+                .collect();
+            names.sort();
+            usage.images.push(ImageUsage {
+                id: image.id,
+                names,
+                created: image.config.created.clone(),
+                shared,
+                unique,
+                containers,
+            });
+        }
+        // Layers as containers use them, and the blobs that they came as.
+        for layer in holders
+            .keys()
+            .chain(needed.iter().filter(|one| !holders.contains_key(one)))
+        {
+            let size = layer_size(&store, layer)?;
+            usage.layers += size;
+            if !needed.contains(layer) {
+                usage.layers_unused += size;
+            }
+        }
+        let blobs: BTreeMap<Digest, u64> = images
+            .iter()
+            .flat_map(|image| &image.parsed.layers)
+            .map(|layer| (layer.digest, layer.size))
+            .collect();
+        for (digest, size) in blobs {
+            usage.layers += size;
+            if !needed_blobs.contains(&digest) {
+                usage.layers_unused += size;
+            }
+        }
+        Ok(())
+    }
+
+    fn log_usage(&self, id: &ContainerId) -> Result<u64> {
+        let directory = self.layout().container(id);
+        let is_log = |name: &String| name == "log" || name.starts_with("log.");
+        let names = crate::entries(&directory)?;
+        Ok(names
+            .iter()
+            .filter(|name| is_log(name))
+            .filter_map(|name| size_of(&directory.join(name)))
+            .sum())
+    }
+
+    /// Removes anonymous volumes that no container has. Gives their names and
+    /// bytes.
+    pub fn prune_volumes(&self) -> Result<(Vec<String>, u64)> {
+        let (mut names, mut freed) = (Vec::new(), 0);
+        // No container is made meanwhile that could want one of them.
+        let lock = crate::containers::creation_lock(self.layout());
+        let _creation = state::FileLock::exclusive(&lock)?;
+        for volume in self.disk_usage()?.volumes {
+            // A name that was made for it is an id.
+            if volume.users == 0 && volume.name.parse::<ContainerId>().is_ok() {
+                crate::volumes::remove(self.layout(), &volume.name)?;
+                freed += volume.size;
+                names.push(volume.name);
+            }
+        }
+        Ok((names, freed))
+    }
+}
+
+fn volumes_of(config: &ContainerConfig) -> impl Iterator<Item = &str> {
+    config.mounts.iter().filter_map(|mount| match &mount.kind {
+        MountKind::Volume(volume) => Some(volume.name.as_str()),
+        _ => None,
+    })
+}
+
+/// On the disk.
+fn size_of(path: &Path) -> Option<u64> {
+    use std::os::unix::fs::MetadataExt as _;
+    Some(path.symlink_metadata().ok()?.blocks() * 512)
+}
