@@ -3,7 +3,12 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod devices;
 mod hooks;
+mod landlock;
+mod lifecycle;
 mod mounts;
 mod namespaces;
+mod net_devices;
 mod process;
+mod seccomp;

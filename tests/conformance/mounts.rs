@@ -207,3 +207,76 @@ fn version_2_alone_where_the_host_has_it() {
         }
     });
 }
+
+#[test]
+fn mounts_show_mapped_ids() {
+    bed!(|bed| {
+        let dir = bed.dir().join("mapped");
+        fs::create_dir_all(dir.join("below")).unwrap();
+        let below = dir.join("below").to_str().unwrap().to_owned();
+        bed.host("mount", &["-t", "tmpfs", "-o", "mode=755", "tmpfs", &below])
+            .ok();
+        for path in ["file", "below/file"] {
+            fs::write(dir.join(path), "").unwrap();
+            std::os::unix::fs::chown(dir.join(path), Some(1), Some(2)).unwrap();
+        }
+        let map = |host: u32| json!([{"containerID": 0, "hostID": host, "size": 1000}]);
+        let source = dir.to_str().unwrap();
+        let mut bundle = Bundle::shell(bed, "stat -c '%u %g' /data/file /data/below/file");
+        for (options, seen) in [
+            (vec!["rbind"], "101 202\n1 2"),
+            (vec!["rbind", "idmap"], "101 202\n1 2"),
+            (vec!["rbind", "ridmap"], "101 202\n101 202"),
+        ] {
+            bundle.config["mounts"].as_array_mut().unwrap().truncate(3);
+            bundle.mount("/data", "bind", source, &options);
+            bundle
+                .set("/mounts/3/uidMappings", map(100))
+                .set("/mounts/3/gidMappings", map(200));
+            assert_eq!(bundle.output(), seen, "{options:?}");
+        }
+        // Without maps of its own: those of the user namespace, so that ids inside are those on the disk.
+        let user = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
+        let mut inside = Bundle::shell(bed, "stat -c '%u %g' /data/file; touch /data/new; echo $?");
+        inside.push("/linux/namespaces", json!({"type": "user"}));
+        inside
+            .set("/linux/uidMappings", user.clone())
+            .set("/linux/gidMappings", user);
+        inside.mount("/data", "bind", source, &["bind", "idmap"]);
+        inside.is_refused(&[
+            "/data",
+            "missing in the root file system",
+            "permission denied",
+        ]);
+        fs::create_dir(inside.root().join("data")).unwrap();
+        fs::set_permissions(&dir, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        assert_eq!(inside.output(), "1 2\n0");
+        let made = fs::metadata(dir.join("new")).unwrap();
+        assert_eq!(std::os::unix::fs::MetadataExt::uid(&made), 0);
+        bed.host("umount", &[&below]).ok();
+        // What is refused.
+        for (options, maps, part) in [
+            (json!(["bind", "idmap"]), json!({}), "idmap"),
+            (json!(["bind"]), json!({"uidMappings": map(1)}), "together"),
+            (
+                json!(["bind", "idmap=uids=0-1-1"]),
+                json!({}),
+                "uidMappings",
+            ),
+            (
+                json!(["bind"]),
+                json!({"uidMappings": [{"containerID": 0, "hostID": 0, "size": 0}],
+                                     "gidMappings": map(1)}),
+                "empty",
+            ),
+        ] {
+            let mut bundle = Bundle::new(bed, &["true"]);
+            let mut mount = json!({"destination": "/data", "type": "bind", "source": source, "options": options});
+            for (name, value) in maps.as_object().unwrap() {
+                mount[name] = value.clone();
+            }
+            bundle.push("/mounts", mount);
+            bundle.is_refused(&["mounts[3]", part]);
+        }
+    });
+}

@@ -304,3 +304,57 @@ fn affinity_of_processes_that_join() {
         bundle.is_refused(&["process.execCPUAffinity.initial"]);
     });
 }
+
+/// What cannot be executed says why, in one sentence, at `run` and at `exec` alike.
+#[test]
+fn a_program_that_cannot_run_says_why() {
+    bed!(|bed| {
+        let mut bundle = Bundle::new(bed, &["sleep", "100"]);
+        let root = bundle.root();
+        let write = |name: &str, content: &[u8], mode: u32| {
+            let path = root.join("bin").join(name);
+            std::fs::write(&path, content).unwrap();
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+            std::fs::set_permissions(path, mode).unwrap();
+        };
+        let busybox = std::fs::read("/bin/busybox").unwrap();
+        let mut foreign = busybox.clone();
+        foreign[18] = 243;
+        write("foreign", &foreign, 0o755);
+        write("script", b"#!/bin/lua\n", 0o755);
+        write("text", b"echo hello\n", 0o755);
+        write("empty", b"", 0o755);
+        write("plain", b"x", 0o644);
+        // A program of this host, which wants this host's loader.
+        write("dynamic", &std::fs::read("/usr/bin/env").unwrap(), 0o755);
+        let cases = [
+            ("nothing", 127, "not found in PATH"),
+            ("/bin/nothing", 127, "no such file"),
+            ("/bin", 126, "directory"),
+            ("plain", 126, "chmod +x"),
+            ("foreign", 126, "riscv64"),
+            ("script", 127, "/bin/lua"),
+            ("text", 126, "no script that begins with #!"),
+            ("empty", 126, "empty"),
+            ("dynamic", 127, "ld-linux"),
+            ("/data/sleep", 126, "noexec"),
+        ];
+        bundle.mount(
+            "/data",
+            "bind",
+            root.join("bin").to_str().unwrap(),
+            &["bind", "noexec"],
+        );
+        bundle.create().ok();
+        bundle.runtime(&["start", bundle.id()]).ok();
+        for (program, code, part) in cases {
+            let mut other = Bundle::new(bed, &[program]);
+            other.config["mounts"] = bundle.config["mounts"].clone();
+            other.set("/root/path", json!(root.to_str().unwrap()));
+            other.run().fails(code, &[program, part]);
+            let exec = bundle.runtime(&["exec", bundle.id(), program]);
+            exec.fails(code, &[program, part]);
+        }
+        bundle.delete();
+    });
+}

@@ -193,6 +193,13 @@ impl Bed {
         invocation.run()
     }
 
+    /// Any other program, to be given input or started.
+    pub fn program(&self, program: &str, arguments: &[&str]) -> Invocation {
+        let mut invocation = Invocation::new(Path::new(program));
+        invocation.arguments(arguments);
+        invocation
+    }
+
     /// A shell script in a container of its own, removed afterwards; without a network unless `options` name one.
     pub fn shell(&self, options: &[&str], script: &str) -> Outcome {
         let mut arguments = vec!["run", "--rm"];

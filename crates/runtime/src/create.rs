@@ -1,7 +1,7 @@
 //! The parent's side of a start: plan, cgroup, one clone, id maps, hooks.
 
 use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
 use spec::runtime::{ConsoleSize, Hooks, Resources, Spec, StateStatus};
@@ -14,7 +14,8 @@ use crate::id_maps::Writer;
 use crate::init::{self, Born, Filter, Init, labels};
 use crate::lifecycle::{Created, Running};
 use crate::sandbox::{Identity, Sandbox};
-use crate::{birth, hooks, seccomp};
+use crate::seccomp::notify::Agent;
+use crate::{birth, hooks, mapped_mounts, net_devices, seccomp};
 
 /// Everything that makes a container.
 #[derive(Debug)]
@@ -118,6 +119,14 @@ pub fn create(request: CreateRequest<'_>) -> Result<Created> {
         request.seccomp,
         &sandbox.process,
     )?;
+    if request.init == InitProcess::Reaper
+        && filter.as_ref().is_some_and(|filter| filter.agent.is_some())
+    {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            "SCMP_ACT_NOTIFY does not go with an init of ours (--init)",
+        ));
+    }
     labels::check(sandbox.process.labels, sandbox.mount_label)?;
     sandbox.namespaces.open()?;
     let manager = request.cgroup_manager;
@@ -139,8 +148,11 @@ pub fn create(request: CreateRequest<'_>) -> Result<Created> {
     } else {
         None
     };
+    let mapped = mapped_mounts::open_mapped(&sandbox)?;
     let born = Born {
-        waits_for_parent: id_map_writer.is_some() || manager == CgroupManager::Systemd,
+        waits_for_parent: id_map_writer.is_some()
+            || manager == CgroupManager::Systemd
+            || !sandbox.net_devices.is_empty(),
         hides_late: id_map_writer == Some(Writer::Owner),
         waits_for_hooks: hooks.is_some(),
         has_joined: birth::needs_go_between(&sandbox.namespaces),
@@ -164,6 +176,7 @@ pub fn create(request: CreateRequest<'_>) -> Result<Created> {
         kind: request.init,
         gate: request.gate,
         filter,
+        mapped,
         born,
     };
     let child = birth::clone_init(&init.sandbox.namespaces, &init.entry, || {
@@ -185,6 +198,13 @@ pub fn create(request: CreateRequest<'_>) -> Result<Created> {
         }
         if let Some(writer) = id_map_writer {
             writer.write(child.pid, uids, gids)?;
+        }
+        if !init.sandbox.net_devices.is_empty() {
+            let network = match init.sandbox.namespaces.network.joined() {
+                Some(network) => network.try_clone().context(|| "hold the namespace")?,
+                None => created.network_namespace()?,
+            };
+            net_devices::move_in(&init.sandbox.net_devices, network.as_fd())?;
         }
         created.go_on();
     }
@@ -237,11 +257,23 @@ pub(crate) fn filter_of(
         (None, SeccompProfile::Unconfined) => return Ok(None),
         (None, SeccompProfile::Builtin) => {
             let program = seccomp::builtin(identity.bounding)?;
-            return Ok(Some(Filter { program, flags: 0 }));
+            return Ok(Some(Filter {
+                program,
+                flags: 0,
+                agent: None,
+            }));
         }
     };
-    let (program, flags) = seccomp::custom(custom).context(|| "linux.seccomp")?;
-    Ok(Some(Filter { program, flags }))
+    let compiled = seccomp::custom(custom)?;
+    let agent = custom.listener_path.as_ref().filter(|_| compiled.notifies);
+    Ok(Some(Filter {
+        program: compiled.program,
+        flags: compiled.flags,
+        agent: agent.map(|path| Agent {
+            path: path.clone(),
+            metadata: custom.listener_metadata.clone().unwrap_or_default(),
+        }),
+    }))
 }
 
 /// A cgroup that goes again if the clone does not come about.

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use rustix::fs::{CWD, Mode, OFlags, openat, stat};
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Pid, PidfdFlags, Signal};
-use spec::runtime::{NamespaceKind, Process, Spec};
+use spec::runtime::{NamespaceKind, Process, Spec, State};
 use state::{CgroupManager, ProcessRef, SeccompProfile};
 use sys::caps::Caps;
 use sys::clone::{CLONE_NEWPID, CLONE_NEWUSER};
@@ -18,10 +18,12 @@ use crate::birth::{by_go_between, in_pid_namespace};
 use crate::cgroup::{Cgroup, CgroupPath, Entry, Hierarchies};
 use crate::create::{Keyring, ProcessStdio, filter_of};
 use crate::handshake::{FromInit, Link};
+use crate::init::landlock::{self, Landlock};
 use crate::init::{self, Filter, Joining, confine, console, labels};
 use crate::lifecycle::{Running, wait_for_execution};
 use crate::mounts::root::Root;
 use crate::sandbox::{Identity, KINDS, linux_of};
+use crate::seccomp::notify::Connection;
 
 /// Everything that makes the process.
 #[derive(Debug)]
@@ -29,9 +31,7 @@ pub struct ExecRequest<'a> {
     /// The container's init.
     pub target: ProcessRef,
     pub process: &'a Process,
-    /// What the container was made from: `process` takes from it what it does
-    /// not say itself.
-    pub container: Option<&'a Spec>,
+    pub container: Option<Container<'a>>,
     pub seccomp: &'a SeccompProfile,
     pub cgroup: CgroupPath,
     pub cgroup_manager: CgroupManager,
@@ -47,6 +47,16 @@ pub struct ExecRequest<'a> {
     pub keyring: Option<&'a str>,
     /// Whether it may outlive us.
     pub lifetime: Lifetime,
+}
+
+/// The container that a process joins.
+#[derive(Clone, Debug)]
+pub struct Container<'a> {
+    /// What it was made from: a process takes from it what it does not say
+    /// itself.
+    pub spec: &'a Spec,
+    /// For whom `linux.seccomp.listenerPath` names.
+    pub state: State,
 }
 
 /// How long a process lives.
@@ -101,6 +111,8 @@ pub fn exec(request: ExecRequest<'_>) -> Result<Running> {
         entry: &entry,
         identity: &identity,
         filter: filter.as_ref(),
+        landlock: landlock_of(&request)?,
+        state: request.container.as_ref().map(|container| &container.state),
         user: request.user,
         groups: request.groups,
         stdio: &request.stdio,
@@ -155,14 +167,20 @@ pub fn exec(request: ExecRequest<'_>) -> Result<Running> {
 
 fn identity_of<'a>(request: &ExecRequest<'a>, available: Caps) -> Result<Identity<'a>> {
     static NONE: OnceLock<Spec> = OnceLock::new();
-    let container = request
-        .container
-        .unwrap_or_else(|| NONE.get_or_init(Spec::default));
+    let container = request.container.as_ref().map(|container| container.spec);
+    let container = container.unwrap_or_else(|| NONE.get_or_init(Spec::default));
     let mut identity = Identity::plan(request.process, linux_of(container), available)?;
     if let Some(first) = &container.process {
         identity.take_from(first)?;
     }
     Ok(identity)
+}
+
+fn landlock_of(request: &ExecRequest<'_>) -> Result<Option<Landlock>> {
+    match &request.container {
+        Some(container) => landlock::plan(&container.spec.annotations),
+        None => Ok(None),
+    }
 }
 
 /// We run elsewhere until this is dropped.
@@ -208,6 +226,8 @@ struct Joiner<'a> {
     entry: &'a Entry,
     identity: &'a Identity<'a>,
     filter: Option<&'a Filter>,
+    state: Option<&'a State>,
+    landlock: Option<Landlock>,
     user: &'a str,
     groups: &'a [String],
     stdio: &'a ProcessStdio,
@@ -230,6 +250,7 @@ impl Joiner<'_> {
         let mut warnings = confine::oom_score(self.identity.process)?;
         warnings.extend(self.identity.warnings.iter().cloned());
         let labels = labels::open(self.identity.labels)?;
+        let agent = self.connect_to_agent()?;
         // All in one call: there is no moment with half of them.
         sys::namespace::join(self.target, self.namespaces)
             .context(|| "join the container's namespaces")?;
@@ -250,9 +271,10 @@ impl Joiner<'_> {
             user: self.user,
             groups: self.groups,
             filter: self.filter,
+            landlock: self.landlock.as_ref(),
         };
         let umask = Mode::from(0o022);
-        let program = init::get_ready(&joining, &root, umask, console.as_ref(), &mut warnings)?;
+        let ready = init::get_ready(&joining, &root, umask, console.as_ref(), &mut warnings)?;
         if self.lifetime == Lifetime::WithParent {
             rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
         }
@@ -263,9 +285,23 @@ impl Joiner<'_> {
             console: console.map(|console| console.master),
         })?;
         labels.write()?;
-        confine::filter(joining.filter, joining.identity)?;
         link.tell_parent(&FromInit::Executing)?;
-        init::exec::execute(&program)
+        confine::restrict(&ready)?;
+        confine::filter(joining.filter, joining.identity, agent.as_ref())?;
+        init::exec::execute(&ready.program)
+    }
+
+    fn connect_to_agent(&self) -> Result<Option<Connection>> {
+        let Some(agent) = self.filter.and_then(|filter| filter.agent.as_ref()) else {
+            return Ok(None);
+        };
+        let state = self.state.ok_or_else(|| {
+            Error::new(
+                ErrorKind::Unsupported,
+                "SCMP_ACT_NOTIFY needs a container whose state is known",
+            )
+        })?;
+        agent.connect(state.clone()).map(Some)
     }
 }
 

@@ -19,6 +19,7 @@ pub mod exe;
 pub mod heap;
 pub mod inherited;
 pub mod keyring;
+pub mod landlock;
 pub mod loopback;
 pub mod memfd;
 pub mod mount;

@@ -44,10 +44,6 @@ pub fn change(fd: BorrowedFd<'_>, depth: Depth, change: AttributeChange) -> Resu
     if change == AttributeChange::default() {
         return Ok(());
     }
-    let mut flags = libc::AT_EMPTY_PATH;
-    if depth == Depth::Tree {
-        flags |= libc::AT_RECURSIVE;
-    }
     let attributes = libc::mount_attr {
         attr_set: change.set,
         attr_clr: change.clear,
@@ -60,6 +56,28 @@ pub fn change(fd: BorrowedFd<'_>, depth: Depth, change: AttributeChange) -> Resu
         },
         userns_fd: 0,
     };
+    set_attributes(fd, depth, &attributes)
+}
+
+/// Lets the files of a detached mount show the ids that the user namespace
+/// `users` maps theirs to (Linux 5.12, by file system).
+pub fn map_ids(fd: BorrowedFd<'_>, depth: Depth, users: BorrowedFd<'_>) -> Result<()> {
+    /// `MOUNT_ATTR_IDMAP` of linux/mount.h.
+    const MAP_IDS: u64 = 0x0010_0000;
+    let attributes = libc::mount_attr {
+        attr_set: MAP_IDS,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: u64::from(users.as_raw_fd().cast_unsigned()),
+    };
+    set_attributes(fd, depth, &attributes)
+}
+
+fn set_attributes(fd: BorrowedFd<'_>, depth: Depth, attributes: &libc::mount_attr) -> Result<()> {
+    let mut flags = libc::AT_EMPTY_PATH;
+    if depth == Depth::Tree {
+        flags |= libc::AT_RECURSIVE;
+    }
     // SAFETY: the path is a null-terminated string and the size is the
     // structure's own.
     let result = unsafe {
@@ -68,7 +86,7 @@ pub fn change(fd: BorrowedFd<'_>, depth: Depth, change: AttributeChange) -> Resu
             fd.as_raw_fd(),
             c"".as_ptr(),
             flags,
-            &raw const attributes,
+            std::ptr::from_ref(attributes),
             std::mem::size_of::<libc::mount_attr>(),
         )
     };

@@ -43,7 +43,10 @@ pub(super) fn exec(global: &Global, exec: &Exec) -> Result<u8> {
     let mut running = runtime::exec(ExecRequest {
         target: container.facts.sandbox.init,
         process: &process,
-        container: Some(&config),
+        container: Some(runtime::Container {
+            spec: &config,
+            state: container.state(),
+        }),
         seccomp: &profile,
         cgroup,
         cgroup_manager,

@@ -10,10 +10,11 @@ use sys::caps::{self, Caps};
 use sys::rlimit::{self, Outcome};
 use sys::{Context as _, Error, ErrorKind, Result};
 
-use super::Filter;
 use super::users::Account;
+use super::{Filter, Ready};
 use crate::create::Keyring;
 use crate::sandbox::Identity;
+use crate::seccomp::notify::Connection;
 
 /// Sets `oom_score_adj`; lowering it needs a right that we may lack, and is
 /// then left as it is.
@@ -122,11 +123,35 @@ fn change_ids(account: &Account) -> Result<()> {
         .context(|| format!("become user {}", account.uid))
 }
 
+/// Gives up access to files and ports, before a filter may forbid even that.
+pub(crate) fn restrict(ready: &Ready) -> Result<()> {
+    match &ready.ruleset {
+        None => Ok(()),
+        Some(ruleset) => ruleset
+            .restrict_self()
+            .context(|| format!("annotations.{}", super::landlock::ANNOTATION)),
+    }
+}
+
 /// Loads the filter and gives up what was kept for it. What the filter then
 /// has to allow is capset, and execve.
-pub(crate) fn filter(filter: Option<&Filter>, identity: &Identity<'_>) -> Result<()> {
-    if let Some(filter) = filter {
-        sys::seccomp::load(&filter.program, filter.flags).context(|| "load the seccomp filter")?;
+pub(crate) fn filter(
+    filter: Option<&Filter>,
+    identity: &Identity<'_>,
+    agent: Option<&Connection>,
+) -> Result<()> {
+    match (filter, agent) {
+        (None, _) => {}
+        (Some(filter), None) => {
+            sys::seccomp::load(&filter.program, filter.flags)
+                .context(|| "load the seccomp filter")?;
+        }
+        (Some(filter), Some(agent)) => {
+            let agent = agent.duplicate()?;
+            let hand_over = move |listener| agent.send(&listener);
+            sys::seccomp::load_with_listener(&filter.program, filter.flags, hand_over)
+                .context(|| "load the seccomp filter and tell linux.seccomp.listenerPath")?;
+        }
     }
     if identity.process.no_new_privileges || identity.permitted.contains(Caps::SYS_ADMIN) {
         return Ok(());

@@ -2,14 +2,16 @@
 
 use std::convert::Infallible;
 use std::ffi::CString;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, accessat, openat, statat};
+use rustix::fs::{
+    Access, AtFlags, CWD, FileType, OFlags, StatVfsMountFlags, accessat, statat, statvfs,
+};
 use rustix::io::Errno;
 use spec::runtime::Process;
 use sys::{Context as _, Error, ErrorKind, Result};
 
+use super::program_file::{self, ProgramFile};
 use super::users::Account;
 use crate::mounts::root::Root;
 
@@ -162,49 +164,79 @@ fn check(path: &str) -> Result<()> {
             Errno::NOSYS | Errno::INVAL => accessat(CWD, path, Access::EXEC_OK, AtFlags::empty()),
             errno => Err(errno),
         })
-        .map_err(|errno| not_executable(&Error::from(errno).to_string()))
+        .map_err(|errno| not_executable(&why_not(path, errno)))
+}
+
+/// The file is there and may not be executed.
+fn why_not(path: &str, errno: Errno) -> String {
+    let flags = statvfs(path).map(|stat| stat.f_flag);
+    if flags.is_ok_and(|flags| flags.contains(StatVfsMountFlags::NOEXEC)) {
+        return "its file system is mounted noexec; mount it with exec".to_owned();
+    }
+    match statat(CWD, path, AtFlags::empty()) {
+        Ok(stat) if stat.st_mode & 0o111 == 0 => {
+            "permission denied: it is not marked as executable (chmod +x)".to_owned()
+        }
+        Ok(stat) => format!(
+            "permission denied: mode {:o} of user {} and group {} does not let this user execute it",
+            stat.st_mode & 0o7777,
+            stat.st_uid,
+            stat.st_gid
+        ),
+        Err(_) => Error::from(errno).to_string(),
+    }
 }
 
 /// The file exists and may be executed, so an error of execve is about what
 /// is in it.
 fn explain(program: &Program, error: &Error) -> Error {
     let path = program.path.to_string_lossy();
-    match error.errno() {
-        Some(2) => Error::new(
+    let file = program_file::look(&path);
+    let (kind, why) = match (error.errno(), file) {
+        (Some(2), Some(ProgramFile::Script(interpreter))) => (
             ErrorKind::CommandNotFound,
-            match interpreter(&path) {
-                Some(interpreter) => format!(
-                    "exec {path:?}: its interpreter {interpreter:?} is not in the container"
-                ),
-                None => format!(
-                    "exec {path:?}: the dynamic loader that it names is not in the container"
-                ),
-            },
+            format!("its interpreter {interpreter:?} is not in the container"),
         ),
-        Some(8) => Error::new(
-            ErrorKind::CommandNotExecutable,
+        (
+            Some(2),
+            Some(ProgramFile::Native {
+                loader: Some(loader),
+            }),
+        ) => (
+            ErrorKind::CommandNotFound,
             format!(
-                "exec {path:?}: exec format error: not a program of this machine, or a script \
-                 without #!"
+                "its dynamic loader {loader:?} is not in the container: it was built for another \
+                 distribution"
             ),
         ),
-        _ => Error::new(
-            ErrorKind::CommandNotExecutable,
-            format!("exec {path:?}: {error}"),
+        (Some(2), _) => (
+            ErrorKind::CommandNotFound,
+            "something that it names is not in the container".to_owned(),
         ),
-    }
-}
-
-/// What the `#!` line names.
-fn interpreter(path: &str) -> Option<String> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = openat(CWD, path, flags, Mode::empty()).ok()?;
-    let mut start = [0; 256];
-    let count = rustix::io::read(&file, &mut start).ok()?;
-    let line = start[..count].strip_prefix(b"#!")?;
-    let line = line.split(|byte| *byte == b'\n').next()?;
-    let text = std::ffi::OsStr::from_bytes(line)
-        .to_string_lossy()
-        .into_owned();
-    text.split_whitespace().next().map(str::to_owned)
+        (Some(8), Some(ProgramFile::Foreign { machine })) => (
+            ErrorKind::CommandNotExecutable,
+            format!(
+                "exec format error: it is a program for {machine}, and this machine is {}",
+                std::env::consts::ARCH
+            ),
+        ),
+        (Some(8), Some(ProgramFile::Empty)) => (
+            ErrorKind::CommandNotExecutable,
+            "exec format error: it is empty".to_owned(),
+        ),
+        (Some(8), _) => (
+            ErrorKind::CommandNotExecutable,
+            "exec format error: it is no program, and no script that begins with #!".to_owned(),
+        ),
+        (Some(13), Some(ProgramFile::Script(interpreter))) => (
+            ErrorKind::CommandNotExecutable,
+            format!("permission denied: its interpreter {interpreter:?} may not be executed"),
+        ),
+        (Some(26), _) => (
+            ErrorKind::CommandNotExecutable,
+            "somebody has it open for writing".to_owned(),
+        ),
+        _ => (ErrorKind::CommandNotExecutable, error.to_string()),
+    };
+    Error::new(kind, format!("exec {path:?}: {why}"))
 }

@@ -8,8 +8,10 @@ pub(crate) mod console;
 pub(crate) mod exec;
 mod identity;
 pub(crate) mod labels;
+pub(crate) mod landlock;
 mod old_mounts;
 mod pid1;
+mod program_file;
 mod rootfs;
 mod users;
 
@@ -21,16 +23,19 @@ use std::path::Path;
 
 use rustix::fs::Mode;
 use rustix::process::{DumpableBehavior, Signal};
-use spec::runtime::{Hook, Hooks, Spec, StateStatus};
+use spec::runtime::{Hook, Hooks, Spec, State, StateStatus};
 use state::RootFs;
+use sys::landlock::Ruleset;
 use sys::seccomp::Instruction;
 use sys::{Context as _, Error, ErrorKind, Result};
 
+use self::landlock::Landlock;
 use crate::cgroup::{CgroupPath, Entry, Hierarchies};
 use crate::create::{Gate, InitProcess, Keyring, ProcessStdio, RootSwitch};
 use crate::handshake::{FromInit, Link, ToInit};
 use crate::mounts::root::Root;
 use crate::sandbox::{Identity, Sandbox, apply_scheduling};
+use crate::seccomp::notify::Agent;
 use crate::{birth, hooks};
 
 /// Everything that the child gets, by way of the copied memory.
@@ -54,13 +59,21 @@ pub(crate) struct Init<'a> {
     pub(crate) kind: InitProcess,
     pub(crate) gate: Gate,
     pub(crate) filter: Option<Filter>,
+    /// Mounts whose ids the parent mapped, by their place in the list.
+    pub(crate) mapped: Vec<(usize, OwnedFd)>,
     pub(crate) born: Born,
+}
+
+impl Init<'_> {
+    fn state(&self, status: StateStatus, pid: Option<i32>) -> State {
+        hooks::state(self.id, status, pid, self.bundle, &self.spec.annotations)
+    }
 }
 
 /// How init came to be, and what the parent still has to do for it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Born {
-    /// It has no ids yet, or no cgroup.
+    /// It has no ids yet, no cgroup or no links.
     pub(crate) waits_for_parent: bool,
     /// Who maps its ids has to see it.
     pub(crate) hides_late: bool,
@@ -74,6 +87,7 @@ pub(crate) struct Born {
 pub(crate) struct Filter {
     pub(crate) program: Vec<Instruction>,
     pub(crate) flags: u64,
+    pub(crate) agent: Option<Agent>,
 }
 
 /// What a new process of a container is to be, whether init or not.
@@ -82,6 +96,14 @@ pub(crate) struct Joining<'a> {
     pub(crate) user: &'a str,
     pub(crate) groups: &'a [String],
     pub(crate) filter: Option<&'a Filter>,
+    pub(crate) landlock: Option<&'a Landlock>,
+}
+
+/// What is left for a process to do: to be confined, and to be the program.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    pub(crate) program: exec::Program,
+    pub(crate) ruleset: Option<Ruleset>,
 }
 
 /// Runs in the clone; returns its exit code if it came to no program.
@@ -131,6 +153,12 @@ fn set_up(init: &Init<'_>, link: &mut Link) -> Result<Infallible> {
     let mut warnings = confine::oom_score(sandbox.process.process)?;
     identity::time_namespace(sandbox)?;
     let labels = labels::open(sandbox.process.labels)?;
+    let agent = init
+        .filter
+        .as_ref()
+        .and_then(|filter| filter.agent.as_ref());
+    let agent = agent.map(|agent| agent.connect(init.state(StateStatus::Creating, None)));
+    let agent = agent.transpose()?;
     // Modes of what we make are meant as given.
     let umask = rustix::process::umask(Mode::empty());
     // From here to the pivot every path in the root goes through `built.root`.
@@ -140,7 +168,7 @@ fn set_up(init: &Init<'_>, link: &mut Link) -> Result<Infallible> {
         identity::become_root()?;
     }
     confine::session_keyring(init.keyring, init.id)?;
-    rootfs::fill(init, &mut built)?;
+    warnings.extend(rootfs::fill(init, &mut built)?);
     let console = console::open(&init.stdio, &built.root)?;
     console::bind(console.as_ref(), &built.root)?;
     if init.born.waits_for_hooks {
@@ -166,6 +194,7 @@ fn set_up(init: &Init<'_>, link: &mut Link) -> Result<Infallible> {
         user: init.user,
         groups: init.groups,
         filter: init.filter.as_ref(),
+        landlock: sandbox.landlock.as_ref(),
     };
     let ready = get_ready(
         &joining,
@@ -194,9 +223,11 @@ fn set_up(init: &Init<'_>, link: &mut Link) -> Result<Infallible> {
     labels.write()?;
     match init.kind {
         InitProcess::Program => {
-            confine::filter(joining.filter, joining.identity)?;
+            // The filter may forbid telling anything.
             link.tell_parent(&FromInit::Executing)?;
-            exec::execute(&ready)
+            confine::restrict(&ready)?;
+            confine::filter(joining.filter, joining.identity, agent.as_ref())?;
+            exec::execute(&ready.program)
         }
         InitProcess::Reaper => pid1::run(&ready, &joining, link, &init.stdio),
     }
@@ -210,7 +241,7 @@ pub(crate) fn get_ready(
     umask: Mode,
     console: Option<&Console>,
     warnings: &mut Vec<String>,
-) -> Result<exec::Program> {
+) -> Result<Ready> {
     let process = joining.identity.process;
     // While we may still read every file of the container.
     let account = users::look_up(root, process, joining.user, joining.groups)?;
@@ -220,6 +251,8 @@ pub(crate) fn get_ready(
     warnings.extend(confine::limits(joining.identity)?);
     // As root: the directory may be closed to the user, as in Docker.
     exec::enter_directory(root, &process.cwd)?;
+    let ruleset = joining.landlock.map(|landlock| landlock.prepare(root));
+    let ruleset = ruleset.transpose()?;
     confine::apply(joining.identity, &account)?;
     let mask = process.user.umask.map_or(umask, Mode::from);
     rustix::process::umask(mask);
@@ -228,7 +261,8 @@ pub(crate) fn get_ready(
     }
     // With the user's rights, and before the gate: "not found" is known when
     // the container is created.
-    exec::Program::find(process, &account)
+    let program = exec::Program::find(process, &account)?;
+    Ok(Ready { program, ruleset })
 }
 
 fn wait_for_parent(link: &Link) -> Result<()> {
@@ -273,9 +307,7 @@ fn run_hooks(
         return Ok(());
     };
     let pid = rustix::process::getpid().as_raw_pid();
-    let annotations = &init.spec.annotations;
-    let state = hooks::state(init.id, status, Some(pid), init.bundle, annotations);
-    hooks::run(kind, hooks, &state)
+    hooks::run(kind, hooks, &init.state(status, Some(pid)))
 }
 
 fn parent_gone() -> Error {

@@ -6,8 +6,7 @@ use std::convert::Infallible;
 use rustix::process::{Pid, WaitOptions};
 use sys::{Context as _, Result};
 
-use super::exec::{self, Program};
-use super::{Joining, confine};
+use super::{Joining, Ready, confine, exec};
 use crate::create::ProcessStdio;
 use crate::handshake::{FromInit, Link};
 
@@ -36,7 +35,7 @@ mod libc_signal {
 
 /// Never returns but with an error before the program runs.
 pub(super) fn run(
-    program: &Program,
+    ready: &Ready,
     joining: &Joining<'_>,
     link: &Link,
     stdio: &ProcessStdio,
@@ -45,7 +44,7 @@ pub(super) fn run(
     sys::process::block_signals()?;
     let has_terminal = matches!(stdio, ProcessStdio::Terminal { .. });
     let child = sys::clone::clone_child(0, None, || {
-        let Err(error) = become_program(program, joining, link, has_terminal);
+        let Err(error) = become_program(ready, joining, link, has_terminal);
         let kind = error.kind();
         let _ = link.tell_parent(&FromInit::Failed(error));
         match kind {
@@ -58,12 +57,13 @@ pub(super) fn run(
     // as the container lives. The child holds the link until it executes.
     sys::process::close_all_except(&[])?;
     // What pid 1 itself may do is what the program may do, and less.
-    let _ = confine::filter(joining.filter, joining.identity);
+    let _ = confine::restrict(ready);
+    let _ = confine::filter(joining.filter, joining.identity, None);
     supervise(child.pid)
 }
 
 fn become_program(
-    program: &Program,
+    ready: &Ready,
     joining: &Joining<'_>,
     link: &Link,
     has_terminal: bool,
@@ -79,9 +79,10 @@ fn become_program(
     }
     // None is ignored since init began.
     sys::process::unblock_signals()?;
-    confine::filter(joining.filter, joining.identity)?;
     link.tell_parent(&FromInit::Executing)?;
-    exec::execute(program)
+    confine::restrict(ready)?;
+    confine::filter(joining.filter, joining.identity, None)?;
+    exec::execute(&ready.program)
 }
 
 fn supervise(child: i32) -> ! {

@@ -37,7 +37,7 @@ pub(super) fn build<'a>(init: &'a Init<'_>) -> Result<Built<'a>> {
         return enter_only(init);
     }
     // Before the propagation changes: a shared bind stays a peer.
-    let sources = step::open_sources(&sandbox.mounts)?;
+    let sources = step::open_sources(&sandbox.mounts, &init.mapped)?;
     let nodes = if sandbox.namespaces.user.is_host() {
         Source::Made
     } else {
@@ -120,7 +120,7 @@ fn copy_root(path: &Path) -> Result<OwnedFd> {
 }
 
 /// Mounts, in the order of the specification, and devices.
-pub(super) fn fill(init: &Init<'_>, built: &mut Built<'_>) -> Result<()> {
+pub(super) fn fill(init: &Init<'_>, built: &mut Built<'_>) -> Result<Vec<String>> {
     let namespaces = &init.sandbox.namespaces;
     let view = View {
         path: init.cgroup,
@@ -137,9 +137,10 @@ pub(super) fn fill(init: &Init<'_>, built: &mut Built<'_>) -> Result<()> {
         mount.destination == Path::new("/dev") && matches!(mount.what, What::Bind { .. })
     });
     if bound_dev {
-        return Ok(());
+        return Ok(devices::missing(&built.root, init.sandbox.devices));
     }
-    devices::populate(&built.root, init.sandbox.devices, &built.nodes)
+    devices::populate(&built.root, init.sandbox.devices, &built.nodes)?;
+    Ok(devices::warnings(init.sandbox.devices, &built.nodes))
 }
 
 /// Masks, read-only paths, the read-only root.

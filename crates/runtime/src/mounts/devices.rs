@@ -47,7 +47,9 @@ pub(crate) fn open_host_nodes(devices: &[Device]) -> Result<Source> {
     let default = DEFAULT
         .iter()
         .map(|(name, ..)| Path::new("/dev").join(name));
-    let asked = devices.iter().map(|device| device.path.clone());
+    // A FIFO is nobody's device and is made.
+    let asked = devices.iter().filter(|device| device.kind != "p");
+    let asked = asked.map(|device| device.path.clone());
     let mut nodes = Vec::new();
     for path in default.chain(asked) {
         let fd = openat(CWD, &path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
@@ -55,6 +57,37 @@ pub(crate) fn open_host_nodes(devices: &[Device]) -> Result<Source> {
         nodes.push((path, fd));
     }
     Ok(Source::Bound(nodes))
+}
+
+/// What cannot be had for a node that is the host's, in words.
+pub(crate) fn warnings(devices: &[Device], source: &Source) -> Vec<String> {
+    let Source::Bound(_) = source else {
+        return Vec::new();
+    };
+    let changes = |device: &&Device| {
+        device.kind != "p"
+            && (device.file_mode.is_some() || device.uid.is_some() || device.gid.is_some())
+    };
+    let warning = |device: &Device| {
+        format!(
+            "linux.devices ({}): in a user namespace it is the host's node, with the mode and owner \
+             that it has there",
+            device.path.display()
+        )
+    };
+    devices.iter().filter(changes).map(warning).collect()
+}
+
+/// Devices that a /dev from outside, which is used as it is, does not have.
+pub(crate) fn missing(root: &Root, devices: &[Device]) -> Vec<String> {
+    let is_missing = |device: &&Device| root.open(&device.path, OFlags::PATH).is_err();
+    let warning = |device: &Device| {
+        format!(
+            "linux.devices ({}): /dev is bound from outside and does not have it",
+            device.path.display()
+        )
+    };
+    devices.iter().filter(is_missing).map(warning).collect()
 }
 
 /// Fills /dev. With a file system of our own there nobody interferes; in the
@@ -127,6 +160,7 @@ impl Node {
     fn place(&self, directory: &OwnedFd, name: &str, path: &Path, source: &Source) -> Result<()> {
         match source {
             Source::Made => self.make(directory, name),
+            Source::Bound(_) if self.kind == FileType::Fifo => self.make(directory, name),
             Source::Bound(nodes) => {
                 let (_, node) = nodes
                     .iter()

@@ -2,9 +2,11 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use spec::runtime::Mount;
+use spec::runtime::{IdMapping, Mount};
 use sys::mount::{AttributeChange, Depth, Propagation};
 use sys::{Error, ErrorKind, Result};
+
+use crate::sandbox::check_ranges;
 
 /// One mount to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +19,8 @@ pub(crate) struct PlannedMount {
     /// Of everything mounted below as well (`rro` and its kin).
     pub(crate) recursive: AttributeChange,
     pub(crate) propagation: Option<(Propagation, Depth)>,
+    /// Whose ids the files show.
+    pub(crate) id_map: Option<IdMap>,
     /// A tmpfs begins with what the image has at its place.
     pub(crate) copy_up: bool,
 }
@@ -37,6 +41,15 @@ pub(crate) enum What {
     Cgroups(CgroupVersion),
     /// What is mounted there already gets other attributes.
     Remount,
+}
+
+/// Maps of an idmapped mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct IdMap {
+    /// Those of the mount; empty for those of the container's user namespace.
+    pub(crate) uids: Vec<IdMapping>,
+    pub(crate) gids: Vec<IdMapping>,
+    pub(crate) depth: Depth,
 }
 
 /// Which control groups are mounted.
@@ -78,18 +91,17 @@ pub(crate) fn plan(mounts: &[Mount], bundle: &Path) -> Result<Vec<PlannedMount>>
 }
 
 fn plan_one(mount: &Mount, bundle: &Path) -> Result<PlannedMount> {
-    if !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
-        return Err(unsupported("uidMappings and gidMappings are"));
-    }
     let mut planned = PlannedMount {
         destination: normalise(&mount.destination)?,
         what: What::Remount,
         attributes: AttributeChange::default(),
         recursive: AttributeChange::default(),
         propagation: None,
+        id_map: None,
         copy_up: false,
     };
     let mut remount = false;
+    let mut id_map = None;
     let mut bind = (mount.kind.as_deref() == Some("bind")).then_some(Depth::One);
     let mut data = Vec::new();
     for option in &mount.options {
@@ -98,9 +110,10 @@ fn plan_one(mount: &Mount, bundle: &Path) -> Result<PlannedMount> {
             "rbind" => bind = Some(Depth::Tree),
             "remount" => remount = true,
             "tmpcopyup" => planned.copy_up = true,
-            // What is the case anyway, or about messages in the kernel's log.
-            "defaults" | "async" | "nomand" | "nolazytime" | "noiversion" | "silent" | "loud"
-            | "" => {}
+            "idmap" => id_map = Some(Depth::One),
+            "ridmap" => id_map = Some(Depth::Tree),
+            "" => {}
+            option if NO_CHANGE.contains(&option) => {}
             option => planned.apply(option, &mut data)?,
         }
     }
@@ -143,10 +156,33 @@ fn plan_one(mount: &Mount, bundle: &Path) -> Result<PlannedMount> {
             options: data,
         },
     };
+    planned.id_map = plan_id_map(mount, id_map, &planned.what)?;
     if planned.copy_up && (bind.is_some() || kind != "tmpfs") {
         return Err(invalid("option tmpcopyup is for a tmpfs"));
     }
     Ok(planned)
+}
+
+fn plan_id_map(mount: &Mount, asked: Option<Depth>, what: &What) -> Result<Option<IdMap>> {
+    let (uids, gids) = (&mount.uid_mappings, &mount.gid_mappings);
+    if asked.is_none() && uids.is_empty() && gids.is_empty() {
+        return Ok(None);
+    }
+    if uids.is_empty() != gids.is_empty() {
+        return Err(invalid(
+            "uidMappings and gidMappings go together: give both",
+        ));
+    }
+    if !matches!(what, What::Bind { .. }) {
+        return Err(unsupported("maps of ids for anything but a bind mount are"));
+    }
+    check_ranges(uids).map_err(|error| error.wrap("uidMappings"))?;
+    check_ranges(gids).map_err(|error| error.wrap("gidMappings"))?;
+    Ok(Some(IdMap {
+        uids: uids.clone(),
+        gids: gids.clone(),
+        depth: asked.unwrap_or(Depth::One),
+    }))
 }
 
 impl PlannedMount {
@@ -165,7 +201,7 @@ impl PlannedMount {
             return Ok(());
         }
         match option {
-            "idmap" | "ridmap" | "copy-symlink" | "src-nofollow" | "dest-nofollow" => {
+            "copy-symlink" | "src-nofollow" | "dest-nofollow" => {
                 Err(unsupported(&format!("option {option} is")))
             }
             _ if option.starts_with("idmap=") || option.starts_with("ridmap=") => Err(invalid(
@@ -229,21 +265,51 @@ fn attribute(option: &str) -> Option<(u64, u64)> {
     Some((*set, *clear))
 }
 
+/// How mounts travel; with an `r` in front, for everything below as well.
+pub(crate) const PROPAGATIONS: [(&str, Propagation); 4] = [
+    ("private", Propagation::Private),
+    ("shared", Propagation::Shared),
+    ("slave", Propagation::Slave),
+    ("unbindable", Propagation::Unbindable),
+];
+
 /// From `rprivate` and its kin.
 pub(crate) fn propagation(option: &str) -> Option<(Propagation, Depth)> {
-    let (name, depth) = match option {
-        "rprivate" | "rshared" | "rslave" | "runbindable" => (&option[1..], Depth::Tree),
-        name => (name, Depth::One),
-    };
-    let propagation = match name {
-        "private" => Propagation::Private,
-        "shared" => Propagation::Shared,
-        "slave" => Propagation::Slave,
-        "unbindable" => Propagation::Unbindable,
-        _ => return None,
-    };
-    Some((propagation, depth))
+    let find = |name: &str| PROPAGATIONS.iter().find(|(known, _)| *known == name);
+    if let Some((_, propagation)) = find(option) {
+        return Some((*propagation, Depth::One));
+    }
+    let (_, propagation) = option.strip_prefix('r').and_then(find)?;
+    Some((*propagation, Depth::Tree))
 }
+
+/// What is the case anyway, or is about messages in the kernel's log.
+const NO_CHANGE: [&str; 7] = [
+    "async",
+    "defaults",
+    "loud",
+    "noiversion",
+    "nolazytime",
+    "nomand",
+    "silent",
+];
+
+/// What the runtime understands beside attributes and propagation.
+pub(crate) const OTHER_OPTIONS: [&str; 13] = [
+    "async",
+    "bind",
+    "defaults",
+    "idmap",
+    "loud",
+    "noiversion",
+    "nolazytime",
+    "nomand",
+    "rbind",
+    "remount",
+    "ridmap",
+    "silent",
+    "tmpcopyup",
+];
 
 /// Absolute and without `.` and `..`; a relative path is taken from the root,
 /// as the other runtimes do.

@@ -66,7 +66,9 @@ impl Root {
         };
         match self.open(path, flags) {
             Ok(fd) => Ok(fd),
-            Err(Errno::NOENT) => self.make(path, shape),
+            Err(Errno::NOENT) => self
+                .make(path, shape)
+                .context(|| "it is missing in the root file system, and to make it"),
             Err(errno) => Err(errno.into()),
         }
         .context(|| format!("open mount point {} in the container", path.display()))

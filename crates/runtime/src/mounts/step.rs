@@ -27,13 +27,19 @@ pub(crate) struct Opened<'a> {
 
 /// Opens the sources of bind mounts, before the propagation of the host's
 /// mounts is changed: a copy made now can still be shared with them.
-pub(crate) fn open_sources(mounts: &[PlannedMount]) -> Result<Vec<Opened<'_>>> {
+/// Those in `mapped` are open.
+pub(crate) fn open_sources<'a>(
+    mounts: &'a [PlannedMount],
+    mapped: &[(usize, OwnedFd)],
+) -> Result<Vec<Opened<'a>>> {
     mounts
         .iter()
         .enumerate()
         .map(|(index, plan)| {
-            let bind = match &plan.what {
-                What::Bind { source, depth } => {
+            let ready = mapped.iter().find(|(place, _)| *place == index);
+            let bind = match (&plan.what, ready) {
+                (_, Some((_, mount))) => Some(rustix::io::fcntl_dupfd_cloexec(mount, 3)?),
+                (What::Bind { source, depth }, None) => {
                     Some(copy_of(source, *depth).context(|| format!("mounts[{index}]"))?)
                 }
                 _ => None,

@@ -15,8 +15,9 @@ use sys::caps::Caps;
 use sys::mount::{Depth, Propagation};
 use sys::{Context as _, Error, ErrorKind, Result};
 
-use crate::hooks;
+use crate::init::landlock::{self, Landlock};
 use crate::mounts::plan::{self, PlannedMount};
+use crate::{hooks, net_devices};
 
 /// More lines than this the kernel does not take (user_namespaces(7)).
 const MOST_MAPPINGS: usize = 340;
@@ -41,6 +42,9 @@ pub(crate) struct Sandbox<'a> {
     pub(crate) time_offsets: Vec<String>,
     pub(crate) hostname: Option<&'a str>,
     pub(crate) domainname: Option<&'a str>,
+    /// Links that move in: their names outside and inside.
+    pub(crate) net_devices: Vec<(&'a str, &'a str)>,
+    pub(crate) landlock: Option<Landlock>,
     pub(crate) process: Identity<'a>,
 }
 
@@ -103,16 +107,34 @@ impl<'a> Sandbox<'a> {
             time_offsets: time_offsets(linux, &namespaces)?,
             hostname: spec.hostname.as_deref(),
             domainname: spec.domainname.as_deref(),
+            net_devices: net_devices(linux, &namespaces)?,
+            landlock: landlock::plan(&spec.annotations)?,
             process: Identity::plan(process, linux, available)?,
             namespaces,
         };
         sandbox.check_mount_namespace()?;
+        sandbox.check_id_maps()?;
         Ok(sandbox)
     }
 
     /// Whether the root is mounted, and not only entered.
     pub(crate) fn has_mounts(&self) -> bool {
         !self.namespaces.mount.is_host()
+    }
+
+    /// A mount without maps of its own has those of the user namespace.
+    fn check_id_maps(&self) -> Result<()> {
+        let lacks_maps = |mount: &PlannedMount| {
+            let own = mount.id_map.as_ref().map(|map| !map.uids.is_empty());
+            own == Some(false) && self.uid_mappings.is_empty()
+        };
+        match self.mounts.iter().position(lacks_maps) {
+            None => Ok(()),
+            Some(index) => Err(invalid(format!(
+                "mounts[{index}]: idmap needs uidMappings and gidMappings, of the mount or of \
+                 the container's user namespace"
+            ))),
+        }
     }
 
     /// Nothing is mounted where the host would see it.
@@ -319,14 +341,23 @@ fn inside(field: &str, paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
 }
 
 fn refuse_unsupported(linux: &Linux) -> Result<()> {
-    let fields = [
-        (!linux.net_devices.is_empty(), "linux.netDevices"),
-        (linux.intel_rdt.is_some(), "linux.intelRdt"),
-    ];
-    match fields.iter().find(|(present, _)| *present) {
-        Some((_, field)) => Err(unsupported(field)),
-        None => Ok(()),
+    if linux.intel_rdt.is_some() {
+        return Err(unsupported("linux.intelRdt"));
     }
+    Ok(())
+}
+
+fn net_devices<'a>(
+    linux: &'a Linux,
+    namespaces: &Namespaces<'_>,
+) -> Result<Vec<(&'a str, &'a str)>> {
+    if !linux.net_devices.is_empty() && namespaces.network.is_host() {
+        return Err(invalid(
+            "linux.netDevices needs a network namespace of the container's own: add {\"type\": \
+             \"network\"} to linux.namespaces",
+        ));
+    }
+    net_devices::plan(&linux.net_devices)
 }
 
 pub(crate) fn invalid(message: impl Into<String>) -> Error {

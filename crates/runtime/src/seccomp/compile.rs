@@ -55,7 +55,7 @@ pub(super) struct Table {
     pub(super) calls: BTreeMap<u32, Vec<Rule>>,
     /// If none does, and for numbers without rules.
     pub(super) otherwise: Answer,
-    /// From this number on calls are newer than the profile.
+    /// From this number on calls without rules are newer than the profile.
     pub(super) unknown_from: u32,
     pub(super) unknown: Answer,
 }
@@ -116,22 +116,24 @@ impl Assembler {
     fn search_tree(&mut self, table: &Table) -> Label {
         let mut ranges: Vec<(u32, Target<'_>)> = Vec::new();
         let otherwise = Target::Answer(table.otherwise);
+        let unknown = Target::Answer(table.unknown);
         let mut next = 0;
-        for (number, rules) in table.calls.range(..table.unknown_from) {
-            if *number > next {
-                extend(&mut ranges, next, otherwise);
+        let fill = |ranges: &mut Vec<_>, next: u32, end: Option<u32>| {
+            let known_end = end.unwrap_or(u32::MAX).min(table.unknown_from);
+            if next < known_end {
+                extend(ranges, next, otherwise);
             }
+            let start = next.max(table.unknown_from);
+            if end.is_none_or(|end| start < end) {
+                extend(ranges, start, unknown);
+            }
+        };
+        for (number, rules) in &table.calls {
+            fill(&mut ranges, next, Some(*number));
             extend(&mut ranges, *number, Target::of(rules));
             next = number + 1;
         }
-        if table.unknown_from > next {
-            extend(&mut ranges, next, otherwise);
-        }
-        extend(
-            &mut ranges,
-            table.unknown_from,
-            Target::Answer(table.unknown),
-        );
+        fill(&mut ranges, next, None);
         self.tree(&ranges, table.otherwise)
     }
 
@@ -310,12 +312,17 @@ fn half(value: u64, shift: u32) -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
 
     /// A BPF machine, for what the compiler emits.
-    fn run(program: &[Instruction], architecture: u32, number: u32, args: &[u64; 6]) -> Answer {
+    pub(in crate::seccomp) fn run(
+        program: &[Instruction],
+        architecture: u32,
+        number: u32,
+        args: &[u64; 6],
+    ) -> Answer {
         let word = |offset: u32| match offset {
             NUMBER => number,
             ARCHITECTURE => architecture,
@@ -362,10 +369,10 @@ mod tests {
             return foreign;
         };
         let number = number & !table.ignored_bits;
-        if number >= table.unknown_from {
-            return table.unknown;
-        }
-        let rules = table.calls.get(&number).map_or(&[][..], Vec::as_slice);
+        let rules = match table.calls.get(&number) {
+            None if number >= table.unknown_from => return table.unknown,
+            rules => rules.map_or(&[][..], Vec::as_slice),
+        };
         let holds = |condition: &Condition| {
             let arg = args[usize::from(condition.index)];
             match condition.test {

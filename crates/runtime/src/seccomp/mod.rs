@@ -1,11 +1,13 @@
 //! System call filters: `profile` reads a profile, `default_profile` has the
 //! built-in one, `compile` makes BPF of either. All pure; loading is
-//! `sys::seccomp`.
+//! `sys::seccomp`, and `notify` hands over what a
+//! profile that asks somebody needs.
 
 mod compile;
 mod default_profile;
+pub(crate) mod notify;
 mod profile;
 mod syscalls;
 
 pub(crate) use default_profile::builtin;
-pub(crate) use profile::custom;
+pub(crate) use profile::{ACTIONS, ENFORCED, FLAGS, OPERATORS, custom};

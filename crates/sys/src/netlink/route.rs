@@ -10,6 +10,8 @@ use crate::Result;
 
 /// `struct ifinfomsg`.
 const LINK_FIXED: usize = 16;
+/// `struct ifaddrmsg`.
+const ADDRESS_FIXED: usize = 8;
 /// `IFLA_INFO_KIND` and its kin inside of `IFLA_LINKINFO`.
 const INFO_KIND: u16 = 1;
 const INFO_DATA: u16 = 2;
@@ -184,6 +186,17 @@ pub fn set_namespace(link: LinkName<'_>, netns: BorrowedFd<'_>) -> Message {
     message
 }
 
+/// Moves the link with this index into another network namespace under a name,
+/// in which the kernel puts a number for `%d`. It is down then, and without
+/// addresses.
+pub fn move_and_rename(index: u32, name: &str, netns: BorrowedFd<'_>) -> Message {
+    let mut message = link_message(libc::RTM_NEWLINK, 0, index, 0);
+    message
+        .put_text(libc::IFLA_IFNAME, name)
+        .put(libc::IFLA_NET_NS_FD, &netns.as_raw_fd().to_ne_bytes());
+    message
+}
+
 /// Gives the link with this index (which must be down) another name.
 pub fn rename(index: u32, name: &str) -> Message {
     let mut message = link_message(libc::RTM_NEWLINK, 0, index, 0);
@@ -244,6 +257,67 @@ pub fn add_address(link: u32, address: IpAddr, prefix: u8) -> Message {
         .put(libc::IFA_ADDRESS, &bytes);
     if let IpAddr::V4(v4) = address {
         message.put(libc::IFA_BROADCAST, &broadcast(v4, prefix).octets());
+    }
+    message
+}
+
+/// An address of a link as the kernel describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// The link's index in the namespace of the socket.
+    pub link: u32,
+    /// It has no end (`IFA_F_PERMANENT`).
+    pub is_permanent: bool,
+    /// Valid everywhere (`RT_SCOPE_UNIVERSE`).
+    pub is_global: bool,
+    family: u8,
+    prefix: u8,
+    /// Types and values of what is worth keeping.
+    attributes: Vec<(u16, Vec<u8>)>,
+}
+
+/// Asks for all addresses (to be sent with [`super::Socket::dump`]).
+pub fn list_addresses() -> Message {
+    Message::new(libc::RTM_GETADDR, 0, &[0; ADDRESS_FIXED])
+}
+
+impl Address {
+    /// Reads one answer to [`list_addresses`].
+    pub fn parse(reply: &Reply) -> Result<Self> {
+        let attributes = reply.attributes(ADDRESS_FIXED)?;
+        let fixed = reply.payload.get(..ADDRESS_FIXED).ok_or_else(malformed)?;
+        let flags = match attributes.u32(libc::IFA_FLAGS)? {
+            Some(flags) => flags,
+            None => u32::from(fixed[2]),
+        };
+        let kept = [libc::IFA_ADDRESS, libc::IFA_LOCAL, libc::IFA_BROADCAST];
+        Ok(Self {
+            link: read_u32(fixed, 4)?,
+            is_permanent: flags & libc::IFA_F_PERMANENT != 0,
+            is_global: fixed[3] == libc::RT_SCOPE_UNIVERSE,
+            family: fixed[0],
+            prefix: fixed[1],
+            attributes: attributes
+                .iter()
+                .filter(|(kind, _)| kept.contains(kind))
+                .map(|(kind, value)| (kind, value.to_vec()))
+                .collect(),
+        })
+    }
+}
+
+/// Gives another link an address as it was. It is usable at once.
+pub fn copy_address(address: &Address, link: u32) -> Message {
+    let mut fixed = [0; ADDRESS_FIXED];
+    fixed[0] = address.family;
+    fixed[1] = address.prefix;
+    fixed[4..8].copy_from_slice(&link.to_ne_bytes());
+    if address.family == INET6 {
+        fixed[2] = NO_DUPLICATE_DETECTION;
+    }
+    let mut message = Message::new(libc::RTM_NEWADDR, CREATE | EXCLUSIVE, &fixed);
+    for (kind, value) in &address.attributes {
+        message.put(*kind, value);
     }
     message
 }
