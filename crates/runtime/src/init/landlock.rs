@@ -140,7 +140,6 @@ mod tests {
             r#"{"read": ["a"]}"#,
             r#"{"bind": [65536]}"#,
             "",
-            "[]",
         ] {
             assert!(of(bad).is_err(), "{bad}");
         }
