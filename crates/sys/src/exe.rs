@@ -13,9 +13,7 @@ use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
 
-use rustix::fs::{
-    MemfdFlags, Mode, OFlags, SealFlags, StatVfsMountFlags, fcntl_add_seals, memfd_create,
-};
+use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::io::FdFlags;
 use rustix::mount::OpenTreeFlags;
 
@@ -29,16 +27,24 @@ pub const SELF: &str = "/proc/self/exe";
 /// it stays open until the end.
 pub const PLACE: i32 = 63;
 
+/// statfs(2).
+const TMPFS_MAGIC: u32 = 0x0102_1994;
+
 /// True if the file that this process runs lies on a read-only mount or is
 /// sealed.
 pub fn is_protected() -> Result<bool> {
     let check = || -> Result<bool> {
+        let mount = rustix::fs::statfs(SELF)?;
+        if u64::try_from(mount.f_flags).unwrap_or_default() & libc::ST_RDONLY != 0 {
+            return Ok(true);
+        }
+        // Files in memory lie on a tmpfs of the kernel's own.
+        if u32::try_from(mount.f_type).ok() != Some(TMPFS_MAGIC) {
+            return Ok(false);
+        }
         let exe = rustix::fs::open(SELF, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-        let mount = rustix::fs::fstatvfs(&exe)?;
         // Only files in memory have seals; others refuse to tell.
-        Ok(mount.f_flag.contains(StatVfsMountFlags::RDONLY)
-            || rustix::fs::fcntl_get_seals(&exe)
-                .is_ok_and(|seals| seals.contains(SealFlags::WRITE)))
+        Ok(rustix::fs::fcntl_get_seals(&exe).is_ok_and(|seals| seals.contains(SealFlags::WRITE)))
     };
     check().context(|| "look at our own program")
 }

@@ -34,5 +34,6 @@ pub mod scheduling;
 pub mod seccomp;
 pub mod signalfd;
 pub mod spawn;
+pub mod spent;
 
 pub use error::{Context, Error, ErrorKind, Errors, Result};

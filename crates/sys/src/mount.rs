@@ -2,7 +2,7 @@
 //! the kernel's own words when a file system refuses its options.
 
 use std::ffi::OsStr;
-use std::os::fd::{AsRawFd as _, BorrowedFd, IntoRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
@@ -120,25 +120,19 @@ pub fn attach_at(mount: BorrowedFd<'_>, directory: BorrowedFd<'_>, name: &OsStr)
     Ok(move_mount(mount, "", directory, name, flags)?)
 }
 
-/// Leaves a close-on-exec descriptor to the execve(2) that is about to come,
-/// which closes them all at once; one by one they are a tenth of the system
-/// calls that make a container. Only for what the program may see anyway, for
-/// it is what a path such as `/proc/self/fd/9` leads to until then: mounts that
-/// were attached, not what they cover. Those with a high number are closed all the
-/// same, so that any number of mounts fits into the limit of descriptors.
-pub fn leave_to_execve(fd: OwnedFd) {
-    const LEFT_BELOW: i32 = 512;
-    if fd.as_raw_fd() < LEFT_BELOW {
-        let _ = fd.into_raw_fd();
-    }
-}
-
 /// A file system being configured; what the kernel has to say about a refusal
 /// becomes part of the error.
 #[derive(Debug)]
 pub struct FileSystem {
     kind: String,
     context: OwnedFd,
+}
+
+/// The descriptor of the configuration, to be closed with others.
+impl From<FileSystem> for OwnedFd {
+    fn from(file_system: FileSystem) -> Self {
+        file_system.context
+    }
 }
 
 impl FileSystem {
@@ -168,14 +162,6 @@ impl FileSystem {
         fsconfig_set_fd(&self.context, key, fd)
             .map_err(|errno| self.explain(errno))
             .context(|| format!("set option {key} of {}", self.kind))
-    }
-
-    /// As [`FileSystem::mount`] for a process that is about to execute a
-    /// program, see [`leave_to_execve`].
-    pub fn mount_before_execve(self, attributes: MountAttrFlags) -> Result<OwnedFd> {
-        let mount = self.mount(attributes)?;
-        leave_to_execve(self.context);
-        Ok(mount)
     }
 
     /// Makes it and a detached mount of it.

@@ -7,6 +7,7 @@ use std::path::Path;
 use rustix::fs::{CWD, Mode, OFlags, mkdirat, open};
 use rustix::io::Errno;
 use spec::runtime::Resources;
+use sys::spent::Spent;
 use sys::{Context as _, Error, ErrorKind, Result};
 
 use super::apply::write_named as write;
@@ -64,6 +65,14 @@ impl Entry {
             rustix::io::write(tasks, b"0").context(|| "enter a cgroup")?;
         }
         Ok(())
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let mut spent = Spent::default();
+        let all = self.tasks.drain(..).chain(self.unified.take());
+        all.for_each(|fd| spent.add(fd));
     }
 }
 

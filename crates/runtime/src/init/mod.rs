@@ -180,7 +180,7 @@ fn set_up(init: &Init<'_>, link: &mut Link) -> Result<Infallible> {
     })?;
     // Through a procfs of our own, before /proc/sys is made read-only.
     identity::names_and_sysctls(sandbox)?;
-    rootfs::protect(init, &built)?;
+    rootfs::protect(init, &mut built)?;
     // The host is out of sight from here on.
     rootfs::enter(init, &built.root)?;
     console::attach_stdio(&init.stdio, console.as_ref())?;

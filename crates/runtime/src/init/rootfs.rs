@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 use state::RootFs;
 use sys::mount::{AttributeChange, Depth, Propagation, attach, change};
+use sys::spent::Spent;
 use sys::{Context as _, Error, ErrorKind, Result};
 
 use super::Init;
@@ -27,6 +28,9 @@ pub(super) struct Built<'a> {
     sources: Vec<Opened<'a>>,
     nodes: Source,
     masks: Option<MaskSources>,
+    /// Of mounts that are made; closed before anything of the container is
+    /// looked up, for /proc/self/fd leads to them.
+    spent: Spent,
 }
 
 /// Mounts the root in the new namespace, over its place on the host, and opens
@@ -87,6 +91,7 @@ pub(super) fn build<'a>(init: &'a Init<'_>) -> Result<Built<'a>> {
         sources,
         nodes,
         masks,
+        spent: Spent::default(),
     })
 }
 
@@ -104,6 +109,7 @@ fn enter_only<'a>(init: &Init<'_>) -> Result<Built<'a>> {
         sources: Vec::new(),
         nodes: Source::Made,
         masks: None,
+        spent: Spent::default(),
     })
 }
 
@@ -130,7 +136,7 @@ pub(super) fn fill(init: &Init<'_>, built: &mut Built<'_>) -> Result<Vec<String>
         label: init.sandbox.mount_label,
     };
     for source in std::mem::take(&mut built.sources) {
-        source.make(&built.root, &view)?;
+        source.make(&built.root, &view, &mut built.spent)?;
     }
     // A /dev bound from outside is used as it is.
     let bound_dev = init.sandbox.mounts.iter().any(|mount| {
@@ -144,18 +150,19 @@ pub(super) fn fill(init: &Init<'_>, built: &mut Built<'_>) -> Result<Vec<String>
 }
 
 /// Masks, read-only paths, the read-only root.
-pub(super) fn protect(init: &Init<'_>, built: &Built<'_>) -> Result<()> {
+pub(super) fn protect(init: &Init<'_>, built: &mut Built<'_>) -> Result<()> {
     let sandbox = &init.sandbox;
     // Read-only first: a mask below a read-only path stays on top of it.
-    masks::protect(&built.root, &sandbox.read_only)?;
+    masks::protect(&built.root, &sandbox.read_only, &mut built.spent)?;
     if let Some(sources) = &built.masks {
-        masks::mask(&built.root, &sandbox.masked, sources)?;
+        masks::mask(&built.root, &sandbox.masked, sources, &mut built.spent)?;
     }
     if sandbox.root_read_only {
         // Only now: mount points had to be made in it.
         change(built.root.as_fd(), Depth::One, masks::read_only())
             .context(|| "make the root read-only")?;
     }
+    built.spent.close();
     Ok(())
 }
 

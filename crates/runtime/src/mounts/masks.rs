@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, major, minor, openat};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
-use sys::mount::{AttributeChange, Depth, FileSystem, attach, change, copy_tree, leave_to_execve};
+use sys::mount::{AttributeChange, Depth, FileSystem, attach, change, copy_tree};
+use sys::spent::Spent;
 use sys::{Context as _, Error, ErrorKind, Result};
 
 use super::plan::libc_attr;
@@ -38,7 +39,12 @@ impl MaskSources {
 
 /// Hides each path that exists: a directory under an empty one, anything else
 /// under the null device.
-pub(crate) fn mask(root: &Root, paths: &[PathBuf], sources: &MaskSources) -> Result<()> {
+pub(crate) fn mask(
+    root: &Root,
+    paths: &[PathBuf],
+    sources: &MaskSources,
+    spent: &mut Spent,
+) -> Result<()> {
     // Attached to the first directory; the others get copies of it.
     let mut empty: Option<OwnedFd> = None;
     for path in paths {
@@ -49,12 +55,12 @@ pub(crate) fn mask(root: &Root, paths: &[PathBuf], sources: &MaskSources) -> Res
             let stat = fstat(&target)?;
             if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
                 let cover = copy_tree(sources.null.as_fd(), Depth::One)?;
-                return put(cover, target);
+                return put(cover, target, spent);
             }
             match &empty {
                 Some(empty) => {
                     let cover = copy_tree(empty.as_fd(), Depth::One)?;
-                    put(cover, target)
+                    put(cover, target, spent)
                 }
                 None => attach(empty.insert(empty_directory()?).as_fd(), target.as_fd()),
             }
@@ -65,26 +71,25 @@ pub(crate) fn mask(root: &Root, paths: &[PathBuf], sources: &MaskSources) -> Res
 }
 
 /// Makes each path that exists read-only, with all below it.
-pub(crate) fn protect(root: &Root, paths: &[PathBuf]) -> Result<()> {
+pub(crate) fn protect(root: &Root, paths: &[PathBuf], spent: &mut Spent) -> Result<()> {
     for path in paths {
-        let protect = || -> Result<()> {
+        let mut protect = || -> Result<()> {
             let Some(target) = open_if_there(root, path)? else {
                 return Ok(());
             };
             let tree = copy_tree(target.as_fd(), Depth::Tree)?;
             change(tree.as_fd(), Depth::Tree, read_only())?;
-            put(tree, target)
+            put(tree, target, spent)
         };
         protect().context(|| format!("make {} read-only", path.display()))?;
     }
     Ok(())
 }
 
-/// The target is closed at once: it is what nobody shall reach any more.
-fn put(mount: OwnedFd, target: OwnedFd) -> Result<()> {
+fn put(mount: OwnedFd, target: OwnedFd, spent: &mut Spent) -> Result<()> {
     attach(mount.as_fd(), target.as_fd())?;
-    drop(target);
-    leave_to_execve(mount);
+    spent.add(mount);
+    spent.add(target);
     Ok(())
 }
 
@@ -108,7 +113,7 @@ fn empty_directory() -> Result<OwnedFd> {
     let tmpfs = FileSystem::open("tmpfs")?;
     tmpfs.set("size", "0")?;
     tmpfs.set("nr_inodes", "1")?;
-    tmpfs.mount_before_execve(
+    tmpfs.mount(
         MountAttrFlags::MOUNT_ATTR_RDONLY
             | MountAttrFlags::MOUNT_ATTR_NOSUID
             | MountAttrFlags::MOUNT_ATTR_NODEV

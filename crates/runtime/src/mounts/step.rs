@@ -7,9 +7,8 @@ use std::path::Path;
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, mkdirat, symlinkat};
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, OpenTreeFlags, open_tree};
-use sys::mount::{
-    AttributeChange, Depth, FileSystem, Propagation, attach, attach_at, change, leave_to_execve,
-};
+use sys::mount::{AttributeChange, Depth, FileSystem, Propagation, attach, attach_at, change};
+use sys::spent::Spent;
 use sys::{Context as _, Error, ErrorKind, Result};
 
 use super::copy_up;
@@ -69,21 +68,21 @@ pub(crate) fn copy_of(source: &Path, depth: Depth) -> Result<OwnedFd> {
 
 impl Opened<'_> {
     /// Makes the mount in `root`.
-    pub(crate) fn make(self, root: &Root, view: &View<'_>) -> Result<()> {
+    pub(crate) fn make(self, root: &Root, view: &View<'_>, spent: &mut Spent) -> Result<()> {
         let destination = self.plan.destination.clone();
-        self.try_make(root, view)
+        self.try_make(root, view, spent)
             .context(|| format!("mount {}", destination.display()))
     }
 
-    fn try_make(self, root: &Root, view: &View<'_>) -> Result<()> {
+    fn try_make(self, root: &Root, view: &View<'_>, spent: &mut Spent) -> Result<()> {
         let plan = self.plan;
         match &plan.what {
             What::Bind { .. } => {
                 let Some(tree) = self.bind else {
                     return Err(Error::new(ErrorKind::Internal, "source was not opened"));
                 };
-                bind(plan, &tree, root)?;
-                leave_to_execve(tree);
+                spent.add(bind(plan, &tree, root)?);
+                spent.add(tree);
                 Ok(())
             }
             What::FileSystem {
@@ -112,23 +111,25 @@ impl Opened<'_> {
                     root.mount_point(&plan.destination, Shape::Directory)?
                 };
                 let flags = u32::try_from(plan.attributes.set).unwrap_or_default();
-                let mount =
-                    file_system.mount_before_execve(MountAttrFlags::from_bits_retain(flags))?;
+                let mount = file_system.mount(MountAttrFlags::from_bits_retain(flags))?;
+                spent.add(file_system);
                 if plan.copy_up {
                     copy_up::copy(root, &plan.destination, &mount)?;
                 }
                 attach(mount.as_fd(), target.as_fd())?;
+                spent.add(target);
                 finish(plan, &mount)?;
-                leave_to_execve(mount);
+                spent.add(mount);
                 Ok(())
             }
-            What::Cgroups(version) => mount_cgroups(plan, *version, root, view),
+            What::Cgroups(version) => mount_cgroups(plan, *version, (root, view), spent),
             What::Remount => remount(plan, root),
         }
     }
 }
 
-fn bind(plan: &PlannedMount, tree: &OwnedFd, root: &Root) -> Result<()> {
+/// Gives the target, which is covered now.
+fn bind(plan: &PlannedMount, tree: &OwnedFd, root: &Root) -> Result<OwnedFd> {
     let stat = fstat(tree)?;
     let shape = if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
         Shape::Directory
@@ -150,7 +151,8 @@ fn bind(plan: &PlannedMount, tree: &OwnedFd, root: &Root) -> Result<()> {
     if recursive != AttributeChange::default() {
         change(tree.as_fd(), Depth::Tree, recursive).context(|| "set mount attributes")?;
     }
-    attach(tree.as_fd(), target.as_fd())
+    attach(tree.as_fd(), target.as_fd())?;
+    Ok(target)
 }
 
 fn finish(plan: &PlannedMount, mount: &OwnedFd) -> Result<()> {
@@ -203,8 +205,8 @@ pub(crate) struct View<'a> {
 fn mount_cgroups(
     plan: &PlannedMount,
     version: CgroupVersion,
-    root: &Root,
-    view: &View<'_>,
+    (root, view): (&Root, &View<'_>),
+    spent: &mut Spent,
 ) -> Result<()> {
     let target = root.plain_mount_point(&plan.destination)?;
     let mut attributes = plan.attributes;
@@ -235,14 +237,18 @@ fn mount_cgroups(
             if let Some(label) = view.label {
                 tmpfs.set("context", label)?;
             }
-            let tmpfs = tmpfs.mount_before_execve(MountAttrFlags::empty())?;
-            attach(tmpfs.as_fd(), target.as_fd())?;
+            let mount = tmpfs.mount(MountAttrFlags::empty())?;
+            spent.add(tmpfs);
+            attach(mount.as_fd(), target.as_fd())?;
             for hierarchy in &view.hierarchies.all {
-                mount_beside_others(&tmpfs, hierarchy.mountpoint(), &own)?;
+                spent.add(mount_beside_others(&mount, hierarchy.mountpoint(), &own)?);
             }
             attributes.propagation = recursive.propagation.take();
-            change(tmpfs.as_fd(), Depth::Tree, attributes)?;
-            return change(tmpfs.as_fd(), Depth::Tree, recursive);
+            change(mount.as_fd(), Depth::Tree, attributes)?;
+            change(mount.as_fd(), Depth::Tree, recursive)?;
+            spent.add(mount);
+            spent.add(target);
+            return Ok(());
         }
     };
     change(tree.as_fd(), Depth::One, attributes)?;
@@ -254,15 +260,14 @@ fn mount_beside_others(
     tmpfs: &OwnedFd,
     mountpoint: &Path,
     own: &dyn Fn(&Path) -> Result<OwnedFd>,
-) -> Result<()> {
+) -> Result<OwnedFd> {
+    let tree = own(mountpoint)?;
     let Some(name) = mountpoint.file_name() else {
-        return Ok(());
+        return Ok(tree);
     };
     mkdirat(tmpfs, name, Mode::from(0o755))?;
-    let tree = own(mountpoint)?;
     // The tmpfs is new, and nobody but us has seen it.
     attach_at(tree.as_fd(), tmpfs.as_fd(), name)?;
-    leave_to_execve(tree);
     // `cpu,cpuacct` is reached by either name.
     let name = name.to_string_lossy();
     if name.contains(',') {
@@ -270,5 +275,5 @@ fn mount_beside_others(
             symlinkat(&*name, tmpfs, part)?;
         }
     }
-    Ok(())
+    Ok(tree)
 }
