@@ -14,6 +14,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("image", &["sys", "spec", "state"]),
     ("registry", &["sys", "spec", "state"]),
     ("network", &["sys", "spec", "state"]),
+    ("checkpoint", &["runtime", "sys", "spec", "state"]),
     ("monitor", &["runtime", "sys", "spec", "state"]),
     (
         "engine",
@@ -22,7 +23,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("wharf", &["engine", "sys", "spec", "state"]),
     (
         "wharf-runtime",
-        &["monitor", "runtime", "sys", "spec", "state"],
+        &["checkpoint", "monitor", "runtime", "sys", "spec", "state"],
     ),
     ("xtask", &[]),
     ("black-box-tests", &[]),

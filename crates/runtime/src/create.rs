@@ -56,6 +56,11 @@ pub enum InitProcess {
     Program,
     /// A small process of ours that forwards signals and reaps (`--init`).
     Reaper,
+    /// No program: it stands in the finished container, with all the rights
+    /// and descriptors of its creator, until that one has made it into
+    /// something else by ptrace(2) and calls [`Created::adopt`]. It dies with
+    /// its creator and needs no gate.
+    Blank,
 }
 
 /// The session keyring of the program (session-keyring(7)).

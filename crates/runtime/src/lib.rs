@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 mod birth;
+mod bounds;
 pub mod cgroup;
 mod config;
 pub mod create;
@@ -32,6 +33,7 @@ mod net_devices;
 mod sandbox;
 mod seccomp;
 
+pub use bounds::Bounds;
 pub use cgroup::{Cgroup, CgroupManager, CgroupPath};
 pub use config::{read_process, read_spec, validate};
 pub use create::{CreateRequest, Gate, InitProcess, Keyring, ProcessStdio, RootSwitch, create};

@@ -125,6 +125,16 @@ impl Created {
         Ok(running)
     }
 
+    /// Of an init that was created blank, and filled by now.
+    pub fn adopt(mut self) -> Result<Running> {
+        let mut running = self
+            .running
+            .take()
+            .ok_or_else(|| Error::new(ErrorKind::Internal, "adopted twice"))?;
+        running.hold_namespaces();
+        Ok(running)
+    }
+
     /// Leaves init waiting at its socket gate; it outlives us.
     pub fn leave(mut self) -> Result<()> {
         self.wait_ready()?;

@@ -89,12 +89,22 @@ impl<'a> Making<'a> {
                 self.cgroup.path
             )
         });
-        let rootfs = RootFs::Directory(self.root.clone());
-        runtime::create(CreateRequest {
+        let rootfs = self.rootfs();
+        runtime::create(self.request(&rootfs, stdio, gate))
+    }
+
+    /// Of a container whose root is the bundle's.
+    pub(super) fn request<'b>(
+        &'b self,
+        rootfs: &'b RootFs,
+        stdio: ProcessStdio,
+        gate: Gate,
+    ) -> CreateRequest<'b> {
+        CreateRequest {
             id: &self.bring.id,
             spec: &self.spec,
             bundle: &self.bundle,
-            rootfs: &rootfs,
+            rootfs,
             mountpoint: Path::new("/"),
             // A foreign engine says which filter it wants.
             seccomp: &SeccompProfile::Unconfined,
@@ -109,7 +119,11 @@ impl<'a> Making<'a> {
             init: InitProcess::Program,
             network: None,
             gate,
-        })
+        }
+    }
+
+    pub(super) fn rootfs(&self) -> RootFs {
+        RootFs::Directory(self.root.clone())
     }
 
     /// Records it and tells everybody who asked; gives back the terminal if
@@ -152,7 +166,7 @@ impl<'a> Making<'a> {
         Container::write(&self.directory, &facts)
     }
 
-    fn stdio_of_detached(&self) -> Result<ProcessStdio> {
+    pub(super) fn stdio_of_detached(&self) -> Result<ProcessStdio> {
         match (self.terminal(), &self.bring.console_socket) {
             (Some(process), Some(_)) => Ok(ProcessStdio::Terminal {
                 size: process.console_size,

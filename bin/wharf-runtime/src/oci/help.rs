@@ -27,7 +27,7 @@ const BRING: &str = "\
 ";
 
 /// Verb, what follows it, what it does, its options.
-const VERBS: [(&str, &str, &str, &str); 15] = [
+const VERBS: [(&str, &str, &str, &str); 17] = [
     (
         "create",
         "[OPTION...] ID",
@@ -104,6 +104,23 @@ const VERBS: [(&str, &str, &str, &str); 15] = [
         "",
     ),
     ("resume", "ID", "let them go on", ""),
+    (
+        "checkpoint",
+        "[OPTION...] ID",
+        "write what the processes of a container are to disk, and end them",
+        "  --image-path DIR              where to (checkpoint)
+  --leave-running               let them go on
+",
+    ),
+    (
+        "restore",
+        "[OPTION...] ID",
+        "make a container whose processes go on where a checkpoint left them",
+        "  --image-path DIR              where it is (checkpoint)
+  -d, --detach                  leave it running
+  and those of create
+",
+    ),
     (
         "update",
         "[OPTION...] ID",

@@ -5,6 +5,7 @@
 //! is known of a container.
 
 mod args;
+mod checkpoint;
 mod console;
 mod container;
 mod create;
@@ -22,6 +23,7 @@ mod log;
 mod output;
 mod pidfd;
 mod ps;
+mod restore;
 mod run;
 mod start;
 mod update;
@@ -83,6 +85,11 @@ fn perform(global: &Global, verb: Verb) -> Result<u8> {
             keep,
         } => return run::attached(global, &bring, keep),
         Verb::Exec(exec) => return exec::exec(global, &exec),
+        Verb::Restore(restore) if !restore.detach => {
+            return restore::attached(global, &restore);
+        }
+        Verb::Restore(restore) => restore::detached(global, &restore),
+        Verb::Checkpoint(asked) => checkpoint::checkpoint(global, &asked),
         Verb::Run { bring, .. } => run::detached(global, &bring),
         Verb::Create(bring) => create::create(global, &bring),
         Verb::Start { id } => start::start(global, &id),

@@ -189,6 +189,10 @@ fn set_up(init: &Init<'_>, link: &mut Link) -> Result<Infallible> {
     built
         .root
         .ensure_directory(Path::new(&sandbox.process.process.cwd))?;
+    if init.kind == InitProcess::Blank {
+        drop(built);
+        return stand_blank(link, warnings, console);
+    }
     let joining = Joining {
         identity: &sandbox.process,
         user: init.user,
@@ -230,6 +234,22 @@ fn set_up(init: &Init<'_>, link: &mut Link) -> Result<Infallible> {
             exec::execute(&ready.program)
         }
         InitProcess::Reaper => pid1::run(&ready, &joining, link, &init.stdio),
+        // It left above.
+        InitProcess::Blank => Err(parent_gone()),
+    }
+}
+
+/// Says that it is ready and stands until its creator has replaced what it is.
+fn stand_blank(link: &Link, warnings: Vec<String>, console: Option<Console>) -> Result<Infallible> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    link.tell_parent(&FromInit::Ready {
+        warnings,
+        console: console.map(|console| console.master),
+    })?;
+    loop {
+        if link.hear_parent()?.is_none() {
+            return Err(parent_gone());
+        }
     }
 }
 

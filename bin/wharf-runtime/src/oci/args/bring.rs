@@ -48,7 +48,8 @@ pub(super) fn run(words: &mut Words) -> Result<Verb> {
     })
 }
 
-fn bring(
+/// `other` reads what a verb has beside the options of `create`.
+pub(super) fn bring(
     words: &mut Words,
     mut other: impl FnMut(&str, &mut Words) -> Result<()>,
 ) -> Result<Bring> {

@@ -2,6 +2,7 @@
 //! program starts once per container.
 
 mod bring;
+mod checkpoint;
 mod exec;
 mod update;
 mod words;
@@ -12,6 +13,7 @@ use runtime::CgroupManager;
 use sys::{Error, ErrorKind, Result};
 
 pub(crate) use bring::Bring;
+pub(crate) use checkpoint::{Checkpoint, Restore};
 pub(crate) use exec::Exec;
 pub(crate) use update::{Source, Update};
 use words::{Word, Words, usage};
@@ -93,6 +95,8 @@ pub(crate) enum Verb {
         /// Print them once and end.
         once: bool,
     },
+    Checkpoint(Checkpoint),
+    Restore(Box<Restore>),
     Spec {
         bundle: PathBuf,
         rootless: bool,
@@ -190,6 +194,8 @@ fn parse_verb(verb: &str, words: &mut Words) -> Result<Verb> {
             Verb::Delete { id, force }
         }
         "exec" => Verb::Exec(Box::new(exec::parse(words)?)),
+        "checkpoint" => Verb::Checkpoint(checkpoint::checkpoint(words)?),
+        "restore" => Verb::Restore(Box::new(checkpoint::restore(words)?)),
         "update" => Verb::Update(Box::new(update::parse(words)?)),
         "events" => {
             let (mut interval, mut once) = (std::time::Duration::from_secs(5), false);

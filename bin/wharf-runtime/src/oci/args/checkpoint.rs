@@ -1,0 +1,76 @@
+//! `checkpoint` and `restore`, with the options that runc has.
+
+use std::path::PathBuf;
+
+use sys::{Error, ErrorKind, Result};
+
+use super::bring::{self, Bring};
+use super::id_and;
+use super::words::Words;
+
+/// A checkpoint to make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Checkpoint {
+    pub(crate) id: String,
+    pub(crate) image: PathBuf,
+    pub(crate) leave_running: bool,
+}
+
+/// A container to make from one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Restore {
+    pub(crate) bring: Bring,
+    pub(crate) image: PathBuf,
+    pub(crate) detach: bool,
+}
+
+const IMAGE: &str = "checkpoint";
+
+pub(super) fn checkpoint(words: &mut Words) -> Result<Checkpoint> {
+    let (mut image, mut leave_running) = (PathBuf::from(IMAGE), false);
+    let id = id_and(words, |name, words| match name {
+        "image-path" => words.value().map(|value| image = value.into()),
+        "leave-running" => words.flag().map(|flag| leave_running = flag),
+        name => granted(name, words),
+    })?;
+    Ok(Checkpoint {
+        id,
+        image,
+        leave_running,
+    })
+}
+
+pub(super) fn restore(words: &mut Words) -> Result<Restore> {
+    let (mut image, mut detach) = (PathBuf::from(IMAGE), false);
+    let bring = bring::bring(words, |name, words| match name {
+        "image-path" => words.value().map(|value| image = value.into()),
+        "detach" | "d" => words.flag().map(|flag| detach = flag),
+        "no-subreaper" => words.flag().map(drop),
+        name => granted(name, words),
+    })?;
+    Ok(Restore {
+        bring,
+        image,
+        detach,
+    })
+}
+
+/// What is so without being asked for: locks and unlinked files are carried,
+/// there are no files of logs that would need a place, and cgroups are those
+/// of the specification.
+fn granted(name: &str, words: &mut Words) -> Result<()> {
+    match name {
+        "file-locks" | "link-remap" | "auto-dedup" => words.flag().map(drop),
+        "work-path" | "manage-cgroups-mode" => words.value().map(drop),
+        // Of no use where no such thing is carried at all.
+        "tcp-established" | "tcp-skip-in-flight" | "ext-unix-sk" | "shell-job" => {
+            words.flag().map(drop)
+        }
+        "pre-dump" | "parent-path" | "lazy-pages" | "page-server" | "status-fd" | "empty-ns"
+        | "lsm-profile" | "lsm-mount-context" => Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("--{name} is not supported"),
+        )),
+        _ => Err(words.unknown()),
+    }
+}

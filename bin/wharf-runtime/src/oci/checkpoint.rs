@@ -1,0 +1,40 @@
+//! `checkpoint`: what a container's processes are goes to disk.
+
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use checkpoint::DumpOptions;
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use spec::runtime::StateStatus;
+use sys::{Context as _, Result};
+
+use super::args::{Checkpoint, Global};
+use super::container::Container;
+
+pub(super) fn checkpoint(global: &Global, asked: &Checkpoint) -> Result<()> {
+    let container = Container::load(global, &asked.id)?;
+    if container.status() != StateStatus::Running {
+        return Err(container.conflict("is not running"));
+    }
+    let existed = asked.image.exists();
+    fs::create_dir_all(&asked.image).context(|| format!("make {}", asked.image.display()))?;
+    let directory = open_directory(&asked.image)?;
+    let options = DumpOptions {
+        leave_running: asked.leave_running,
+    };
+    let cgroup = container.cgroup()?;
+    let dumped = checkpoint::dump(container.facts.sandbox.init, &cgroup, &directory, options);
+    if dumped.is_err() && !existed {
+        // Unfinished, it is of no use to anybody.
+        let _ = fs::remove_dir_all(&asked.image);
+    }
+    dumped
+        .map(drop)
+        .context(|| format!("checkpoint container {}", asked.id))
+}
+
+pub(super) fn open_directory(path: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    openat(CWD, path, flags, Mode::empty()).context(|| format!("open {}", path.display()))
+}

@@ -1,0 +1,160 @@
+//! Reading what there is: one kernel object, one file here and one with the
+//! same name in `rebuild`.
+
+mod credentials;
+mod descriptors;
+mod epoll;
+mod events;
+mod files;
+mod memory;
+mod mounts;
+mod pipes;
+mod process;
+mod shared_memory;
+mod signals;
+mod system_v;
+mod threads;
+mod timers;
+
+use std::os::fd::OwnedFd;
+
+use sys::{Context as _, Error, ErrorKind, Result};
+
+use crate::freeze::Stopped;
+use crate::image::PageWriter;
+use crate::image::schema::{Checkpoint, Clocks, Host};
+use crate::inject::{Area, Arg, Program, find_syscall};
+use crate::maps::{self, Line};
+
+pub(crate) use files::Gathered;
+
+/// What is gathered from process to process.
+pub(crate) struct Collection {
+    pub(crate) checkpoint: Checkpoint,
+    pub(crate) pages: PageWriter,
+    pub(crate) files: Gathered,
+    pub(crate) shared: shared_memory::Known,
+    /// Segments, semaphores, queues of System V.
+    pub(crate) system_v: [u64; 3],
+}
+
+/// A process that programs can be run in.
+pub(crate) struct Inside {
+    pub(crate) area: Area,
+    pub(crate) syscall: u64,
+    pub(crate) lines: Vec<Line>,
+    pub(crate) pidfd: OwnedFd,
+}
+
+/// Reads everything of the stopped processes.
+pub(crate) fn collect(stopped: &Stopped, pages: PageWriter) -> Result<(Checkpoint, PageWriter)> {
+    let mut all = Collection {
+        checkpoint: Checkpoint::default(),
+        pages,
+        files: Gathered::default(),
+        shared: shared_memory::Known::default(),
+        system_v: [0; 3],
+    };
+    if let Some(init) = stopped.processes.first() {
+        mounts::refuse_lost_content(init.pid)?;
+    }
+    for process in &stopped.processes {
+        let parent = stopped
+            .processes
+            .iter()
+            .find(|other| other.pid == process.parent)
+            .map_or(0, |parent| parent.inner_pid);
+        if process.is_zombie() {
+            all.checkpoint
+                .processes
+                .push(process::zombie(process, parent)?);
+            continue;
+        }
+        let inside = enter(process)?;
+        let gathered = process::collect(process, parent, &inside, &mut all)
+            .context(|| format!("process {}", process.inner_pid));
+        // Whether that went well or not, it has to be as it was.
+        let left = leave(process, &inside);
+        let gathered = gathered?;
+        left?;
+        all.checkpoint.processes.push(gathered);
+    }
+    files::finish(stopped, &mut all)?;
+    system_v::refuse_lost(all.system_v, &all)?;
+    Ok((all.checkpoint, all.pages))
+}
+
+/// Makes a place for programs in the process.
+fn enter(process: &crate::freeze::StoppedProcess) -> Result<Inside> {
+    const SIZE: u64 = 128 << 10;
+    const MMAP: u32 = 9;
+    let thread = process.main()?.thread;
+    for thread in &process.threads {
+        thread.thread.quiet()?;
+    }
+    let lines = maps::read(process.pid, maps::Detail::Flags)?;
+    let vdso = lines
+        .iter()
+        .find(|line| line.name == "[vdso]")
+        .ok_or_else(|| crate::freeze::refusal(process.pid, "has no vdso"))?;
+    let syscall = find_syscall(process.pid, vdso.start, vdso.end)?;
+    let base = thread
+        .single(syscall, MMAP, &[0, SIZE, 7, 0x22, u64::MAX, 0])
+        .context(|| "make a place for our code")?;
+    let area = Area { base, size: SIZE };
+    thread.install(area)?;
+    let pid = rustix::process::Pid::from_raw(process.pid)
+        .ok_or_else(|| Error::new(ErrorKind::Internal, "not a pid"))?;
+    let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?;
+    Ok(Inside {
+        area,
+        syscall,
+        lines,
+        pidfd,
+    })
+}
+
+fn leave(process: &crate::freeze::StoppedProcess, inside: &Inside) -> Result<()> {
+    const MUNMAP: u32 = 11;
+    let thread = process.main()?.thread;
+    thread.single(
+        inside.syscall,
+        MUNMAP,
+        &[inside.area.base, inside.area.size],
+    )?;
+    Ok(())
+}
+
+/// What has to be the same where it goes on, and the clocks.
+pub(crate) fn host_and_clocks(
+    process: &crate::freeze::StoppedProcess,
+    inside: &Inside,
+) -> Result<(Host, Clocks)> {
+    const CLOCK_GETTIME: u32 = 228;
+    let thread = process.main()?.thread;
+    let mut program = Program::default();
+    let monotonic = program.room(16);
+    let boottime = program.room(16);
+    program.call(
+        "read the clock",
+        CLOCK_GETTIME,
+        &[Arg::from(1), monotonic.into()],
+    );
+    program.call(
+        "read the clock",
+        CLOCK_GETTIME,
+        &[Arg::from(7), boottime.into()],
+    );
+    let outcome = thread.run(inside.area, &program)?;
+    let nanoseconds = |place| {
+        outcome.number(place, 0).cast_signed() * 1_000_000_000
+            + outcome.number(place, 1).cast_signed()
+    };
+    let clocks = Clocks {
+        monotonic: nanoseconds(monotonic),
+        boottime: nanoseconds(boottime),
+    };
+    let state = sys::ptrace::extended_state(thread.tid)?;
+    let host = crate::host::describe(process.pid, &inside.lines, &state)?;
+    Ok((host, clocks))
+}

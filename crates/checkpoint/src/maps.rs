@@ -1,0 +1,124 @@
+//! The mappings of a process, as `/proc/PID/maps` and `smaps` list them.
+
+use sys::{Error, ErrorKind, Result};
+
+use crate::procfs;
+
+/// One mapping.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Line {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    /// `PROT_*`.
+    pub(crate) protection: u32,
+    pub(crate) is_shared: bool,
+    pub(crate) offset: u64,
+    pub(crate) device: String,
+    pub(crate) inode: u64,
+    pub(crate) name: String,
+    /// Two letters each.
+    pub(crate) flags: Vec<String>,
+}
+
+/// How much to ask for: flags cost a walk over all pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Detail {
+    Places,
+    Flags,
+}
+
+impl Line {
+    pub(crate) fn has(&self, flag: &str) -> bool {
+        self.flags.iter().any(|known| known == flag)
+    }
+
+    /// Its link in `/proc/PID/map_files`.
+    pub(crate) fn file(&self, pid: i32) -> String {
+        format!("/proc/{pid}/map_files/{:x}-{:x}", self.start, self.end)
+    }
+}
+
+pub(crate) fn read(pid: i32, detail: Detail) -> Result<Vec<Line>> {
+    let file = match detail {
+        Detail::Places => "maps",
+        Detail::Flags => "smaps",
+    };
+    parse(&procfs::text(&format!("/proc/{pid}/{file}"))?)
+}
+
+fn parse(text: &str) -> Result<Vec<Line>> {
+    let mut all: Vec<Line> = Vec::new();
+    for line in text.lines() {
+        if let Some(flags) = line.strip_prefix("VmFlags:") {
+            if let Some(last) = all.last_mut() {
+                last.flags = flags.split_whitespace().map(str::to_owned).collect();
+            }
+        } else if line
+            .as_bytes()
+            .first()
+            .is_some_and(|first| first.is_ascii_digit() || (b'a'..=b'f').contains(first))
+        {
+            all.push(parse_line(line).ok_or_else(|| {
+                Error::new(ErrorKind::Internal, format!("unknown mapping {line:?}"))
+            })?);
+        }
+    }
+    // The same for everybody, and nobody can take it away.
+    all.retain(|line| line.name != "[vsyscall]");
+    Ok(all)
+}
+
+fn parse_line(line: &str) -> Option<Line> {
+    // The name begins at a fixed column, or after five fields.
+    let mut rest = line;
+    let mut field = || {
+        let (first, after) = rest.trim_start().split_once(' ')?;
+        rest = after;
+        Some(first)
+    };
+    let (start, end) = field()?.split_once('-')?;
+    let permissions = field()?.as_bytes();
+    let offset = field()?;
+    let device = field()?.to_owned();
+    let rest = rest.trim_start();
+    let (inode, name) = rest.split_once(' ').unwrap_or((rest, ""));
+    let protection = [(b'r', 1), (b'w', 2), (b'x', 4)]
+        .iter()
+        .filter(|(letter, _)| permissions.contains(letter))
+        .fold(0, |all, (_, bit)| all | bit);
+    let hex = |text| u64::from_str_radix(text, 16).ok();
+    Some(Line {
+        start: hex(start)?,
+        end: hex(end)?,
+        protection,
+        is_shared: permissions.get(3) == Some(&b's'),
+        offset: hex(offset)?,
+        device,
+        inode: inode.parse().ok()?,
+        name: name.trim_start().replace("\\012", "\n"),
+        flags: Vec::new(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn understands_both_listings() {
+        let text = "\
+7f0000000000-7f0000002000 rw-p 00001000 fe:01 1234   /a b (deleted)
+Size:                  8 kB
+VmFlags: rd wr mr mw me ac
+7ffd00000000-7ffd00021000 r-xs 00000000 00:00 0 
+ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsyscall]
+";
+        let lines = parse(text).unwrap();
+        assert_eq!(lines.len(), 2);
+        assert_eq!(lines[0].name, "/a b (deleted)");
+        assert_eq!((lines[0].protection, lines[0].inode), (3, 1234));
+        assert!(lines[0].has("mw") && !lines[0].is_shared);
+        assert_eq!((lines[1].protection, lines[1].is_shared), (5, true));
+        assert_eq!(lines[1].name, "");
+    }
+}

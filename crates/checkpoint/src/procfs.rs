@@ -1,0 +1,111 @@
+//! What `/proc` says of a process, as text (proc(5)).
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use sys::{Context as _, Error, ErrorKind, Result};
+
+/// `/proc/PID/status`, by field name.
+#[derive(Debug, Default)]
+pub(crate) struct Status(BTreeMap<String, String>);
+
+impl Status {
+    /// Of a thread; its `/proc/PID/task/TID` is named by `path`.
+    pub(crate) fn read(path: &str) -> Result<Self> {
+        let text = text(&format!("{path}/status"))?;
+        Ok(Self(
+            text.lines()
+                .filter_map(|line| line.split_once(':'))
+                .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
+                .collect(),
+        ))
+    }
+
+    pub(crate) fn get(&self, name: &str) -> &str {
+        self.0.get(name).map_or("", String::as_str)
+    }
+
+    /// All numbers of a field.
+    pub(crate) fn numbers(&self, name: &str) -> Vec<u32> {
+        self.get(name)
+            .split_whitespace()
+            .filter_map(|number| number.parse().ok())
+            .collect()
+    }
+
+    /// The last number of a field: ids as the innermost namespace has them.
+    pub(crate) fn innermost(&self, name: &str) -> i32 {
+        self.get(name)
+            .split_whitespace()
+            .next_back()
+            .and_then(|number| number.parse().ok())
+            .unwrap_or(0)
+    }
+
+    pub(crate) fn hex(&self, name: &str) -> u64 {
+        u64::from_str_radix(self.get(name), 16).unwrap_or(0)
+    }
+}
+
+/// The fields of `/proc/PID/stat` after the name, the state first: field
+/// `number` of proc(5) is at `number - 3`.
+pub(crate) fn stat(pid: i32) -> Result<Vec<String>> {
+    let text = text(&format!("/proc/{pid}/stat"))?;
+    let rest = text.rsplit_once(')').map_or("", |(_, rest)| rest);
+    Ok(rest.split_whitespace().map(str::to_owned).collect())
+}
+
+/// Field `number` of proc(5) as a number.
+pub(crate) fn stat_field(fields: &[String], number: usize) -> u64 {
+    fields
+        .get(number - 3)
+        .and_then(|field| field.parse().ok())
+        .unwrap_or(0)
+}
+
+pub(crate) fn text(path: &str) -> Result<String> {
+    let bytes = fs::read(path).context(|| format!("read {path}"))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Where a link of `/proc` points to.
+pub(crate) fn link(path: &str) -> Result<String> {
+    let target = fs::read_link(path).context(|| format!("read {path}"))?;
+    target.into_os_string().into_string().map_err(|target| {
+        Error::new(
+            ErrorKind::Unsupported,
+            format!("{path} leads to {}, which is not text", target.display()),
+        )
+    })
+}
+
+/// The threads of a process, the main one first.
+pub(crate) fn threads(pid: i32) -> Result<Vec<i32>> {
+    let path = format!("/proc/{pid}/task");
+    let mut all: Vec<i32> = fs::read_dir(&path)
+        .context(|| format!("read {path}"))?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    all.sort_unstable();
+    // Numbers wrap around: the main thread need not have the lowest.
+    all.sort_by_key(|tid| *tid != pid);
+    Ok(all)
+}
+
+/// The children of all threads of a process, ended ones included.
+pub(crate) fn children(pid: i32) -> Result<Vec<i32>> {
+    let mut all = Vec::new();
+    for tid in threads(pid)? {
+        let path = format!("/proc/{pid}/task/{tid}/children");
+        // A thread that ended meanwhile has none.
+        let Ok(list) = fs::read_to_string(&path) else {
+            continue;
+        };
+        all.extend(
+            list.split_whitespace()
+                .filter_map(|pid| pid.parse::<i32>().ok()),
+        );
+    }
+    all.sort_unstable();
+    Ok(all)
+}

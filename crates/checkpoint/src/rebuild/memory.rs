@@ -1,0 +1,252 @@
+//! Mappings at their old addresses, filled from the image. Anonymous memory
+//! is anonymous again: what the program gives back to the kernel reads as
+//! zero afterwards, never as what the image holds.
+
+use sys::pagemap::PAGE;
+use sys::{Error, ErrorKind, Result};
+
+use super::{MMAP, Pool, Puppet, Work, shared_memory};
+use crate::image::hex;
+use crate::image::schema::{Backing, Mapping, Memory};
+use crate::inject::Program;
+
+const MPROTECT: u32 = 10;
+const MADVISE: u32 = 28;
+const ARCH_PRCTL: u32 = 158;
+const PRCTL: u32 = 157;
+const PREADV: u32 = 295;
+const MLOCK2: u32 = 325;
+
+const PROT_WRITE: u32 = 2;
+const MAP_SHARED: u32 = 1;
+const MAP_PRIVATE: u32 = 2;
+const MAP_ANONYMOUS: u32 = 0x20;
+const MAP_GROWSDOWN: u32 = 0x100;
+const MAP_NORESERVE: u32 = 0x4000;
+const MAP_FIXED_NOREPLACE: u32 = 0x10_0000;
+const ARCH_MAP_VDSO_64: u32 = 0x2003;
+const PR_SET_MM: i32 = 35;
+const PR_SET_MM_MAP: i32 = 14;
+const PR_SET_VMA: i32 = 0x5356_4d41;
+
+/// Ranges of one preadv(2), and calls of one program.
+const RANGES: usize = 1024;
+const READS: usize = 32;
+/// The most that one read transfers.
+const READ_MAX: u64 = 1 << 30;
+
+pub(super) fn make(puppet: &Puppet, memory: &Memory, work: &Work<'_>) -> Result<()> {
+    let pool = work.pool;
+    let mut program = Program::default();
+    let mut has_vdso = false;
+    for mapping in &memory.mappings {
+        match mapping.backing {
+            // Together they are one thing of the kernel's, made at the
+            // address of the first.
+            Backing::Vvar | Backing::Vdso if has_vdso => {}
+            Backing::Vvar | Backing::Vdso => {
+                has_vdso = true;
+                program.call(
+                    "map the vdso",
+                    ARCH_PRCTL,
+                    &[ARCH_MAP_VDSO_64.into(), mapping.start.into()],
+                );
+            }
+            Backing::Shared { memory, .. } if work.system_v(memory).is_some() => {
+                shared_memory::attach(&mut program, mapping, work.system_v(memory));
+            }
+            _ => map(&mut program, mapping, pool),
+        }
+    }
+    puppet.run(&program)?;
+    fill(puppet, memory, pool.pages())?;
+    let mut program = Program::default();
+    for mapping in &memory.mappings {
+        settle(&mut program, mapping);
+    }
+    set_fields(&mut program, memory, pool)?;
+    puppet.run(&program)?;
+    Ok(())
+}
+
+fn is_filled(mapping: &Mapping) -> bool {
+    matches!(
+        mapping.backing,
+        Backing::Anonymous { .. } | Backing::PrivateFile { .. } | Backing::PrivateShared { .. }
+    )
+}
+
+fn map(program: &mut Program, mapping: &Mapping, pool: Pool) {
+    let has = |flag: &str| mapping.flags.iter().any(|known| known == flag);
+    let (mut flags, fd, offset) = match &mapping.backing {
+        Backing::Anonymous { .. } => (MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
+        Backing::PrivateFile { file, offset } => (MAP_PRIVATE, pool.file(*file), *offset),
+        Backing::SharedFile { file, offset } => (MAP_SHARED, pool.file(*file), *offset),
+        Backing::PrivateShared { memory, offset } => (MAP_PRIVATE, pool.shared(*memory), *offset),
+        Backing::Shared { memory, offset } => (MAP_SHARED, pool.shared(*memory), *offset),
+        Backing::Vvar | Backing::Vdso => return,
+    };
+    flags |= MAP_FIXED_NOREPLACE;
+    if has("gd") {
+        flags |= MAP_GROWSDOWN;
+    }
+    if has("nr") {
+        flags |= MAP_NORESERVE;
+    }
+    let protection = if is_filled(mapping) {
+        mapping.protection | PROT_WRITE
+    } else {
+        mapping.protection
+    };
+    let length = mapping.end - mapping.start;
+    program.call(
+        format!("map memory at {:#x}", mapping.start),
+        MMAP,
+        &[
+            mapping.start.into(),
+            length.into(),
+            protection.into(),
+            flags.into(),
+            fd.into(),
+            offset.into(),
+        ],
+    );
+    // Before it is filled: these say with which pages.
+    for (flag, advice) in [("hg", 14), ("nh", 15)] {
+        if has(flag) {
+            program.attempt(
+                MADVISE,
+                &[mapping.start.into(), length.into(), advice.into()],
+            );
+        }
+    }
+}
+
+/// Reads the pages straight to where they belong.
+fn fill(puppet: &Puppet, memory: &Memory, pages: i32) -> Result<()> {
+    let mut runs = memory.pages.iter().flat_map(|(start, count, stored)| {
+        // In pieces that one read takes.
+        let most = READ_MAX / PAGE;
+        (0..*count)
+            .step_by(usize::try_from(most).unwrap_or(1))
+            .map(move |skip| {
+                let length = (count - skip).min(most);
+                (start + skip * PAGE, length * PAGE, (stored + skip) * PAGE)
+            })
+    });
+    let mut next = runs.next();
+    while next.is_some() {
+        let mut program = Program::default();
+        let mut expected = Vec::new();
+        for _ in 0..READS {
+            let Some((_, _, offset)) = next else {
+                break;
+            };
+            let mut vectors = Vec::new();
+            let mut total = 0;
+            while let Some((start, length, stored)) = next
+                && stored == offset + total
+                && vectors.len() < RANGES * 16
+                && total + length <= READ_MAX
+            {
+                vectors.extend_from_slice(&start.to_le_bytes());
+                vectors.extend_from_slice(&length.to_le_bytes());
+                total += length;
+                next = runs.next();
+            }
+            let count = vectors.len() / 16;
+            let place = program.data(&vectors);
+            program.call(
+                "read memory from the checkpoint",
+                PREADV,
+                &[
+                    pages.into(),
+                    place.into(),
+                    (count as u64).into(),
+                    offset.into(),
+                    0.into(),
+                ],
+            );
+            expected.push(total);
+        }
+        let outcome = puppet.run(&program)?;
+        for (index, total) in expected.into_iter().enumerate() {
+            if outcome.value(index)? != total {
+                return Err(Error::new(
+                    ErrorKind::Corrupt,
+                    "the checkpoint's pages end before its memory",
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What has to come after the filling.
+fn settle(program: &mut Program, mapping: &Mapping) {
+    let length = mapping.end - mapping.start;
+    let range = [mapping.start.into(), length.into()];
+    if is_filled(mapping) && mapping.protection & PROT_WRITE == 0 {
+        let arguments = [range[0], range[1], mapping.protection.into()];
+        program.call("protect memory", MPROTECT, &arguments);
+    }
+    for flag in &mapping.flags {
+        let advice = match flag.as_str() {
+            "dc" => 10,
+            "wf" => 18,
+            "mg" => 12,
+            "dd" => 16,
+            "sr" => 2,
+            "rr" => 1,
+            "lo" => {
+                // Only what is present: locking filled the rest before, too,
+                // unless it was told not to.
+                program.call("lock memory", MLOCK2, &[range[0], range[1], 1.into()]);
+                continue;
+            }
+            _ => continue,
+        };
+        program.call(
+            "advise on memory",
+            MADVISE,
+            &[range[0], range[1], advice.into()],
+        );
+    }
+    if let Backing::Anonymous { name: Some(name) } = &mapping.backing {
+        let name = program.text(name.as_bytes());
+        program.attempt(
+            PRCTL,
+            &[PR_SET_VMA.into(), 0.into(), range[0], range[1], name.into()],
+        );
+    }
+}
+
+/// `struct prctl_mm_map`.
+fn set_fields(program: &mut Program, memory: &Memory, pool: Pool) -> Result<()> {
+    let auxiliary = hex::decode(&memory.auxiliary)?;
+    let auxiliary_at = program.data(&auxiliary);
+    let mut map = Vec::new();
+    for field in memory.fields {
+        map.extend_from_slice(&field.to_le_bytes());
+    }
+    let pointer = map.len();
+    map.extend_from_slice(&0u64.to_le_bytes());
+    let size = u32::try_from(auxiliary.len()).unwrap_or(0);
+    map.extend_from_slice(&size.to_le_bytes());
+    let program_file = memory.program.map_or(-1, |file| pool.file(file));
+    map.extend_from_slice(&program_file.to_le_bytes());
+    let length = map.len() as u64;
+    let place = program.data(&map);
+    program.point(place, pointer, auxiliary_at);
+    program.call(
+        "set the addresses of program and heap",
+        PRCTL,
+        &[
+            PR_SET_MM.into(),
+            PR_SET_MM_MAP.into(),
+            place.into(),
+            length.into(),
+        ],
+    );
+    Ok(())
+}

@@ -1,0 +1,219 @@
+//! Making it again: one kernel object, one file here and one with the same
+//! name in `collect`.
+
+mod credentials;
+mod epoll;
+mod events;
+mod files;
+mod memory;
+mod pipes;
+mod pool;
+mod process;
+mod shared_memory;
+mod signals;
+mod threads;
+mod timers;
+mod tree;
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use runtime::Bounds;
+use sys::ptrace::{self, Stop};
+use sys::{Context as _, Error, ErrorKind, Result};
+
+use crate::image::schema::Checkpoint;
+use crate::inject::{Area, Program, Thread, find_syscall};
+use crate::maps::{self, Detail, Line};
+
+pub(crate) use pool::Pool;
+
+/// Bytes of the place for our code in each process.
+const AREA_SIZE: u64 = 2 << 20;
+const MMAP: u32 = 9;
+const MUNMAP: u32 = 11;
+const RSEQ: u32 = 334;
+const SIGALTSTACK: u32 = 131;
+/// Beyond it no process has memory (47-bit addresses, less a page).
+const END_OF_MEMORY: u64 = 0x7fff_ffff_f000;
+
+/// A process that becomes one of the checkpoint's.
+pub(crate) struct Puppet {
+    /// Its main thread.
+    pub(crate) thread: Thread,
+    pub(crate) area: Area,
+    /// The other threads, once they exist.
+    pub(crate) others: Vec<Thread>,
+}
+
+impl Puppet {
+    pub(crate) fn run(&self, program: &Program) -> Result<crate::inject::Outcome> {
+        if program.is_empty() {
+            return Ok(crate::inject::Outcome::default());
+        }
+        self.thread.run(self.area, program)
+    }
+}
+
+/// What the making of each object needs.
+pub(crate) struct Work<'a> {
+    pub(crate) checkpoint: &'a Checkpoint,
+    pub(crate) bounds: &'a Bounds,
+    pub(crate) pool: Pool,
+}
+
+/// Fills the blank process `init` with the whole tree and lets it go.
+pub(crate) fn rebuild(
+    init: i32,
+    pidfd: BorrowedFd<'_>,
+    checkpoint: &Checkpoint,
+    pages: &OwnedFd,
+    bounds: &Bounds,
+) -> Result<()> {
+    let first = take(init, checkpoint)?;
+    let pool = Pool::prepare(&first, checkpoint, pages.as_fd())?;
+    let work = Work {
+        checkpoint,
+        bounds,
+        pool,
+    };
+    clear(&first)?;
+    process::continue_clocks(&first, checkpoint.clocks)?;
+    shared_memory::make(&first, pidfd, &work, pages)?;
+    files::open_all(&first, &work)?;
+    let mut puppets = tree::grow(first, &work)?;
+    for puppet in &puppets {
+        let what = work.process(puppet)?;
+        memory::make(puppet, &what.memory, &work)
+            .context(|| format!("memory of process {}", what.pid))?;
+    }
+    let init = puppets
+        .first()
+        .ok_or_else(|| Error::new(ErrorKind::Internal, "no init"))?;
+    shared_memory::seal(init, &work)?;
+    for puppet in &mut puppets {
+        let what = work.process(puppet)?;
+        fill(puppet, what, &work).context(|| format!("process {}", what.pid))?;
+    }
+    for puppet in &puppets {
+        let what = work.process(puppet)?;
+        threads::finish(puppet, what, &work).context(|| format!("process {}", what.pid))?;
+    }
+    for puppet in &puppets {
+        threads::let_go(puppet, work.process(puppet)?)?;
+    }
+    Ok(())
+}
+
+fn fill(puppet: &mut Puppet, what: &crate::image::schema::Process, work: &Work<'_>) -> Result<()> {
+    process::oom_score(puppet, what.oom_score)?;
+    files::hand_out(puppet, what, work).context(|| "its descriptors")?;
+    process::set(puppet, what)?;
+    threads::make(puppet, what).context(|| "its threads")
+}
+
+impl<'a> Work<'a> {
+    fn process(&self, puppet: &Puppet) -> Result<&'a crate::image::schema::Process> {
+        self.checkpoint
+            .processes
+            .iter()
+            .find(|process| process.pid == puppet.thread.inner_pid)
+            .ok_or_else(|| Error::new(ErrorKind::Internal, "a process that nobody asked for"))
+    }
+}
+
+/// Takes hold of the blank process and puts our code into it.
+fn take(init: i32, checkpoint: &Checkpoint) -> Result<Puppet> {
+    let options = ptrace::KILL_WITH_TRACER | ptrace::SUSPEND_SECCOMP | ptrace::FOLLOW_CHILDREN;
+    ptrace::seize(init, options).context(|| "take hold of the new init")?;
+    ptrace::interrupt(init)?;
+    if ptrace::wait(init)? != Stop::Interrupted {
+        return Err(Error::new(
+            ErrorKind::Internal,
+            "the new init does not stand",
+        ));
+    }
+    let thread = Thread {
+        tid: init,
+        inner_tid: 1,
+        inner_pid: 1,
+    };
+    thread.quiet()?;
+    let lines = maps::read(init, Detail::Places)?;
+    let here = crate::host::describe(init, &lines, &ptrace::extended_state(init)?)?;
+    crate::host::compare(&checkpoint.host, &here)?;
+    let vdso = lines
+        .iter()
+        .find(|line| line.name == "[vdso]")
+        .ok_or_else(|| Error::new(ErrorKind::Internal, "no vdso"))?;
+    let syscall = find_syscall(init, vdso.start, vdso.end)?;
+    let area = Area {
+        base: free_place(checkpoint, &lines)?,
+        size: AREA_SIZE,
+    };
+    // MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE
+    let arguments = [area.base, area.size, 7, 0x10_0022, u64::MAX, 0];
+    thread
+        .single(syscall, MMAP, &arguments)
+        .context(|| "make a place for our code")?;
+    thread.install(area)?;
+    Ok(Puppet {
+        thread,
+        area,
+        others: Vec::new(),
+    })
+}
+
+/// A place that no process of the checkpoint uses, nor the blank one.
+fn free_place(checkpoint: &Checkpoint, lines: &[Line]) -> Result<u64> {
+    const FIRST: u64 = 0x10_0000_0000;
+    let theirs = checkpoint
+        .processes
+        .iter()
+        .flat_map(|process| &process.memory.mappings)
+        .map(|mapping| (mapping.start, mapping.end));
+    let ours = lines.iter().map(|line| (line.start, line.end));
+    let mut taken: Vec<(u64, u64)> = theirs.chain(ours).collect();
+    taken.sort_unstable();
+    let mut place = FIRST;
+    for (start, end) in taken {
+        if start < place + AREA_SIZE && end > place {
+            place = end.next_multiple_of(AREA_SIZE);
+        }
+    }
+    if place + AREA_SIZE < END_OF_MEMORY {
+        return Ok(place);
+    }
+    Err(Error::new(
+        ErrorKind::Unsupported,
+        "the checkpoint's processes leave no address free for our code",
+    ))
+}
+
+/// Leaves nothing of what the blank process was: no memory but our code.
+fn clear(puppet: &Puppet) -> Result<()> {
+    let mut program = Program::default();
+    if let Ok(Some(rseq)) = ptrace::rseq(puppet.thread.tid) {
+        // The kernel would write to it at the next preemption.
+        let arguments = [
+            rseq.address.into(),
+            rseq.size.into(),
+            1.into(),
+            rseq.signature.into(),
+        ];
+        program.call("unregister rseq", RSEQ, &arguments);
+    }
+    let mut disabled = [0; 24];
+    disabled[8] = 2;
+    let disabled = program.data(&disabled);
+    program.call("disable the signal stack", SIGALTSTACK, &[disabled.into()]);
+    let area = puppet.area;
+    let end = area.base + area.size;
+    program.call("clear memory", MUNMAP, &[0.into(), area.base.into()]);
+    program.call(
+        "clear memory",
+        MUNMAP,
+        &[end.into(), (END_OF_MEMORY - end).into()],
+    );
+    puppet.run(&program)?;
+    Ok(())
+}

@@ -1,0 +1,144 @@
+//! Descriptors that every process of the tree inherits and takes its own from:
+//! each description is opened once, by init, before the tree is grown. So
+//! what was shared is shared again.
+
+use std::os::fd::{AsRawFd as _, BorrowedFd};
+
+use sys::{Error, ErrorKind, Result};
+
+use super::Puppet;
+use crate::image::schema::Checkpoint;
+use crate::inject::Program;
+
+const DUP3: u32 = 292;
+const PRLIMIT: u32 = 302;
+const CLOSE_RANGE: u32 = 436;
+const CLOSE: u32 = 3;
+const RLIMIT_NOFILE: u32 = 7;
+/// Descriptors of ours are below it.
+const LOWEST: i32 = 512;
+
+/// Which number is what, from `base` on: the pages, standard input, output
+/// and error, then shared memory, mapped files and
+/// descriptions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pool {
+    base: i32,
+    shared: i32,
+    files: i32,
+    descriptions: i32,
+}
+
+/// What a descriptor that was just opened in an otherwise empty table has.
+pub(super) const OPENED: i32 = 0;
+
+impl Pool {
+    /// Puts in what we brought, and closes everything else.
+    pub(super) fn prepare(
+        puppet: &Puppet,
+        checkpoint: &Checkpoint,
+        pages: BorrowedFd<'_>,
+    ) -> Result<Self> {
+        let highest = checkpoint
+            .processes
+            .iter()
+            .flat_map(|process| &process.descriptors)
+            .map(|descriptor| descriptor.fd)
+            .max()
+            .unwrap_or(0);
+        let count = |length: usize| i32::try_from(length).unwrap_or(i32::MAX / 8);
+        let base = highest.saturating_add(1).max(LOWEST);
+        let shared = base.saturating_add(4);
+        let files = shared.saturating_add(count(checkpoint.shared.len()));
+        let descriptions = files.saturating_add(count(checkpoint.files.len()));
+        let end = descriptions.saturating_add(count(checkpoint.descriptions.len()));
+        let pool = Self {
+            base,
+            shared,
+            files,
+            descriptions,
+        };
+        if pages.as_raw_fd() >= LOWEST {
+            return Err(Error::new(
+                ErrorKind::Internal,
+                "too many descriptors of ours",
+            ));
+        }
+        let mut program = Program::default();
+        let limits = program.room(16);
+        program.call(
+            "read the limit of descriptors",
+            PRLIMIT,
+            &[0.into(), RLIMIT_NOFILE.into(), 0.into(), limits.into()],
+        );
+        let hard = puppet.run(&program)?.number(limits, 1);
+        if hard < u64::from(end.unsigned_abs()) {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("restoring needs {end} descriptors, and the limit here is {hard}"),
+            ));
+        }
+        let mut program = Program::default();
+        let limits = program.data(&[hard.to_le_bytes(), hard.to_le_bytes()].concat());
+        program.call(
+            "raise the limit of descriptors",
+            PRLIMIT,
+            &[0.into(), RLIMIT_NOFILE.into(), limits.into()],
+        );
+        let dup = |program: &mut Program, from: i32, to: i32| {
+            program.attempt(DUP3, &[from.into(), to.into(), 0.into()]);
+        };
+        dup(&mut program, pages.as_raw_fd(), pool.pages());
+        for number in 0..=2 {
+            dup(&mut program, number, pool.stdio(number));
+        }
+        let last = base - 1;
+        program.call("close descriptors", CLOSE_RANGE, &[0.into(), last.into()]);
+        program.call(
+            "close descriptors",
+            CLOSE_RANGE,
+            &[(base + 4).into(), u32::MAX.into()],
+        );
+        puppet.run(&program)?;
+        Ok(pool)
+    }
+
+    pub(super) fn pages(self) -> i32 {
+        self.base
+    }
+
+    pub(super) fn stdio(self, number: i32) -> i32 {
+        self.base + 1 + number
+    }
+
+    pub(super) fn shared(self, index: usize) -> i32 {
+        self.shared + i32::try_from(index).unwrap_or(0)
+    }
+
+    pub(super) fn file(self, index: usize) -> i32 {
+        self.files + i32::try_from(index).unwrap_or(0)
+    }
+
+    pub(super) fn description(self, index: usize) -> i32 {
+        self.descriptions + i32::try_from(index).unwrap_or(0)
+    }
+
+    /// Adds the closing of all of it.
+    pub(super) fn close(self, program: &mut Program) {
+        program.call(
+            "close descriptors",
+            CLOSE_RANGE,
+            &[self.base.into(), u32::MAX.into()],
+        );
+    }
+}
+
+/// Adds the move of what was just opened to its place.
+pub(super) fn put(program: &mut Program, opened: i32, place: i32) {
+    program.call(
+        "move a descriptor",
+        DUP3,
+        &[opened.into(), place.into(), 0.into()],
+    );
+    program.call("close a descriptor", CLOSE, &[opened.into()]);
+}

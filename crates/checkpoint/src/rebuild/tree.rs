@@ -1,0 +1,265 @@
+//! The tree of processes: pids, parents, sessions, groups, and those that
+//! ended and were not waited for.
+
+use std::collections::BTreeMap;
+
+use sys::ptrace::{self, Stop};
+use sys::{Context as _, Error, ErrorKind, Result};
+
+use super::{Puppet, Work};
+use crate::image::schema::{Process, ProcessState};
+use crate::inject::{Program, Thread};
+
+const SETPGID: u32 = 109;
+const SETSID: u32 = 112;
+const WAIT4: u32 = 61;
+const RT_SIGTIMEDWAIT: u32 = 128;
+const CLONE3: u32 = 435;
+const EXIT_GROUP: u32 = 231;
+const CLONE_PARENT: u64 = 0x8000;
+const SIGCHLD: u64 = 17;
+
+/// Everything that was made, the helpers too.
+struct Growth<'a> {
+    work: &'a Work<'a>,
+    puppets: Vec<Puppet>,
+    /// Stand-ins for leaders of sessions and groups that are gone, with the
+    /// parent that has to bury them.
+    helpers: BTreeMap<i32, (Puppet, i32)>,
+}
+
+/// Forks the processes of the checkpoint, `first` being their init, with the
+/// pids, sessions and groups that they had. The zombies are dead already.
+pub(super) fn grow(first: Puppet, work: &Work<'_>) -> Result<Vec<Puppet>> {
+    let mut growth = Growth {
+        work,
+        puppets: vec![first],
+        helpers: BTreeMap::new(),
+    };
+    growth.sprout(0)?;
+    growth.form_groups()?;
+    growth.let_zombies_die()?;
+    growth.dismiss_helpers()?;
+    Ok(growth.puppets)
+}
+
+impl Growth<'_> {
+    fn sprout(&mut self, place: usize) -> Result<()> {
+        let what = self.work.process(&self.puppets[place])?;
+        let children = self.work.checkpoint.processes.iter();
+        let children: Vec<&Process> = children.filter(|it| it.parent == what.pid).collect();
+        // pid 1 leads its session since the sandbox was made.
+        let leads = what.session == what.pid && what.pid != 1;
+        // Those of another session were there before this one had its own.
+        let (later, earlier): (Vec<&Process>, Vec<&Process>) = children
+            .into_iter()
+            .partition(|child| !leads || child.session == what.pid || child.session == child.pid);
+        for child in earlier {
+            self.bear(place, what, child)?;
+        }
+        if leads {
+            run_one(&self.puppets[place], "make a session", SETSID, &[])?;
+        }
+        for child in later {
+            self.bear(place, what, child)?;
+        }
+        Ok(())
+    }
+
+    fn bear(&mut self, place: usize, parent: &Process, child: &Process) -> Result<()> {
+        let known = |pid: i32| {
+            self.work
+                .checkpoint
+                .processes
+                .iter()
+                .any(|it| it.pid == pid)
+        };
+        let orphaned =
+            child.session != child.pid && child.session != parent.session && !known(child.session);
+        let puppet = if orphaned {
+            self.ensure_helper(place, child.session, true)?;
+            let Some((helper, _)) = self.helpers.get(&child.session) else {
+                return Err(lost());
+            };
+            fork(helper, child.pid, CLONE_PARENT)?
+        } else {
+            fork(&self.puppets[place], child.pid, 0)?
+        };
+        self.puppets.push(puppet);
+        self.sprout(self.puppets.len() - 1)
+    }
+
+    /// A process in place of one that is gone: a leader's number is taken as
+    /// long as its session or group lives.
+    fn ensure_helper(&mut self, parent: usize, pid: i32, leads_session: bool) -> Result<()> {
+        if self.helpers.contains_key(&pid) {
+            return Ok(());
+        }
+        let mother = &self.puppets[parent];
+        let helper = fork(mother, pid, 0)?;
+        let buried_by = mother.thread.inner_pid;
+        if leads_session {
+            run_one(&helper, "make a session", SETSID, &[])?;
+        } else {
+            run_one(&helper, "make a group", SETPGID, &[0, 0])?;
+        }
+        self.helpers.insert(pid, (helper, buried_by));
+        Ok(())
+    }
+
+    fn form_groups(&mut self) -> Result<()> {
+        // Leaders first: nobody can join a group that is not there.
+        for leads in [true, false] {
+            for place in 0..self.puppets.len() {
+                let what = self.work.process(&self.puppets[place])?;
+                let is_leader = what.group == what.pid;
+                if is_leader != leads || what.session == what.pid || what.group == 0 {
+                    continue;
+                }
+                if !is_leader && !self.has_group(what.group) {
+                    self.ensure_helper(place, what.group, false)?;
+                }
+                let group = u64::from(what.group.unsigned_abs());
+                run_one(&self.puppets[place], "join a group", SETPGID, &[0, group])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Somebody who lives, or stands in for the dead, is called that.
+    fn has_group(&self, group: i32) -> bool {
+        self.helpers.contains_key(&group)
+            || self
+                .work
+                .checkpoint
+                .processes
+                .iter()
+                .any(|process| process.pid == group)
+    }
+
+    fn let_zombies_die(&mut self) -> Result<()> {
+        let mut living = Vec::new();
+        for puppet in std::mem::take(&mut self.puppets) {
+            match self.work.process(&puppet)?.state {
+                ProcessState::Zombie(status) => {
+                    end(&puppet, status)?;
+                }
+                _ => living.push(puppet),
+            }
+        }
+        self.puppets = living;
+        Ok(())
+    }
+
+    fn dismiss_helpers(&mut self) -> Result<()> {
+        for (pid, (helper, buried_by)) in std::mem::take(&mut self.helpers) {
+            end(&helper, 0)?;
+            let parent = self
+                .puppets
+                .iter()
+                .find(|puppet| puppet.thread.inner_pid == buried_by)
+                .ok_or_else(lost)?;
+            let pid = u64::from(pid.unsigned_abs());
+            run_one(parent, "bury a helper", WAIT4, &[pid])?;
+        }
+        // Nobody shall hear of deaths that were ours.
+        for puppet in &self.puppets {
+            let mut program = Program::default();
+            let set = program.data(&(1u64 << (SIGCHLD - 1)).to_le_bytes());
+            let now = program.room(16);
+            program.attempt(
+                RT_SIGTIMEDWAIT,
+                &[set.into(), 0.into(), now.into(), 8.into()],
+            );
+            puppet.run(&program)?;
+        }
+        Ok(())
+    }
+}
+
+/// A child of `parent` (or of its parent, by flag) with this pid.
+fn fork(parent: &Puppet, pid: i32, flags: u64) -> Result<Puppet> {
+    let mut program = Program::default();
+    let exit_signal = if flags & CLONE_PARENT == 0 {
+        SIGCHLD
+    } else {
+        0
+    };
+    clone(&mut program, flags, exit_signal, pid);
+    let outcome = parent
+        .run(&program)
+        .context(|| format!("make process {pid} again (is its pid taken?)"))?;
+    let tid = *outcome.children.first().ok_or_else(lost)?;
+    await_birth(tid)?;
+    let thread = Thread {
+        tid,
+        inner_tid: pid,
+        inner_pid: pid,
+    };
+    Ok(Puppet {
+        thread,
+        area: parent.area,
+        others: Vec::new(),
+    })
+}
+
+/// Adds a clone3(2) that gives the new task a number of our choice.
+pub(super) fn clone(program: &mut Program, flags: u64, exit_signal: u64, tid: i32) {
+    let tids = program.data(&tid.to_le_bytes());
+    let mut arguments = vec![0; 88];
+    arguments[0..8].copy_from_slice(&flags.to_le_bytes());
+    arguments[32..40].copy_from_slice(&exit_signal.to_le_bytes());
+    arguments[72..80].copy_from_slice(&1u64.to_le_bytes());
+    let place = program.data(&arguments);
+    program.point(place, 64, tids);
+    program.call("clone", CLONE3, &[place.into(), 88.into()]);
+}
+
+/// A new tracee stands before it does anything.
+pub(super) fn await_birth(tid: i32) -> Result<()> {
+    match ptrace::wait(tid)? {
+        Stop::Interrupted => Ok(()),
+        stop => Err(Error::new(
+            ErrorKind::Internal,
+            format!("a new process did not stand but {stop:?}"),
+        )),
+    }
+}
+
+/// Ends a process with the status that wait(2) shall give.
+fn end(puppet: &Puppet, status: i32) -> Result<()> {
+    let tid = puppet.thread.tid;
+    let signal = status & 0x7f;
+    if signal != 0 {
+        sys::process::signal_pid(tid, signal)?;
+        // Default actions for all signals: this is its end.
+        ptrace::set_signal_mask(tid, 0)?;
+        ptrace::go_on(tid, 0)?;
+        loop {
+            match ptrace::wait(tid)? {
+                Stop::Gone => return Ok(()),
+                Stop::Signal(signal) => ptrace::go_on(tid, signal)?,
+                _ => ptrace::go_on(tid, 0)?,
+            }
+        }
+    }
+    let mut program = Program::default();
+    let code = u32::try_from(status >> 8 & 0xff).unwrap_or(0);
+    program.call("end", EXIT_GROUP, &[code.into()]);
+    // It does not come back, which is what was wanted.
+    match puppet.run(&program) {
+        Err(error) if error.kind() == ErrorKind::Conflict => Ok(()),
+        done => done.map(drop),
+    }
+}
+
+fn run_one(puppet: &Puppet, act: &'static str, number: u32, arguments: &[u64]) -> Result<()> {
+    let mut program = Program::default();
+    let arguments: Vec<_> = arguments.iter().map(|value| (*value).into()).collect();
+    program.call(act, number, &arguments);
+    puppet.run(&program).map(drop)
+}
+
+fn lost() -> Error {
+    Error::new(ErrorKind::Internal, "a new process was lost")
+}

@@ -1,0 +1,129 @@
+//! Which pages of a process exist, and of what kind: `/proc/PID/pagemap`.
+
+use std::os::fd::{AsFd, AsRawFd as _};
+
+use crate::{Error, Result};
+
+pub const PAGE: u64 = 4096;
+
+/// A page's kinds (`PAGE_IS_*` of linux/fs.h).
+const IS_FILE: u64 = 1 << 2;
+const IS_PRESENT: u64 = 1 << 3;
+const IS_SWAPPED: u64 = 1 << 4;
+const IS_ZERO: u64 = 1 << 5;
+
+/// Pages that belong to the process alone: neither a file's nor the zero page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    pub start: u64,
+    pub end: u64,
+}
+
+/// `struct pm_scan_arg` (Linux 6.7).
+#[repr(C)]
+#[derive(Default)]
+struct ScanArgument {
+    size: u64,
+    flags: u64,
+    start: u64,
+    end: u64,
+    walk_end: u64,
+    vector: u64,
+    vector_length: u64,
+    max_pages: u64,
+    category_inverted: u64,
+    category_mask: u64,
+    category_any_mask: u64,
+    return_mask: u64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Region {
+    start: u64,
+    end: u64,
+    categories: u64,
+}
+
+/// `PAGEMAP_SCAN`: `_IOWR('f', 16, struct pm_scan_arg)`.
+const SCAN: u64 = 0xc060_6610;
+const REGIONS: usize = 512;
+
+/// Private pages of `pagemap` (an open `/proc/PID/pagemap`) from `start` to
+/// `end`, both page-aligned, in order.
+pub fn private_pages(pagemap: impl AsFd, start: u64, end: u64) -> Result<Vec<Run>> {
+    match scan(&pagemap, start, end) {
+        Err(error) if matches!(error.errno(), Some(libc::ENOTTY | libc::EINVAL)) => {
+            read_entries(&pagemap, start, end)
+        }
+        done => done,
+    }
+}
+
+fn scan(pagemap: &impl AsFd, start: u64, end: u64) -> Result<Vec<Run>> {
+    let mut runs = Vec::new();
+    let mut at = start;
+    let mut regions = vec![Region::default(); REGIONS];
+    while at < end {
+        let mut argument = ScanArgument {
+            size: size_of::<ScanArgument>() as u64,
+            start: at,
+            end,
+            vector: regions.as_mut_ptr() as u64,
+            vector_length: REGIONS as u64,
+            category_inverted: IS_FILE | IS_ZERO,
+            category_mask: IS_FILE | IS_ZERO,
+            category_any_mask: IS_PRESENT | IS_SWAPPED,
+            return_mask: IS_PRESENT | IS_SWAPPED,
+            ..ScanArgument::default()
+        };
+        // SAFETY: the argument and the vector that it names are alive and
+        // have the lengths that it says.
+        let found = unsafe { libc::ioctl(pagemap.as_fd().as_raw_fd(), SCAN, &raw mut argument) };
+        let Ok(found) = usize::try_from(found) else {
+            return Err(Error::from(std::io::Error::last_os_error()));
+        };
+        for region in &regions[..found.min(REGIONS)] {
+            push(&mut runs, region.start, region.end);
+        }
+        if argument.walk_end <= at {
+            break;
+        }
+        at = argument.walk_end;
+    }
+    Ok(runs)
+}
+
+/// Before Linux 6.7: eight bytes per page. The zero page cannot be told from
+/// others here.
+fn read_entries(pagemap: &impl AsFd, start: u64, end: u64) -> Result<Vec<Run>> {
+    const PRESENT: u64 = 1 << 63;
+    const SWAPPED: u64 = 1 << 62;
+    const FILE: u64 = 1 << 61;
+    let mut runs = Vec::new();
+    let mut buffer = vec![0u8; 64 << 10];
+    let mut at = start;
+    while at < end {
+        let wanted = usize::try_from((end - at) / PAGE * 8).unwrap_or(usize::MAX);
+        let wanted = wanted.min(buffer.len());
+        let count = rustix::io::pread(pagemap, &mut buffer[..wanted], at / PAGE * 8)?;
+        if count < 8 {
+            break;
+        }
+        for entry in buffer[..count].as_chunks::<8>().0 {
+            let entry = u64::from_ne_bytes(*entry);
+            if entry & (PRESENT | SWAPPED) != 0 && entry & FILE == 0 {
+                push(&mut runs, at, at + PAGE);
+            }
+            at += PAGE;
+        }
+    }
+    Ok(runs)
+}
+
+fn push(runs: &mut Vec<Run>, start: u64, end: u64) {
+    match runs.last_mut() {
+        Some(last) if last.end == start => last.end = end,
+        _ => runs.push(Run { start, end }),
+    }
+}
