@@ -130,7 +130,7 @@ fn search(name: &str, path: &str) -> Result<String> {
     Err(refused.unwrap_or_else(|| {
         Error::new(
             ErrorKind::CommandNotFound,
-            format!("exec {name:?}: not found in PATH"),
+            format!("exec {name:?}: executable file not found in PATH"),
         )
     }))
 }

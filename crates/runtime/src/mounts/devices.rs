@@ -117,7 +117,10 @@ pub(crate) fn populate(root: &Root, devices: &[Device], source: &Source) -> Resu
         Ok(())
     };
     fill().context(|| "make the devices of /dev")?;
-    for device in devices {
+    // A privileged container is given all of the host's: its own terminals
+    // stay where the link to them leads.
+    let own = |device: &&Device| device.path == Path::new("/dev/ptmx");
+    for device in devices.iter().filter(|device| !own(device)) {
         add(root, device, source).context(|| format!("make device {}", device.path.display()))?;
     }
     Ok(())
