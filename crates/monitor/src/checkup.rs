@@ -164,6 +164,7 @@ impl Checkup {
             seccomp: &self.job.seccomp,
             cgroup: CgroupPath::parse(place.cgroup)?,
             cgroup_manager: CgroupManager::Cgroupfs,
+            sub_cgroups: &[],
             user: &self.job.user,
             groups: &self.job.groups,
             stdio: ProcessStdio::Fds {

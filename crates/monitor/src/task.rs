@@ -272,6 +272,7 @@ fn exec_request(exec: &ExecSpec, cgroup: CgroupPath, stdio: ProcessStdio) -> Exe
         seccomp: &exec.seccomp,
         cgroup,
         cgroup_manager: CgroupManager::Cgroupfs,
+        sub_cgroups: &[],
         user: &exec.user,
         groups: &exec.groups,
         stdio,

@@ -15,7 +15,7 @@ use sys::scheduling::{self, NumberSet};
 use sys::{Context as _, Error, ErrorKind, Result};
 
 use crate::birth::{by_go_between, in_pid_namespace};
-use crate::cgroup::{Cgroup, CgroupPath, Entry, Hierarchies};
+use crate::cgroup::{Cgroup, CgroupPath, Entry, Hierarchies, SubCgroup};
 use crate::create::{Keyring, ProcessStdio, filter_of};
 use crate::handshake::{FromInit, Link};
 use crate::init::landlock::{self, Landlock};
@@ -35,6 +35,8 @@ pub struct ExecRequest<'a> {
     pub seccomp: &'a SeccompProfile,
     pub cgroup: CgroupPath,
     pub cgroup_manager: CgroupManager,
+    /// Where it goes below that.
+    pub sub_cgroups: &'a [SubCgroup],
     /// `user[:group]` to look up in the container; empty: `process` says it.
     pub user: &'a str,
     /// More groups to look up in the container.
@@ -87,7 +89,7 @@ pub fn exec(request: ExecRequest<'_>) -> Result<Running> {
     let filter = filter_of(None, request.seccomp, &identity)?;
     let manager = request.cgroup_manager;
     let hierarchies = Hierarchies::of(manager)?;
-    let entry = Entry::open(&request.cgroup, &hierarchies)?;
+    let entry = Entry::open_below(&request.cgroup, request.sub_cgroups, &hierarchies)?;
     let pid_namespace = open_pid_namespace(request.target.pid)?;
     // The pid named this process all the while that we looked at its /proc.
     still_there(request.target)?;

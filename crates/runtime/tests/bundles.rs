@@ -242,7 +242,10 @@ fn exit_codes() {
 fn not_found() {
     let missing = Bundle::new(&["missing"]).run().unwrap_err();
     assert_eq!(missing.kind(), ErrorKind::CommandNotFound);
-    assert_eq!(missing.to_string(), "exec \"missing\": executable file not found in PATH");
+    assert_eq!(
+        missing.to_string(),
+        "exec \"missing\": executable file not found in PATH"
+    );
     let directory = Bundle::new(&["/bin"]).run().unwrap_err();
     assert_eq!(directory.kind(), ErrorKind::CommandNotExecutable);
 }
@@ -382,6 +385,7 @@ fn exec() {
             seccomp: &SeccompProfile::Builtin,
             cgroup: bundle.cgroup(),
             cgroup_manager: CgroupManager::Cgroupfs,
+            sub_cgroups: &[],
             user,
             groups: &[],
             stdio,

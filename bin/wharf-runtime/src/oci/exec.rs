@@ -1,5 +1,6 @@
 //! `exec`: one more process in a running container.
 
+use runtime::cgroup::SubCgroup;
 use runtime::{ExecRequest, Lifetime, ProcessStdio};
 use spec::runtime::{Process, Spec, StateStatus};
 use state::SeccompProfile;
@@ -34,6 +35,11 @@ pub(super) fn exec(global: &Global, exec: &Exec) -> Result<u8> {
         None => SeccompProfile::Unconfined,
     };
     let (cgroup_manager, cgroup) = container.place_of_cgroup()?;
+    let below = exec
+        .cgroups
+        .iter()
+        .map(|text| SubCgroup::parse(text))
+        .collect::<Result<Vec<_>>>()?;
     let foreground = if exec.detach {
         None
     } else {
@@ -50,6 +56,7 @@ pub(super) fn exec(global: &Global, exec: &Exec) -> Result<u8> {
         seccomp: &profile,
         cgroup,
         cgroup_manager,
+        sub_cgroups: &below,
         user: exec.user.as_deref().unwrap_or_default(),
         groups: &[],
         stdio,

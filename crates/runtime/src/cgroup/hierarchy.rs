@@ -35,7 +35,7 @@ impl Hierarchy {
         matches!(self, Self::Unified { .. })
     }
 
-    fn has(&self, controller: &str) -> bool {
+    pub(super) fn has(&self, controller: &str) -> bool {
         match self {
             Self::Legacy { controllers, .. } => controllers.iter().any(|name| name == controller),
             Self::Unified { .. } => false,

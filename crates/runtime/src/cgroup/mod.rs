@@ -8,6 +8,7 @@
 //! which version is in use.
 
 mod apply;
+mod below;
 mod devices;
 mod freezer;
 mod handle;
@@ -24,6 +25,7 @@ pub(crate) use apply::size_in_words;
 pub(crate) use hierarchy::{Hierarchies, Hierarchy};
 pub(crate) use setup::{Entry, adopt, prepare};
 
+pub use below::SubCgroup;
 pub use handle::Cgroup;
 pub use oom::{OomNews, OomWatch};
 pub use path::CgroupPath;
