@@ -40,6 +40,12 @@ pub(super) fn exec(global: &Global, exec: &Exec) -> Result<u8> {
         .iter()
         .map(|text| SubCgroup::parse(text))
         .collect::<Result<Vec<_>>>()?;
+    // Who is looked up in the container has the groups of its files, and these;
+    // otherwise they are in the process already.
+    let groups: Vec<String> = match &exec.user {
+        Some(_) => exec.additional_gids.iter().map(u32::to_string).collect(),
+        None => Vec::new(),
+    };
     let foreground = if exec.detach {
         None
     } else {
@@ -58,7 +64,7 @@ pub(super) fn exec(global: &Global, exec: &Exec) -> Result<u8> {
         cgroup_manager,
         sub_cgroups: &below,
         user: exec.user.as_deref().unwrap_or_default(),
-        groups: &[],
+        groups: &groups,
         stdio,
         preserve_fds: inherited.count(),
         keyring: container.facts.has_keyring.then_some(container.id.as_str()),

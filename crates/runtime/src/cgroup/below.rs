@@ -74,7 +74,7 @@ impl Entry {
                 None => {}
             }
             entry.tasks.append(&mut place.tasks);
-            entry.unified = entry.unified.or(place.unified);
+            entry.unified = entry.unified.take().or(place.unified.take());
         }
         match below.iter().zip(found).find(|(_, found)| !found) {
             None => Ok(entry),
