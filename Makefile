@@ -6,7 +6,7 @@ CARGO_TARGET := $(or $(CARGO_TARGET_DIR),target)
 # rustup puts cargo where a non-login shell does not look
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
-.PHONY: build install test test-kernels lint fuzz demo bench clean help
+.PHONY: build install test test-interop test-kernels lint fuzz demo bench clean help
 
 build: ## two static binaries, build/wharf and build/wharf-runtime
 	@scripts/setup.sh build
@@ -16,8 +16,13 @@ install: build ## into $(PREFIX)/bin, with completions and manual pages
 	@scripts/install.sh "$(DESTDIR)$(PREFIX)"
 
 test: ## every check that the project has (needs root for the black-box tests)
-	@scripts/setup.sh build test
+	@scripts/setup.sh build test interop
 	@scripts/test.sh
+
+test-interop: ## the runtime under podman, buildah, containerd, Docker and a Swarm (part of make test)
+	@scripts/setup.sh build test interop
+	@scripts/build.sh quick
+	@cargo test --locked --profile quick --workspace --test interop
 
 test-kernels: build ## the binaries on Linux 6.1 with cgroup version 2 alone, in QEMU (needs no root)
 	@scripts/setup.sh kernels

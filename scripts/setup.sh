@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs what a make target needs on a Debian 12 machine.
 #
-#   scripts/setup.sh build test demo bench fuzz kernels
+#   scripts/setup.sh build test interop demo bench fuzz kernels
 #
 # Each word is a group of packages below. What is there already is left alone, so that a second run costs
 # milliseconds and needs neither root nor a network.
@@ -17,6 +17,8 @@ bench=(skopeo:skopeo crun:crun runc:runc bwrap:bubblewrap)
 bench_youki=(pkg-config:pkg-config /usr/include/seccomp.h:libseccomp-dev)
 bench_podman=(podman:podman /usr/lib/cni/bridge:containernetworking-plugins)
 bench_docker=(dockerd:docker.io)
+# The engines that the runtime is tried under; docker.io brings containerd.
+interop=(buildah:buildah script:bsdutils)
 kernels=(/var/lib/dpkg/info/busybox-static.list:busybox-static)
 # By itself, for the same reason.
 kernels_qemu=(qemu-system-x86_64:qemu-system-x86)
@@ -106,10 +108,11 @@ for name in "$@"; do
     case $name in
         build) group build; rust ;;
         test) group test ;;
+        interop) group bench_podman; group interop; group bench_docker ;;
         demo) group demo ;;
         bench) group demo; group bench; group bench_podman; group bench_docker; group bench_youki ;;
         fuzz) group build; rust ;;
         kernels) group kernels; group kernels_qemu ;;
-        *) die "no such group: $name (build, test, demo, bench, fuzz, kernels)" ;;
+        *) die "no such group: $name (build, test, interop, demo, bench, fuzz, kernels)" ;;
     esac
 done
