@@ -16,7 +16,7 @@ install: build ## into $(PREFIX)/bin, with completions and manual pages
 	@scripts/install.sh "$(DESTDIR)$(PREFIX)"
 
 test: ## every check that the project has (needs root for the black-box tests)
-	@scripts/setup.sh build test interop
+	@scripts/setup.sh build test interop kernels
 	@scripts/test.sh
 
 test-interop: ## the runtime under podman, buildah, containerd, Docker and a Swarm (part of make test)

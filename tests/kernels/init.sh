@@ -238,10 +238,159 @@ check_many_at_once() {
     for one in $started; do wait "$one"; done
 }
 
+check_pause_update_and_stats() {
+    sleeper live -m 64m
+    group=$(group_of live)
+    wharf pause live
+    grep -q '^frozen 1' "$group/cgroup.events"
+    [ "$(field live '{{.State.Status}}')" = paused ]
+    wharf unpause live
+    grep -q '^frozen 0' "$group/cgroup.events"
+    wharf update -m 48m --memory-swap 48m --pids-limit 33 live
+    [ "$(cat "$group/memory.max")" = 50331648 ]
+    [ "$(cat "$group/pids.max")" = 33 ]
+    wharf stats --no-stream --format '{{.MemUsage}}' live | grep -q '/ 48MiB'
+    wharf restart -t 0 live
+    [ "$(cat "$(group_of live)/memory.max")" = 50331648 ]
+}
+
+# --- the OCI runtime alone ---
+
+bundle() { # bundle DIRECTORY JSON-RESOURCES COMMAND [JSON-OF-LINUX [JSON-NAMESPACES]]: a bundle that runs a shell command
+    mkdir -p "$1/rootfs"
+    tar -C "$1/rootfs" -xf /image.tar
+    mkdir -p "$1/rootfs/proc" "$1/rootfs/dev" "$1/rootfs/sys"
+    cat >"$1/config.json" <<END
+{"ociVersion": "1.3.0", "root": {"path": "rootfs"}, "process": {"user": {"uid": 0, "gid": 0}, "cwd": "/",
+ "args": ["sh", "-c", "$3"], "env": ["PATH=/bin"], "capabilities": {"bounding": ["CAP_MKNOD"], "effective": ["CAP_MKNOD"], "permitted": ["CAP_MKNOD"]}},
+ "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"},
+  {"destination": "/dev", "type": "tmpfs", "source": "tmpfs"},
+  {"destination": "/sys", "type": "sysfs", "source": "sysfs"},
+  {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["ro"]}],
+ "linux": {${4:-"\"cgroupsPath\": \"/wharf/oci\","} "resources": $2,
+  "namespaces": [${5:-}{"type": "pid"}, {"type": "mount"}, {"type": "ipc"}, {"type": "uts"}, {"type": "network"}, {"type": "cgroup"}]}}
+END
+}
+
+oci() { wharf-runtime --root /run/oci "$@"; }
+
+start_oci() { # start_oci JSON-RESOURCES COMMAND
+    bundle /tmp/bundle "$1" "$2"
+    oci create --bundle /tmp/bundle one </dev/null >/tmp/oci.out 2>&1
+    oci start one
+}
+
+end_oci() {
+    oci delete --force one
+    rm -rf /tmp/bundle
+    test ! -d $CGROUPS/oci
+}
+
+check_oci_life() {
+    start_oci '{}' 'sleep 1000'
+    [ "$(oci exec one cat /proc/self/cgroup)" = 0::/ ]
+    oci exec one test -e /sys/fs/cgroup/cgroup.procs
+    fails_with 6 oci exec one sh -c 'exit 6'
+    oci pause one
+    grep -q '^frozen 1' $CGROUPS/oci/cgroup.events
+    oci state one | grep -q paused
+    oci resume one
+    oci ps one | grep -q 'sleep 1000'
+    oci kill one KILL
+    until_true sh -c 'wharf-runtime --root /run/oci state one | grep -q stopped'
+    end_oci
+}
+
+check_oci_limits_change() {
+    start_oci '{"memory": {"limit": 67108864}, "cpu": {"shares": 512, "quota": 50000, "period": 100000}, "unified": {"memory.high": "50331648"}}' 'sleep 1000'
+    [ "$(cat $CGROUPS/oci/memory.max)" = 67108864 ]
+    [ "$(cat $CGROUPS/oci/memory.high)" = 50331648 ]
+    [ "$(cat $CGROUPS/oci/cpu.max)" = '50000 100000' ]
+    oci update --memory 33554432 --pids-limit 17 --cpu-quota 20000 one
+    [ "$(cat $CGROUPS/oci/memory.max)" = 33554432 ]
+    [ "$(cat $CGROUPS/oci/pids.max)" = 17 ]
+    [ "$(cat $CGROUPS/oci/cpu.max)" = '20000 100000' ]
+    # Below what is in use the kernel would kill it: asked to look first, we refuse.
+    echo '{"memory": {"limit": 4096, "checkBeforeUpdate": true}}' >/tmp/resources
+    fails_with 1 oci update --resources /tmp/resources one
+    [ "$(cat $CGROUPS/oci/memory.max)" = 33554432 ]
+    oci events --stats one >/tmp/stats
+    grep -q '"limit": *17' /tmp/stats
+    grep -q '"limit": *33554432' /tmp/stats
+    end_oci
+}
+
+check_oci_processor_time_is_bounded() {
+    start_oci '{"cpu": {"quota": 10000, "period": 100000}}' 'while :; do :; done'
+    until_true grep -q '^nr_throttled [1-9]' $CGROUPS/oci/cpu.stat
+    end_oci
+}
+
+check_oci_memory_runs_out() {
+    start_oci '{"memory": {"limit": 16777216, "swap": 16777216}}' 'while [ ! -e /go ]; do sleep 0.1; done; exec tail /dev/zero'
+    oci events --interval 1s one >/tmp/events &
+    until_true grep -q stats /tmp/events
+    touch /tmp/bundle/rootfs/go
+    until_true grep -q '"oom"' /tmp/events
+    until_true sh -c 'wharf-runtime --root /run/oci state one | grep -q stopped'
+    end_oci
+    wait
+}
+
+check_oci_devices_change() {
+    start_oci '{"devices": [{"allow": false, "access": "rwm"}]}' 'sleep 1000'
+    fails_with 1 oci exec one sh -c 'mknod /dev/c c 4 64 && head -c 0 /dev/c'
+    oci exec one sh -c 'echo x >/dev/null'
+    # What joins later is under the new rules, and so is what is there.
+    printf '{"devices": [{"allow": false, "access": "rwm"}, {"allow": true, "type": "c", "major": 4, "minor": 64, "access": "rwm"}]}' >/tmp/rules
+    oci update --resources /tmp/rules one
+    oci exec one head -c 0 /dev/c
+    end_oci
+}
+
+check_oci_kill_reaches_all() {
+    start_oci '{}' 'sleep 4000 & sleep 4000 & wait'
+    until_true sh -c "[ \$(wc -l <$CGROUPS/oci/cgroup.procs) = 3 ]"
+    oci kill --all one KILL
+    until_true sh -c "! grep -q . $CGROUPS/oci/cgroup.procs"
+    end_oci
+}
+
+check_oci_without_rights() {
+    # A user to whom a group was handed over.
+    mkdir -p /sys/fs/cgroup/user/shell
+    for controller in memory pids; do echo +$controller >/sys/fs/cgroup/cgroup.subtree_control || true; done
+    for controller in memory pids; do echo +$controller >/sys/fs/cgroup/user/cgroup.subtree_control; done
+    chown -R 1000:1000 /sys/fs/cgroup/user
+    ids='[{"containerID": 0, "hostID": 1000, "size": 1}]'
+    bundle /tmp/mine '{"pids": {"limit": 12}}' 'cat /sys/fs/cgroup/pids.max; id -u' \
+        "\"uidMappings\": $ids, \"gidMappings\": $ids," '{"type": "user"}, '
+    chown -R 1000:1000 /tmp/mine
+    sh -c 'echo 0 >/sys/fs/cgroup/user/shell/cgroup.procs
+        exec su -s /bin/sh user -c "wharf-runtime --root /tmp/mine/run run --bundle /tmp/mine mine"' >/tmp/said.mine
+    [ "$(cat /tmp/said.mine)" = "12
+0" ]
+    rm -rf /tmp/mine
+    find /sys/fs/cgroup/user -depth -type d -exec rmdir {} +
+}
+
+check_oci_checkpoint() {
+    start_oci '{}' 'i=0; while :; do i=$((i + 1)); echo $i >/count; sleep 0.1; done'
+    until_true sh -c '[ "$(cat /tmp/bundle/rootfs/count)" -gt 3 ]'
+    oci checkpoint --image-path /tmp/image one
+    before=$(cat /tmp/bundle/rootfs/count)
+    oci delete --force one
+    oci restore --detach --bundle /tmp/bundle --image-path /tmp/image one </dev/null >/tmp/oci.out 2>&1
+    until_true sh -c "[ \"\$(cat /tmp/bundle/rootfs/count)\" -gt $((before + 2)) ]"
+    end_oci
+    rm -rf /tmp/image
+}
+
 # --- what one leaves behind ---
 
 nothing_left() {
     wharf ps -aq | xargs -r wharf rm -f >/dev/null
+    oci list -q | xargs -r -n 1 wharf-runtime --root /run/oci delete --force
     until_true sh -c "! ls -d $CGROUPS/*/"
     until_true sh -c '! grep -E " /(run|var/lib)/wharf/" /proc/self/mountinfo'
     until_true sh -c '! ip -o link | grep -E ": veth|@"'
