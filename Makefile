@@ -6,7 +6,7 @@ CARGO_TARGET := $(or $(CARGO_TARGET_DIR),target)
 # rustup puts cargo where a non-login shell does not look
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
-.PHONY: build install test test-interop test-kernels lint fuzz demo bench clean help
+.PHONY: build install test test-interop test-kernels test-systemd lint fuzz demo bench clean help
 
 build: ## two static binaries, build/wharf and build/wharf-runtime
 	@scripts/setup.sh build
@@ -27,6 +27,10 @@ test-interop: ## the runtime under podman, buildah, containerd, Docker and a Swa
 test-kernels: build ## the binaries on Linux 6.1 with cgroup version 2 alone, in QEMU (needs no root)
 	@scripts/setup.sh kernels
 	@scripts/test-kernels.sh build
+
+test-systemd: build ## the runtime where systemd makes the groups, in QEMU (needs root for debootstrap)
+	@scripts/setup.sh kernels demo
+	@scripts/test-systemd.sh build
 
 lint: ## rustfmt and clippy, warnings denied
 	@scripts/setup.sh build

@@ -4,6 +4,7 @@ use crate::image::schema::{Process, Timer};
 use crate::inject::Program;
 
 const SETITIMER: u32 = 38;
+const ITIMER_REAL: usize = 0;
 const PRCTL: u32 = 157;
 const TIMER_CREATE: u32 = 222;
 const TIMER_SETTIME: u32 = 223;
@@ -13,15 +14,18 @@ const NANO: u64 = 1_000_000_000;
 
 pub(super) fn set(program: &mut Program, what: &Process) {
     for (which, (interval, value)) in what.interval_timers.iter().enumerate() {
-        if *value == 0 {
+        // The kernel winds the timer of real time up again when its signal is
+        // taken: while that waits, there is an interval and nothing is due.
+        // The signal is restored; the next one is due an interval from now.
+        let due = if *value == 0 && which == ITIMER_REAL {
+            interval
+        } else {
+            value
+        };
+        if *due == 0 {
             continue;
         }
-        let time = [
-            interval / MICRO,
-            interval % MICRO,
-            value / MICRO,
-            value % MICRO,
-        ];
+        let time = [interval / MICRO, interval % MICRO, due / MICRO, due % MICRO];
         let time = program.data(&time.map(u64::to_le_bytes).concat());
         program.call(
             "set a timer",
