@@ -349,7 +349,7 @@ fn a_group_with_processes_is_nobody_elses() {
     let Some(mut made) = Made::new("taken", &Resources::default()) else {
         return;
     };
-    made.run("sleep 1000");
+    made.run("exec sleep 1000");
     until("it runs", || made.cgroup.pids().unwrap().len() == 1);
     let error = prepare(
         made.path(),
