@@ -374,6 +374,16 @@ check_oci_without_rights() {
     find /sys/fs/cgroup/user -depth -type d -exec rmdir {} +
 }
 
+check_oci_exec_where_controllers_are_handed_down() {
+    start_oci '{}' 'sleep 1000'
+    # As an init system in it does: its processes into groups below, then it divides what it has.
+    mkdir $CGROUPS/oci/init
+    while read -r pid; do echo "$pid" >$CGROUPS/oci/init/cgroup.procs; done <$CGROUPS/oci/cgroup.procs
+    echo +pids >$CGROUPS/oci/cgroup.subtree_control
+    [ "$(oci exec one sh -c 'tail -n 1 /proc/self/cgroup')" = 0::/init ]
+    end_oci
+}
+
 check_oci_checkpoint() {
     start_oci '{}' 'i=0; while :; do i=$((i + 1)); echo $i >/count; sleep 0.1; done'
     until_true sh -c '[ "$(cat /tmp/bundle/rootfs/count)" -gt 3 ]'

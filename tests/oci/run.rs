@@ -66,3 +66,34 @@ fn kill_reaches_one_or_all() {
         bundle.delete();
     });
 }
+
+/// Programs that are gone before anybody looks: each end is seen, and nothing is left. WHARF_RUNS sets how many.
+#[test]
+fn many_that_end_at_once() {
+    bed!(|bed| {
+        let runs: usize = std::env::var("WHARF_RUNS").map_or(400, |text| text.parse().unwrap());
+        let bundle = Bundle::new(bed, &["sh", "-c", "exit 42"]);
+        // Writes the configuration, which all of them read.
+        bundle.run().code(42);
+        let next = std::sync::atomic::AtomicUsize::new(0);
+        let dir = bundle.dir().to_str().unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    loop {
+                        let number = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                        if number >= runs {
+                            return;
+                        }
+                        let id = format!("many-{number}");
+                        black_box_tests::Invocation::new(&black_box_tests::binary("wharf-runtime"))
+                            .arguments(&["--root", "/run/oci", "run", "-b", dir, &id])
+                            .run()
+                            .code(42);
+                    }
+                });
+            }
+        });
+        assert_eq!(bundle.runtime(&["list", "-q"]).ok(), "");
+    });
+}

@@ -37,7 +37,8 @@ pub fn validate(spec: &Spec, bundle: &Path) -> Result<()> {
 
 fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let read = || -> Result<T> {
-        let mut text = Vec::new();
+        // With room it is read at once; most have less.
+        let mut text = Vec::with_capacity(32 << 10);
         File::open(path)?.take(SIZE_MAX).read_to_end(&mut text)?;
         parse(&text)
     };

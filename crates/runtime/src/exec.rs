@@ -15,7 +15,7 @@ use sys::scheduling::{self, NumberSet};
 use sys::{Context as _, Error, ErrorKind, Result};
 
 use crate::birth::{by_go_between, in_pid_namespace};
-use crate::cgroup::{Cgroup, CgroupPath, Entry, Hierarchies, SubCgroup};
+use crate::cgroup::{Cgroup, CgroupPath, Entry, Hierarchies, SubCgroup, place_beside};
 use crate::create::{Keyring, ProcessStdio, filter_of};
 use crate::handshake::{FromInit, Link};
 use crate::init::landlock::{self, Landlock};
@@ -89,7 +89,12 @@ pub fn exec(request: ExecRequest<'_>) -> Result<Running> {
     let filter = filter_of(None, request.seccomp, &identity)?;
     let manager = request.cgroup_manager;
     let hierarchies = Hierarchies::of(manager)?;
-    let entry = Entry::open_below(&request.cgroup, request.sub_cgroups, &hierarchies)?;
+    let entry = if request.sub_cgroups.is_empty() {
+        let place = place_beside(request.target.pid, &request.cgroup, &hierarchies);
+        Entry::open(&place, &hierarchies)?
+    } else {
+        Entry::open_below(&request.cgroup, request.sub_cgroups, &hierarchies)?
+    };
     let pid_namespace = open_pid_namespace(request.target.pid)?;
     // The pid named this process all the while that we looked at its /proc.
     still_there(request.target)?;

@@ -225,22 +225,24 @@ impl Container {
     }
 
     /// Runs the hooks that follow its end; what went wrong, in words.
-    pub(super) fn poststop(&self) -> Vec<String> {
-        let hooks = match self.config() {
-            Ok(config) => config.hooks.unwrap_or_default().poststop,
-            Err(error) => return vec![error.to_string()],
-        };
-        if hooks.is_empty() {
-            return Vec::new();
+    pub(super) fn poststop(&self, config: &Spec) -> Vec<String> {
+        match &config.hooks {
+            Some(hooks) if !hooks.poststop.is_empty() => {
+                let state = self.state_as(StateStatus::Stopped);
+                runtime::hooks::run_all("poststop", &hooks.poststop, &state)
+            }
+            _ => Vec::new(),
         }
-        let state = self.state_as(StateStatus::Stopped);
-        runtime::hooks::run_all("poststop", &hooks, &state)
     }
 
     /// Removes its directory; what cannot be removed is in nobody's way but
     /// its own id's.
     pub(super) fn forget(&self) {
-        let _ = fs::remove_dir_all(&self.directory);
+        // Mostly there is nothing else in it.
+        let known = [RECORD, CONFIG].map(|name| fs::remove_file(self.directory.join(name)));
+        if known.iter().any(std::io::Result::is_err) || fs::remove_dir(&self.directory).is_err() {
+            let _ = fs::remove_dir_all(&self.directory);
+        }
     }
 
     pub(super) fn conflict(&self, what: &str) -> Error {

@@ -221,14 +221,17 @@ fn place_of_cgroup(global: &Global, spec: &Spec, id: &str) -> Result<Placement> 
 
 /// Who makes the directory has the id.
 fn claim(global: &Global, id: &str) -> Result<PathBuf> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true).mode(0o700);
-    builder
-        .create(&global.root)
-        .context(|| format!("make {}", global.root.display()))?;
     let directory = global.root.join(id);
-    match rustix::fs::mkdir(&directory, rustix::fs::Mode::from(0o700)) {
+    let make = || rustix::fs::mkdir(&directory, rustix::fs::Mode::from(0o700));
+    let made = match make() {
+        // The first container of this machine, or since it was started.
+        Err(rustix::io::Errno::NOENT) => {
+            make_root(&global.root)?;
+            make()
+        }
+        made => made,
+    };
+    match made {
         Ok(()) => Ok(directory),
         Err(rustix::io::Errno::EXIST) => Err(Error::new(
             ErrorKind::AlreadyExists,
@@ -236,6 +239,15 @@ fn claim(global: &Global, id: &str) -> Result<PathBuf> {
         )),
         Err(errno) => Err(Error::from(errno)).context(|| format!("make {}", directory.display())),
     }
+}
+
+fn make_root(root: &Path) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700);
+    builder
+        .create(root)
+        .context(|| format!("make {}", root.display()))
 }
 
 fn listen(path: &Path) -> Result<OwnedFd> {

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use spec::runtime::StateStatus;
+use runtime::Cgroup;
+use spec::runtime::{Spec, StateStatus};
 use sys::{Error, ErrorKind, Result};
 
 use super::args::Global;
@@ -32,9 +33,26 @@ pub(super) fn delete(global: &Global, id: &str, force: bool) -> Result<()> {
     end(&container)?;
     container.cgroup()?.remove()?;
     // The container is gone whatever they say.
-    log::warn(global, &container.poststop());
+    match container.config() {
+        Ok(config) => log::warn(global, &container.poststop(&config)),
+        Err(error) => log::warn(global, &[error.to_string()]),
+    }
     container.forget();
     log::debug(global, || format!("{id} is deleted"));
+    Ok(())
+}
+
+/// The same by the process that waited for its end, which need not read again
+/// what it knows.
+pub(super) fn ended(
+    global: &Global,
+    container: &Container,
+    cgroup: &Cgroup,
+    config: &Spec,
+) -> Result<()> {
+    cgroup.remove()?;
+    log::warn(global, &container.poststop(config));
+    container.forget();
     Ok(())
 }
 

@@ -1,11 +1,12 @@
 //! `run`: create and start in one, and unless detached stay with it: pass
 //! signals on, end with its exit code.
 
-use runtime::{Gate, ProcessStdio};
+use runtime::{Cgroup, Gate, ProcessStdio};
 use sys::Result;
 
 use super::args::{Bring, Global};
 use super::console::{self, Foreground};
+use super::container::Container;
 use super::create::Making;
 use super::delete;
 
@@ -23,15 +24,21 @@ pub(super) fn detached(global: &Global, bring: &Bring) -> Result<()> {
 /// Stays until it ends; its exit code.
 pub(super) fn attached(global: &Global, bring: &Bring, keep: bool) -> Result<u8> {
     let making = Making::begin(global, bring)?;
-    let code = stay_with(&making).map_err(|error| making.failed(error))?;
-    if keep {
-        return Ok(code);
+    let ended = stay_with(&making).map_err(|error| making.failed(error))?;
+    if !keep {
+        delete::ended(global, &ended.container, &ended.cgroup, making.spec())?;
     }
-    delete::delete(global, &bring.id, true)?;
-    Ok(code)
+    Ok(ended.code)
 }
 
-fn stay_with(making: &Making<'_>) -> Result<u8> {
+/// A container that has run, with what is still in memory of it.
+struct Ended {
+    container: Container,
+    cgroup: Cgroup,
+    code: u8,
+}
+
+fn stay_with(making: &Making<'_>) -> Result<Ended> {
     let stdio = match making.terminal() {
         Some(process) => ProcessStdio::Terminal {
             size: console::size().or(process.console_size),
@@ -45,5 +52,10 @@ fn stay_with(making: &Making<'_>) -> Result<u8> {
     let mut running = created.start()?;
     let container = making.container()?;
     container.poststart(making.spec())?;
-    Ok(foreground.wait(&mut running, console.as_ref())?.code())
+    let code = foreground.wait(&mut running, console.as_ref())?.code();
+    Ok(Ended {
+        container,
+        cgroup: running.cgroup().clone(),
+        code,
+    })
 }

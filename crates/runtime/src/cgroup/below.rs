@@ -1,8 +1,11 @@
 //! Groups that a container made below its own, as the place of one more
 //! process.
 
+use std::path::Path;
+
 use sys::{Error, ErrorKind, Result};
 
+use super::apply::read_file;
 use super::hierarchy::{Hierarchies, Hierarchy};
 use super::{CgroupPath, Entry};
 
@@ -40,6 +43,25 @@ impl SubCgroup {
     fn below(&self, parent: &CgroupPath) -> Result<CgroupPath> {
         CgroupPath::parse(&format!("{parent}/{}", self.path))
     }
+}
+
+/// Where one more process goes: version 2 takes none into a group that hands
+/// controllers down, as that of a container does in which an init system
+/// divides its own. There it goes to the container's first process.
+pub(crate) fn place_beside(pid: i32, path: &CgroupPath, hierarchies: &Hierarchies) -> CgroupPath {
+    let hands_down = hierarchies.unified().is_some_and(|root| {
+        let file = root.join(path.relative()).join("cgroup.subtree_control");
+        read_file(&file).is_ok_and(|controllers| !controllers.trim().is_empty())
+    });
+    if !hands_down {
+        return path.clone();
+    }
+    let own = read_file(Path::new(&format!("/proc/{pid}/cgroup"))).unwrap_or_default();
+    own.lines()
+        .find_map(|line| line.strip_prefix("0::"))
+        .filter(|own| Path::new(own).starts_with(path.as_str()))
+        .and_then(|own| CgroupPath::parse(own).ok())
+        .unwrap_or_else(|| path.clone())
 }
 
 impl Entry {

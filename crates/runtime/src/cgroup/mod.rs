@@ -22,6 +22,7 @@ pub mod stats;
 mod systemd;
 
 pub(crate) use apply::size_in_words;
+pub(crate) use below::place_beside;
 pub(crate) use hierarchy::{Hierarchies, Hierarchy};
 pub(crate) use setup::{Entry, adopt, prepare};
 
