@@ -6,6 +6,7 @@ mount -t tmpfs tmpfs /run
 mkdir -p /run/lock
 busybox ip link set lo up
 export PATH=$PATH:/usr/sbin:/sbin HOME=$DIR TMPDIR=$DIR
+cd "$DIR" # where conmon leaves a file named oom
 groups_before=$(find /sys/fs/cgroup -mindepth 2 -type d | sort)
 
 give_up() { printf 'NOT AS IT SHOULD BE: %s\n' "$*"; exit 1; }
@@ -40,7 +41,8 @@ soon() { # soon COMMAND...: within 30 seconds
     give_up "$*: never came true"
 }
 
-on_terminal() { script -qec "$*" /dev/null </dev/null; }
+# bash, whatever the user's shell: others drop the functions that were exported.
+on_terminal() { SHELL=$BASH script -qec "$*" /dev/null </dev/null; }
 
 eat_memory='a=$(head -c 100000000 /dev/zero | tr "\0" x)'
 
