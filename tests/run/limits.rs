@@ -1,5 +1,8 @@
 //! Limits: memory, processes, CPU, rlimits. Read where the kernel enforces them.
 
+use std::fs;
+use std::path::Path;
+
 use black_box_tests::{BUSYBOX, Bed, bed};
 
 /// The value of a controller's file for a running container, seen from the host.
@@ -11,7 +14,7 @@ fn cgroup_file(bed: &Bed, id: &str, legacy: &str, unified: &str) -> String {
     let found = candidates
         .iter()
         .map(|path| path.replace("{}", &format!("wharf/{id}")))
-        .find_map(|path| std::fs::read_to_string(path).ok());
+        .find_map(|path| fs::read_to_string(path).ok());
     found
         .unwrap_or_else(|| {
             panic!(
@@ -122,5 +125,69 @@ fn rlimits() {
         // More than the caller may give is clamped, and said, but never a failed start.
         bed.shell(&["--ulimit", "nofile=1000000000:1000000000"], "true")
             .ok();
+    });
+}
+
+#[test]
+fn waiting_for_memory_instead_of_being_killed() {
+    bed!(|bed| {
+        let run = bed.run(&[
+            "run",
+            "-d",
+            "--oom-kill-disable",
+            "-m",
+            "64m",
+            BUSYBOX,
+            "sleep",
+            "1000",
+        ]);
+        let id = run.ok();
+        assert_eq!(bed.inspect(&id, "{{.HostConfig.OomKillDisable}}"), "true");
+        if Path::new("/sys/fs/cgroup/memory").exists() {
+            let control = cgroup_file(bed, &id, "memory/{}/memory.oom_control", "");
+            assert!(control.starts_with("oom_kill_disable 1"), "{control}");
+        } else {
+            assert!(
+                run.error().contains("--oom-kill-disable is discarded"),
+                "{}",
+                run.story()
+            );
+        }
+    });
+}
+
+#[test]
+fn share_of_block_devices() {
+    bed!(|bed| {
+        let id = bed.start(&["--blkio-weight", "300"]);
+        assert_eq!(bed.inspect(&id, "{{.HostConfig.BlkioWeight}}"), "300");
+        // Not every kernel has a scheduler that shares.
+        let files = [
+            "blkio/{}/blkio.bfq.weight",
+            "blkio/{}/blkio.weight",
+            "{}/io.weight",
+        ];
+        let path = |file: &str| {
+            format!(
+                "/sys/fs/cgroup/{}",
+                file.replace("{}", &format!("wharf/{id}"))
+            )
+        };
+        if let Some(found) = files
+            .iter()
+            .map(|file| path(file))
+            .find(|path| Path::new(path).exists())
+        {
+            let weight = fs::read_to_string(found).unwrap();
+            assert!(!weight.contains("100"), "{weight}");
+        }
+        for (wrong, why) in [
+            ("5", "between 10 and 1000"),
+            ("1001", "between 10 and 1000"),
+            ("much", "--blkio-weight"),
+        ] {
+            bed.run(&["run", "--rm", "--blkio-weight", wrong, BUSYBOX, "true"])
+                .fails(125, &[why]);
+        }
     });
 }

@@ -7,6 +7,7 @@ mod files;
 mod input;
 mod lifecycle;
 mod limits;
+mod namespaces;
 mod privileges;
 mod process;
 mod terminal;

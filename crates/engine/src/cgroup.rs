@@ -202,6 +202,12 @@ impl Drop for Frozen {
     }
 }
 
+/// Whether `--oom-kill-disable` can be had: version 2 has nothing like it.
+pub(crate) fn can_disable_oom_kill() -> bool {
+    let found = Hierarchies::find();
+    found.is_ok_and(|all| matches!(all.locate("memory"), Some((_, Version::One))))
+}
+
 fn relative(path: &str) -> Result<&str> {
     let relative = path.strip_prefix('/').unwrap_or_default();
     let fine = |part: &str| !part.is_empty() && part != "." && part != "..";

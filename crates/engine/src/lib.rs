@@ -41,9 +41,9 @@ pub use cgroup::Usage;
 pub use config::{Config, Settings};
 pub use containers::copy::CopyRequest;
 pub use containers::request::{
-    AttachRequest, CommitCompression, CommitRequest, ConfinementRequest, ExecRequest,
-    HealthRequest, LogsRequest, NetworkRequest, ProcessRequest, PullPolicy, RemoveRequest,
-    RunRequest, SeccompRequest, StopRequest, Streams,
+    Access, AttachRequest, CommitCompression, CommitRequest, ConfinementRequest, ExecRequest,
+    HealthRequest, LogsRequest, NamespacesRequest, NetworkRequest, PidRequest, ProcessRequest,
+    PullPolicy, RemoveRequest, RunRequest, SeccompRequest, StopRequest, Streams,
 };
 pub use containers::update::UpdateRequest;
 pub use containers::{Containers, CreateEvent, Created};

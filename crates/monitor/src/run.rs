@@ -84,6 +84,9 @@ pub(crate) struct Monitor {
     has_left_session: bool,
     /// Published ports: held until the end, never used.
     pub(crate) ports: Vec<OwnedFd>,
+    /// What else is joined at each start: held under the numbers that they
+    /// came with.
+    _namespaces: Vec<OwnedFd>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -109,10 +112,11 @@ enum Source {
 impl Monitor {
     fn new(job: MonitorJob, control: OwnedFd, fds: Vec<OwnedFd>) -> Result<Self> {
         let mut network = None;
-        let mut ports = Vec::new();
+        let (mut ports, mut namespaces) = (Vec::new(), Vec::new());
         for (fd, role) in fds.into_iter().zip(&job.fds) {
             match role {
                 FdRole::NetworkNamespace => network = Some(fd),
+                FdRole::Namespace => namespaces.push(fd),
                 FdRole::Port => ports.push(fd),
             }
         }
@@ -138,6 +142,7 @@ impl Monitor {
             is_warm: true,
             has_left_session: false,
             ports,
+            _namespaces: namespaces,
         })
     }
 

@@ -44,6 +44,8 @@ pub struct ContainerConfig {
     pub devices: Vec<DeviceRequest>,
     pub network: NetworkMode,
     #[serde(default)]
+    pub namespaces: NamespaceModes,
+    #[serde(default)]
     pub ports: Vec<PortRequest>,
     /// Ports of `EXPOSE` and `--expose`, published by `-P`.
     #[serde(default)]
@@ -178,6 +180,39 @@ pub enum NetworkMode {
     Container(ContainerId),
 }
 
+/// Which of the host's namespaces it is in, the network's apart.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NamespaceModes {
+    pub pid: PidMode,
+    pub ipc: IpcMode,
+    /// The host's name is its own.
+    pub uts_of_host: bool,
+    /// It sees the host's cgroups.
+    pub cgroup_of_host: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PidMode {
+    #[default]
+    Private,
+    /// It sees every process of the host.
+    Host,
+    /// It sees the processes of another container, and they see its.
+    Container(ContainerId),
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IpcMode {
+    #[default]
+    Private,
+    /// Private, and without /dev/shm.
+    None,
+    Host,
+}
+
 /// What the container may use; absent means unlimited.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -199,6 +234,10 @@ pub struct ResourceLimits {
     pub cpuset_mems: Option<String>,
     pub pids: Option<i64>,
     pub oom_score_adj: Option<i32>,
+    /// The kernel lets it wait for memory instead of killing (version 1 only).
+    pub oom_kill_disable: bool,
+    /// 10 to 1000.
+    pub blkio_weight: Option<u16>,
     pub ulimits: Vec<Ulimit>,
     /// Bytes of /dev/shm.
     pub shm_size: Option<u64>,

@@ -81,6 +81,9 @@ pub struct HealthJob {
 pub enum FdRole {
     /// The network namespace to join, kept for restarts.
     NetworkNamespace,
+    /// A namespace that the specification names as /proc/self/fd/N; kept for
+    /// restarts.
+    Namespace,
     /// Holds a published port on the host; only kept open.
     Port,
 }

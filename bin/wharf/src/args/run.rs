@@ -6,11 +6,13 @@ use std::path::Path;
 use clap::{Arg, ArgMatches, Command};
 use engine::parse::{self, SecurityOption};
 use engine::{
-    ConfinementRequest, HealthRequest, ProcessRequest, PullPolicy, RunRequest, SeccompRequest,
-    StopRequest,
+    Access, ConfinementRequest, HealthRequest, NamespacesRequest, PidRequest, ProcessRequest,
+    PullPolicy, RunRequest, SeccompRequest, StopRequest,
 };
 use spec::image::Platform;
-use state::{HealthAction, LogConfig, LogDriver, ResourceLimits, RestartPolicy, StdinMode};
+use state::{
+    HealthAction, IpcMode, LogConfig, LogDriver, ResourceLimits, RestartPolicy, StdinMode,
+};
 use sys::{Context as _, Error, ErrorKind, Result};
 
 use super::{Given, flag, list, shape, short_flag, short_list, short_value, value, words};
@@ -148,8 +150,13 @@ pub(crate) fn restart_policy() -> Arg {
 }
 
 /// How much else of the machine it may use.
-fn resource_arguments() -> [Arg; 4] {
+fn resource_arguments() -> [Arg; 6] {
     [
+        value("blkio-weight", "WEIGHT", "Share of block I/O (10 to 1000)"),
+        flag(
+            "oom-kill-disable",
+            "Let it wait for memory instead of being killed",
+        ),
         value(
             "oom-score-adj",
             "NUMBER",
@@ -208,7 +215,7 @@ fn health_arguments() -> [Arg; 8] {
 }
 
 /// What it has to do with the outside.
-fn outside_arguments() -> [Arg; 20] {
+fn outside_arguments() -> [Arg; 24] {
     [
         list("add-host", "HOST:IP", "Add a line to /etc/hosts"),
         list(
@@ -253,17 +260,28 @@ fn outside_arguments() -> [Arg; 20] {
             "[SOURCE:]DIR[:ro]",
             "Mount a directory of the host or a volume",
         ),
+        list(
+            "volumes-from",
+            "CONTAINER[:ro]",
+            "Mount what another container mounts",
+        ),
+        value("ipc", "MODE", "private, none (without /dev/shm) or host"),
+        value("cgroupns", "MODE", "private or host"),
+        value(
+            "pid",
+            "MODE",
+            "host or container:NAME: whose processes it sees",
+        ),
+        value("uts", "MODE", "host: whose name it has"),
         // What Docker's users write and what is the only way here.
-        value("ipc", "MODE", "private").hide(true),
-        value("cgroupns", "MODE", "private").hide(true),
+        value("userns", "MODE", "host").hide(true),
         value("runtime", "NAME", "wharf-runtime").hide(true),
     ]
 }
 
 /// Turns arguments into a request; reads the files that they name.
 pub(crate) fn request(given: &ArgMatches) -> Result<RunRequest> {
-    only(given, "ipc", &["private", "shareable", ""])?;
-    only(given, "cgroupns", &["private", ""])?;
+    only(given, "userns", &["host", ""])?;
     only(given, "runtime", &["wharf-runtime", ""])?;
     let mut words = given.texts("IMAGE").into_iter().map(str::to_owned);
     let image = words.next().unwrap_or_default();
@@ -287,6 +305,8 @@ pub(crate) fn request(given: &ArgMatches) -> Result<RunRequest> {
         mounts: mounts(given)?,
         devices: each(given, "device", parse::device)?,
         network: parsed(given, "network")?.unwrap_or_default(),
+        namespaces: namespaces(given)?,
+        volumes_from: each(given, "volumes-from", volumes_from)?,
         ports: each(given, "publish", str::parse)?,
         exposed: each(given, "expose", parse::expose)?,
         publish_all: given.on("publish-all"),
@@ -364,6 +384,48 @@ fn mounts(given: &ArgMatches) -> Result<Vec<state::MountRequest>> {
     Ok(mounts)
 }
 
+fn namespaces(given: &ArgMatches) -> Result<NamespacesRequest> {
+    let wrong = |name: &str, value: &str, words: &str| {
+        invalid(&format!("--{name} takes {words}, not {value:?}"))
+    };
+    let is_host = |name: &str, otherwise: &[&str], words: &str| match given.text(name) {
+        Some("host") => Ok(true),
+        None | Some("") => Ok(false),
+        Some(other) if otherwise.contains(&other) => Ok(false),
+        Some(other) => Err(wrong(name, other, words)),
+    };
+    Ok(NamespacesRequest {
+        pid: match given.text("pid") {
+            None | Some("") => PidRequest::Private,
+            Some("host") => PidRequest::Host,
+            Some(other) => match other.strip_prefix("container:") {
+                Some(name) if !name.is_empty() => PidRequest::Container(name.to_owned()),
+                _ => return Err(wrong("pid", other, "host or container:NAME")),
+            },
+        },
+        ipc: match given.text("ipc") {
+            None | Some("" | "private" | "shareable") => IpcMode::Private,
+            Some("none") => IpcMode::None,
+            Some("host") => IpcMode::Host,
+            Some(other) => return Err(wrong("ipc", other, "private, none or host")),
+        },
+        uts_of_host: is_host("uts", &[], "host")?,
+        cgroup_of_host: is_host("cgroupns", &["private"], "private or host")?,
+    })
+}
+
+/// `CONTAINER[:ro|rw]`.
+fn volumes_from(text: &str) -> Result<(String, Option<Access>)> {
+    match text.rsplit_once(':') {
+        Some((name, "ro")) => Ok((name.to_owned(), Some(Access::ReadOnly))),
+        Some((name, "rw")) => Ok((name.to_owned(), Some(Access::ReadWrite))),
+        Some(_) => Err(invalid(&format!(
+            "--volumes-from takes CONTAINER, CONTAINER:ro or CONTAINER:rw, not {text:?}"
+        ))),
+        None => Ok((text.to_owned(), None)),
+    }
+}
+
 fn health(given: &ArgMatches) -> Result<HealthRequest> {
     let time = |name| {
         given
@@ -427,6 +489,8 @@ pub(crate) fn limits(given: &ArgMatches) -> Result<ResourceLimits> {
 fn resources(given: &ArgMatches) -> Result<ResourceLimits> {
     Ok(ResourceLimits {
         oom_score_adj: number(given, "oom-score-adj")?,
+        oom_kill_disable: given.on("oom-kill-disable"),
+        blkio_weight: number(given, "blkio-weight")?.filter(|weight| *weight != 0),
         ulimits: each(given, "ulimit", parse::ulimit)?,
         shm_size: limit(given, "shm-size")?,
         sysctls: each(given, "sysctl", parse::sysctl)?.into_iter().collect(),

@@ -10,13 +10,14 @@ use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 
 use image::{Image, Store};
 use state::{
-    ContainerConfig, ContainerId, ContainerName, FileLock, ImageUse, MountKind, Names, NetworkMode,
-    Record, Timestamp,
+    ContainerConfig, ContainerId, ContainerName, FileLock, ImageUse, MountKind, MountRequest,
+    Names, NetworkMode, PidMode, Record, Timestamp,
 };
 use sys::{Context as _, Error, ErrorKind, Result};
 
-use super::request::{NetworkRequest, PullPolicy, RunRequest};
+use super::request::{Access, NetworkRequest, PidRequest, PullPolicy, RunRequest};
 use super::resolve::{Known, resolve};
+use super::stop::no_such;
 use super::{Containers, CreateEvent, Created, observe, random_name};
 use crate::crash::crash_point;
 use crate::images::PullRequest;
@@ -35,6 +36,8 @@ impl Containers<'_> {
         let image = self.image(&store, request, observe)?;
         store.ensure_unpacked(&image)?;
         let network = self.network_mode(&request.network)?;
+        let pid = self.pid_mode(&request.namespaces.pid)?;
+        let more_mounts = self.mounts_of(&request.volumes_from)?;
         let id = ContainerId::random()?;
         let create = || {
             // Held until the configuration names what is used: no sweep in
@@ -42,7 +45,13 @@ impl Containers<'_> {
             let _use = store.use_lock()?;
             let _creation = FileLock::shared(&creation_lock(self.engine.layout()))?;
             let mut undo = Undo::new();
-            match self.create_locked(request, &store, &image, (id, &network), &mut undo) {
+            match self.create_locked(
+                request,
+                &store,
+                &image,
+                (id, &network, &pid, &more_mounts),
+                &mut undo,
+            ) {
                 Ok(warnings) => {
                     undo.disarm();
                     Ok(Created { id, warnings })
@@ -67,7 +76,7 @@ impl Containers<'_> {
         request: &RunRequest,
         store: &'u Store,
         image: &Image,
-        (id, network): (ContainerId, &NetworkMode),
+        (id, network, pid, more_mounts): (ContainerId, &NetworkMode, &PidMode, &[MountRequest]),
         undo: &mut Undo<'u>,
     ) -> Result<Vec<String>>
     where
@@ -90,7 +99,13 @@ impl Containers<'_> {
             },
             image_config: &image.config,
             network: network.clone(),
-            shared_host_name: self.shared_host_name(network)?,
+            pid: pid.clone(),
+            more_mounts: more_mounts.to_vec(),
+            shared_host_name: if request.namespaces.uts_of_host {
+                self.shared_host_name(&NetworkMode::Host)?
+            } else {
+                self.shared_host_name(network)?
+            },
             settings: &engine.config().settings,
         };
         let mut config = resolve(request, known)?;
@@ -155,6 +170,34 @@ impl Containers<'_> {
             NetworkRequest::Host => NetworkMode::Host,
             NetworkRequest::Container(other) => NetworkMode::Container(self.resolve(other)?),
         })
+    }
+
+    fn pid_mode(&self, request: &PidRequest) -> Result<PidMode> {
+        Ok(match request {
+            PidRequest::Private => PidMode::Private,
+            PidRequest::Host => PidMode::Host,
+            PidRequest::Container(other) => PidMode::Container(self.resolve(other)?),
+        })
+    }
+
+    /// The volumes and directories that other containers have.
+    fn mounts_of(&self, others: &[(String, Option<Access>)]) -> Result<Vec<MountRequest>> {
+        let mut mounts = Vec::new();
+        for (other, access) in others {
+            let id = self.resolve(other)?;
+            let observed = observe::observe(self.engine, &id)?.ok_or_else(|| no_such(other))?;
+            for mut mount in observed.config.mounts {
+                match &mut mount.kind {
+                    MountKind::Tmpfs { .. } => continue,
+                    // It goes with the one that it was made for.
+                    MountKind::Volume(volume) => volume.anonymous = false,
+                    MountKind::Bind { .. } => {}
+                }
+                mount.read_only |= *access == Some(Access::ReadOnly);
+                mounts.push(mount);
+            }
+        }
+        Ok(mounts)
     }
 
     /// The name of whose network it shares.
@@ -279,6 +322,12 @@ fn warnings(config: &ContainerConfig) -> Vec<String> {
     let discards_ports = matches!(config.network, NetworkMode::Host | NetworkMode::None);
     if discards_ports && (!config.ports.is_empty() || config.publish_all) {
         warnings.push("published ports are discarded with this network".to_owned());
+    }
+    if config.resources.oom_kill_disable && !crate::cgroup::can_disable_oom_kill() {
+        warnings.push(
+            "this kernel cannot keep the out-of-memory killer away: --oom-kill-disable is discarded"
+                .to_owned(),
+        );
     }
     warnings
 }

@@ -6,9 +6,9 @@ use std::path::Path;
 use serde::Serialize;
 use spec::image::{Empty, Healthcheck};
 use state::{
-    ContainerConfig, HealthConfig, HealthStatus, LogDriver, MountKind, MountRequest, NetworkMode,
-    NetworkRecord, PortMapping, PortRange, Protocol, RestartPolicy, RootFs, SeccompProfile, Status,
-    StdinMode, Timestamp,
+    ContainerConfig, HealthConfig, HealthStatus, IpcMode, LogDriver, MountKind, MountRequest,
+    NetworkMode, NetworkRecord, PidMode, PortMapping, PortRange, Protocol, RestartPolicy, RootFs,
+    SeccompProfile, Status, StdinMode, Timestamp,
 };
 use sys::Result;
 
@@ -109,6 +109,12 @@ pub struct InspectHostConfig {
     pub extra_hosts: Option<Vec<String>>,
     pub group_add: Option<Vec<String>>,
     pub ipc_mode: String,
+    pub pid_mode: String,
+    #[serde(rename = "UTSMode")]
+    pub uts_mode: String,
+    pub cgroupns_mode: String,
+    pub oom_kill_disable: bool,
+    pub blkio_weight: u16,
     pub oom_score_adj: i32,
     pub privileged: bool,
     pub publish_all_ports: bool,
@@ -366,6 +372,10 @@ fn healthcheck(health: &HealthConfig) -> Healthcheck {
     }
 }
 
+fn host_or(is_host: bool, otherwise: &str) -> String {
+    if is_host { "host" } else { otherwise }.to_owned()
+}
+
 fn health_of(engine: &crate::Engine, observed: &Observed) -> Result<Option<InspectHealth>> {
     if observed.config.health.is_none() || !observed.is_running() {
         return Ok(None);
@@ -478,7 +488,21 @@ fn host_config(config: &ContainerConfig) -> InspectHostConfig {
         cap_drop: some(&confinement.cap_drop),
         extra_hosts: some(&hosts),
         group_add: some(&config.process.groups),
-        ipc_mode: "private".to_owned(),
+        ipc_mode: match config.namespaces.ipc {
+            IpcMode::Private => "private",
+            IpcMode::None => "none",
+            IpcMode::Host => "host",
+        }
+        .to_owned(),
+        pid_mode: match &config.namespaces.pid {
+            PidMode::Private => String::new(),
+            PidMode::Host => "host".to_owned(),
+            PidMode::Container(other) => format!("container:{other}"),
+        },
+        uts_mode: host_or(config.namespaces.uts_of_host, ""),
+        cgroupns_mode: host_or(config.namespaces.cgroup_of_host, "private"),
+        oom_kill_disable: resources.oom_kill_disable,
+        blkio_weight: resources.blkio_weight.unwrap_or(0),
         oom_score_adj: resources.oom_score_adj.unwrap_or(0),
         privileged: confinement.privileged,
         publish_all_ports: config.publish_all,

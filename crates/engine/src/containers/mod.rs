@@ -147,6 +147,7 @@ pub(crate) fn test_config() -> state::ContainerConfig {
         mounts: Vec::new(),
         devices: Vec::new(),
         network: NetworkMode::Bridge,
+        namespaces: state::NamespaceModes::default(),
         ports: Vec::new(),
         exposed: Vec::new(),
         publish_all: false,

@@ -9,8 +9,8 @@ use std::time::Duration;
 use spec::image::Platform;
 use spec::runtime::ConsoleSize;
 use state::{
-    ContainerName, DeviceRequest, LogConfig, MountRequest, PortRange, PortRequest, Protocol,
-    ResourceLimits, RestartPolicy, StdinMode, Timestamp,
+    ContainerName, DeviceRequest, IpcMode, LogConfig, MountRequest, PortRange, PortRequest,
+    Protocol, ResourceLimits, RestartPolicy, StdinMode, Timestamp,
 };
 use sys::{Error, ErrorKind, Result};
 
@@ -35,6 +35,10 @@ pub struct RunRequest {
     pub mounts: Vec<MountRequest>,
     pub devices: Vec<DeviceRequest>,
     pub network: NetworkRequest,
+    pub namespaces: NamespacesRequest,
+    /// `--volumes-from`: another container's mounts, and whether to change
+    /// their access.
+    pub volumes_from: Vec<(String, Option<Access>)>,
     pub ports: Vec<PortRequest>,
     /// `--expose`.
     pub exposed: Vec<(PortRange, Protocol)>,
@@ -114,6 +118,31 @@ pub enum NetworkRequest {
     Host,
     /// Name, id or prefix of another container.
     Container(String),
+}
+
+/// `--pid`, `--ipc`, `--uts`, `--cgroupns`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NamespacesRequest {
+    pub pid: PidRequest,
+    pub ipc: IpcMode,
+    pub uts_of_host: bool,
+    pub cgroup_of_host: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum PidRequest {
+    #[default]
+    Private,
+    Host,
+    /// Name, id or prefix of another container.
+    Container(String),
+}
+
+/// How mounts of another container are taken over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    ReadOnly,
+    ReadWrite,
 }
 
 impl FromStr for NetworkRequest {

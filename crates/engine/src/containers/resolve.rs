@@ -1,15 +1,15 @@
 //! Request and image become a [`ContainerConfig`], by Docker's rules. Pure.
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use spec::image::ImageConfig;
 use state::container::CONFIG_VERSION;
 use state::{
     Confinement, ContainerConfig, ContainerId, ContainerName, ImageUse, LogConfig, MountKind,
-    MountRequest, NetworkMode, PortRange, ProcessConfig, Protocol, ResourceLimits, SeccompProfile,
-    StopConfig, Timestamp, VolumeMount,
+    MountRequest, NamespaceModes, NetworkMode, PidMode, PortRange, ProcessConfig, Protocol,
+    ResourceLimits, SeccompProfile, StopConfig, Timestamp, VolumeMount,
 };
 use sys::{Error, ErrorKind, Result};
 
@@ -28,6 +28,10 @@ pub(super) struct Known<'a> {
     pub(super) image_config: &'a ImageConfig,
     /// The request's, with the container looked up.
     pub(super) network: NetworkMode,
+    /// Likewise.
+    pub(super) pid: PidMode,
+    /// What `--volumes-from` brings.
+    pub(super) more_mounts: Vec<MountRequest>,
     /// Of whose network it shares, if it has none of its own.
     pub(super) shared_host_name: Option<String>,
     pub(super) settings: &'a Settings,
@@ -41,6 +45,9 @@ pub(super) fn resolve(request: &RunRequest, known: Known<'_>) -> Result<Containe
     let defaults = &known.image_config.config;
     let process = process(&request.process, known.image_config)?;
     let hostname = match (&request.hostname, known.shared_host_name) {
+        (Some(_), _) if request.namespaces.uts_of_host => {
+            return Err(invalid("--uts host excludes --hostname"));
+        }
         (Some(name), _) => check_hostname(name)?,
         (None, Some(shared)) => shared,
         (None, None) => known.id.short(),
@@ -57,9 +64,15 @@ pub(super) fn resolve(request: &RunRequest, known: Known<'_>) -> Result<Containe
         process,
         hostname,
         domainname: request.domainname.clone(),
-        mounts: mounts(&request.mounts, &defaults.volumes)?,
+        mounts: mounts(&request.mounts, known.more_mounts, &defaults.volumes)?,
         devices: request.devices.clone(),
         network: known.network,
+        namespaces: NamespaceModes {
+            pid: known.pid,
+            ipc: request.namespaces.ipc.clone(),
+            uts_of_host: request.namespaces.uts_of_host,
+            cgroup_of_host: request.namespaces.cgroup_of_host,
+        },
         ports: request.ports.clone(),
         exposed: exposed(request, known.image_config)?,
         publish_all: request.publish_all,
@@ -148,9 +161,11 @@ pub(crate) fn merge_env(base: &[String], own: &[String]) -> Vec<String> {
     merged
 }
 
-/// The request's mounts and the image's volumes that it does not cover.
+/// The request's mounts, those of other containers and the image's volumes
+/// that they do not cover.
 fn mounts(
     request: &[MountRequest],
+    more: Vec<MountRequest>,
     volumes: &BTreeMap<String, spec::image::Empty>,
 ) -> Result<Vec<MountRequest>> {
     let mut targets = HashSet::new();
@@ -163,6 +178,12 @@ fn mounts(
         }
     }
     let mut mounts = request.to_vec();
+    for mount in more {
+        if !mounts.iter().any(|known| known.target == mount.target) {
+            mounts.push(mount);
+        }
+    }
+    let targets: HashSet<PathBuf> = mounts.iter().map(|mount| mount.target.clone()).collect();
     for path in volumes.keys() {
         // The same rules as for `-v PATH`: nothing relative, no root.
         let anonymous = parse::volume(path, Path::new("/"))?;
@@ -232,6 +253,12 @@ pub(super) fn resources(request: &ResourceLimits) -> Result<ResourceLimits> {
     }
     if resources.pids.is_some_and(|pids| pids <= 0) {
         resources.pids = None;
+    }
+    if resources
+        .blkio_weight
+        .is_some_and(|weight| !(10..=1000).contains(&weight))
+    {
+        return Err(invalid("the block I/O weight is between 10 and 1000"));
     }
     if resources
         .oom_score_adj
@@ -336,6 +363,8 @@ mod tests {
     fn known(image: &ImageConfig) -> Known<'_> {
         let digest = Digest::sha256([0; 32]);
         Known {
+            pid: PidMode::Private,
+            more_mounts: Vec::new(),
             id: ContainerId::from_bytes([7; 32]),
             name: "db".parse().unwrap(),
             created: Timestamp::from_nanos(0),

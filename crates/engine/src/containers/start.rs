@@ -10,8 +10,8 @@ use std::path::Path;
 use network::{HostsFile, Networks, Reserved};
 use state::{
     Channel, ContainerConfig, ContainerId, Durability, ExitRecord, ExitStatus, FdRole, FileLock,
-    HealthJob, LogDriver, LogTarget, MonitorJob, NetworkMode, NetworkRecord, PortRequest, Record,
-    StartSpec, Status, Timestamp, ToMonitor, Work,
+    HealthJob, LogDriver, LogTarget, MonitorJob, NetworkMode, NetworkRecord, PidMode, PortRequest,
+    Record, StartSpec, Status, Timestamp, ToMonitor, Work,
 };
 use sys::{Context as _, Error, ErrorKind, Result};
 
@@ -126,6 +126,7 @@ impl<'a> Locked<'a> {
         create::check_host(config)?;
         let ports = reserve(engine, config)?;
         let netns = namespace(self)?;
+        let pid_namespace = pid_namespace(self)?;
         let files = make_run_dir(engine, config, undo)?;
         crash_point!(engine, "after run dir");
         let mut extra: Vec<BorrowedFd<'_>> = Vec::new();
@@ -133,6 +134,10 @@ impl<'a> Locked<'a> {
         if let Some(netns) = &netns {
             extra.push(netns.as_fd());
             roles.push(FdRole::NetworkNamespace);
+        }
+        if let Some(fd) = &pid_namespace {
+            extra.push(fd.as_fd());
+            roles.push(FdRole::Namespace);
         }
         for port in &ports {
             extra.push(port.socket.as_fd());
@@ -330,34 +335,41 @@ fn namespace(locked: &Locked<'_>) -> Result<Option<OwnedFd>> {
         NetworkMode::None | NetworkMode::Host => Ok(None),
         NetworkMode::Bridge => network::create_namespace().map(Some),
         NetworkMode::Container(other) => {
-            let observed = observe::observe(locked.engine, other)?;
-            let init = observed
-                .filter(Observed::is_running)
-                .and_then(|observed| observed.facts?.sandbox)
-                .map(|sandbox| sandbox.init)
-                .ok_or_else(|| {
-                    Error::new(
-                        ErrorKind::Conflict,
-                        format!(
-                            "container {}, whose network is used, is not running",
-                            other.short()
-                        ),
-                    )
-                })?;
-            let path = format!("/proc/{}/ns/net", init.pid);
-            let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
-            let netns = rustix::fs::open(&path, flags, rustix::fs::Mode::empty())
-                .context(|| format!("open {path}"))?;
-            // The pid could have been taken by another process meanwhile.
-            if init.is_alive() {
-                return Ok(Some(netns));
-            }
-            Err(Error::new(
-                ErrorKind::Conflict,
-                format!("container {} just ended", other.short()),
-            ))
+            namespace_of(locked.engine, other, "net", "network is used").map(Some)
         }
     }
+}
+
+/// The pid namespace that the monitor is given, if it is another container's.
+fn pid_namespace(locked: &Locked<'_>) -> Result<Option<OwnedFd>> {
+    match &locked.observed.config.namespaces.pid {
+        PidMode::Private | PidMode::Host => Ok(None),
+        PidMode::Container(other) => {
+            namespace_of(locked.engine, other, "pid", "processes are joined").map(Some)
+        }
+    }
+}
+
+fn namespace_of(engine: &Engine, other: &ContainerId, kind: &str, why: &str) -> Result<OwnedFd> {
+    let observed = observe::observe(engine, other)?;
+    let init = observed.as_ref().and_then(Observed::init).ok_or_else(|| {
+        Error::new(
+            ErrorKind::Conflict,
+            format!("container {}, whose {why}, is not running", other.short()),
+        )
+    })?;
+    let path = format!("/proc/{}/ns/{kind}", init.pid);
+    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
+    let namespace = rustix::fs::open(&path, flags, rustix::fs::Mode::empty())
+        .context(|| format!("open {path}"))?;
+    // The pid could have been taken by another process meanwhile.
+    if init.is_alive() {
+        return Ok(namespace);
+    }
+    Err(Error::new(
+        ErrorKind::Conflict,
+        format!("container {} just ended", other.short()),
+    ))
 }
 
 fn attach_network(

@@ -10,10 +10,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use spec::runtime::{
-    Capabilities, ConsoleSize, Cpu, DeviceRule, Linux, Memory, Namespace, NamespaceKind, Pids,
-    Process, Resources, Rlimit, Root, Spec, User,
+    BlockIo, Capabilities, ConsoleSize, Cpu, DeviceRule, Linux, Memory, Namespace, NamespaceKind,
+    Pids, Process, Resources, Rlimit, Root, Spec, User,
 };
-use state::{ContainerConfig, Layout, NetworkMode, ResourceLimits};
+use state::message::FIRST_EXTRA_FD;
+use state::{ContainerConfig, IpcMode, Layout, NetworkMode, PidMode, ResourceLimits};
 use sys::Result;
 
 use crate::containers::merge_env;
@@ -63,7 +64,7 @@ pub(crate) fn runtime_spec(input: &SpecInput<'_>) -> Result<Spec> {
             path: PathBuf::from("rootfs"),
             readonly: config.confinement.read_only_root,
         }),
-        hostname: Some(config.hostname.clone()),
+        hostname: (!config.namespaces.uts_of_host).then(|| config.hostname.clone()),
         domainname: (!config.domainname.is_empty()).then(|| config.domainname.clone()),
         mounts: mounts::mounts(input),
         annotations: config.annotations.clone(),
@@ -71,7 +72,7 @@ pub(crate) fn runtime_spec(input: &SpecInput<'_>) -> Result<Spec> {
             sysctl: sysctls(config),
             resources: Some(resources(config, input.devices)),
             cgroups_path: Some(cgroup_path(&config.id)),
-            namespaces: namespaces(&config.network),
+            namespaces: namespaces(config),
             devices: input.devices.iter().map(|one| one.device.clone()).collect(),
             masked_paths: paths(&MASKED_PATHS),
             readonly_paths: paths(&READONLY_PATHS),
@@ -155,16 +156,39 @@ fn rlimits(resources: &ResourceLimits) -> Vec<Rlimit> {
 
 /// The network namespace is in the list even if its descriptor comes with the
 /// job: the container is not on the host's.
-fn namespaces(network: &NetworkMode) -> Vec<Namespace> {
+fn namespaces(config: &ContainerConfig) -> Vec<Namespace> {
     use NamespaceKind::{Cgroup, Ipc, Mount, Network, Pid, Uts};
-    let mut kinds = vec![Pid, Mount, Ipc, Uts, Cgroup];
-    if *network != NetworkMode::Host {
-        kinds.push(Network);
-    }
-    kinds
-        .into_iter()
-        .map(|kind| Namespace { kind, path: None })
-        .collect()
+    let modes = &config.namespaces;
+    let joined = match &modes.pid {
+        PidMode::Container(_) => Some(joined_pid_namespace(config)),
+        PidMode::Private | PidMode::Host => None,
+    };
+    [
+        (Pid, modes.pid != PidMode::Host),
+        (Mount, true),
+        (Ipc, modes.ipc != IpcMode::Host),
+        (Uts, !modes.uts_of_host),
+        (Cgroup, !modes.cgroup_of_host),
+        (Network, config.network != NetworkMode::Host),
+    ]
+    .into_iter()
+    .filter(|(_, own)| *own)
+    .map(|(kind, _)| Namespace {
+        kind,
+        path: joined.clone().filter(|_| kind == Pid),
+    })
+    .collect()
+}
+
+/// Where the monitor has the namespace that it was given: behind that of the
+/// network, if it was given one.
+fn joined_pid_namespace(config: &ContainerConfig) -> PathBuf {
+    let has_network = matches!(
+        config.network,
+        NetworkMode::Bridge | NetworkMode::Container(_)
+    );
+    let number = FIRST_EXTRA_FD + i32::from(has_network);
+    PathBuf::from(format!("/proc/self/fd/{number}"))
 }
 
 /// Low ports and ping without capabilities, as Docker has it, where the
@@ -191,6 +215,8 @@ pub(crate) fn resources(config: &ContainerConfig, devices: &[HostDevice]) -> Res
         limit: limits.memory.map(signed),
         reservation: limits.memory_reservation.map(signed),
         swap: limits.memory_swap,
+        disable_oom_killer: (limits.oom_kill_disable && crate::cgroup::can_disable_oom_kill())
+            .then_some(true),
         ..Memory::default()
     };
     let (period, quota) = match limits.nano_cpus {
@@ -211,6 +237,10 @@ pub(crate) fn resources(config: &ContainerConfig, devices: &[HostDevice]) -> Res
         memory: (memory != Memory::default()).then_some(memory),
         cpu: (cpu != Cpu::default()).then_some(cpu),
         pids: limits.pids.map(|limit| Pids { limit: Some(limit) }),
+        block_io: limits.blkio_weight.map(|weight| BlockIo {
+            weight: Some(weight),
+            ..BlockIo::default()
+        }),
         ..Resources::default()
     }
 }

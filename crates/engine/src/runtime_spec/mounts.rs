@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use spec::runtime::Mount;
-use state::{MountKind, MountRequest};
+use state::{IpcMode, MountKind, MountRequest};
 
 use super::SpecInput;
 
@@ -52,6 +52,20 @@ pub(super) fn mounts(input: &SpecInput<'_>) -> Vec<Mount> {
             &["rbind", "rprivate"]
         };
         mounts.push(mount(target, "bind", Some(source), options));
+    }
+    match config.namespaces.ipc {
+        IpcMode::Private => {}
+        IpcMode::None => mounts.retain(|one| one.destination != Path::new("/dev/shm")),
+        // With the host's queues and semaphores comes its shared memory.
+        IpcMode::Host => {
+            for place in ["/dev/shm", "/dev/mqueue"] {
+                mounts.retain(|one| one.destination != Path::new(place));
+                if Path::new(place).exists() {
+                    let options = ["rbind", "rprivate", "nosuid", "noexec", "nodev"];
+                    mounts.push(mount(place, "bind", Some(Path::new(place)), &options));
+                }
+            }
+        }
     }
     // The user's mount takes the place of ours.
     mounts.retain(|one| {
