@@ -43,6 +43,13 @@ fn listing() {
                 .count(),
             1
         );
+        // It was made with a date long ago.
+        let until = |time: &str| {
+            bed.run(&["images", "-q", "--filter", &format!("until={time}")])
+                .ok()
+        };
+        assert_eq!(until("1h").lines().count(), 2);
+        assert_eq!(until("1970-01-01"), "");
         assert_eq!(
             bed.run(&["images", "--format", "json"])
                 .ok()

@@ -44,6 +44,45 @@ fn push_and_pull() {
 }
 
 #[test]
+fn every_tag_of_a_repository() {
+    bed!(|bed| {
+        let registry = Registry::start(bed, Access::Open);
+        let name = registry.name("team/app");
+        let (one, two, other) = (
+            format!("{name}:1"),
+            format!("{name}:2"),
+            registry.name("team/other:1"),
+        );
+        for tag in [&one, &two, &other] {
+            bed.run(&["tag", BUSYBOX, tag]).ok();
+        }
+        assert_eq!(
+            bed.run(&["push", "-q", "--all-tags", &name]).ok(),
+            format!("{one}\n{two}")
+        );
+        bed.run(&["rmi", &one, &two, &other]).ok();
+        bed.run(&["pull", "-q", "-a", &name]).ok();
+        let tags = bed
+            .run(&[
+                "images",
+                "--format",
+                "{{.Tag}}",
+                "--filter",
+                &format!("reference={name}"),
+            ])
+            .ok();
+        let mut tags: Vec<&str> = tags.lines().collect();
+        tags.sort_unstable();
+        assert_eq!(tags, ["1", "2"]);
+        bed.run(&["pull", &other]).fails(1, &[]);
+        bed.run(&["push", "-a", &one])
+            .fails(1, &["leave out --all-tags or the tag"]);
+        bed.run(&["push", "-a", &registry.name("nobody")])
+            .fails(1, &["no such image"]);
+    });
+}
+
+#[test]
 fn run_pulls_what_is_missing() {
     bed!(|bed| {
         let registry = Registry::start(bed, Access::Open);

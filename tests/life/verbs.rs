@@ -204,6 +204,8 @@ fn limits_change_live() {
             .ok();
         assert_eq!(group(memory), (32 << 20).to_string());
         assert_eq!(group(pids), "max");
+        bed.run(&["update", "--blkio-weight", "500", "one"]).ok();
+        assert_eq!(bed.inspect("one", "{{.HostConfig.BlkioWeight}}"), "500");
         // What is impossible changes nothing.
         bed.run(&["update", "-m", "1k", "one"]).fails(1, &["6m"]);
         bed.run(&["update", "one"]).fails(1, &["nothing to change"]);

@@ -191,3 +191,56 @@ fn share_of_block_devices() {
         }
     });
 }
+
+#[test]
+fn a_control_group_of_ones_own() {
+    bed!(|bed| {
+        let id = bed.start(&[
+            "--name",
+            "one",
+            "--cgroup-parent",
+            "/of-mine/inner",
+            "--pids-limit",
+            "9",
+        ]);
+        let file = |top: &str| format!("/sys/fs/cgroup/{top}of-mine/inner/{id}/pids.max");
+        let found = [file("pids/"), file("")]
+            .into_iter()
+            .find_map(|path| fs::read_to_string(path).ok());
+        assert_eq!(found.unwrap().trim(), "9");
+        assert_eq!(
+            bed.inspect("one", "{{.HostConfig.CgroupParent}}"),
+            "/of-mine/inner"
+        );
+        // Who looks into the group finds it there.
+        assert!(bed.run(&["top", "one"]).ok().contains("sleep 1000"));
+        bed.run(&["commit", "one"]).ok();
+        let usage = bed
+            .run(&["stats", "--no-stream", "--format", "{{.PIDs}}", "one"])
+            .ok();
+        assert_eq!(usage, "1");
+        bed.run(&["pause", "one"]).ok();
+        bed.run(&["rm", "-f", "one"]).ok();
+        let left = bed.host("find", &["/sys/fs/cgroup", "-name", &id]).ok();
+        assert_eq!(left, "");
+        // Groups that were named stay, as somebody may have made them; here it was us.
+        bed.host(
+            "find",
+            &[
+                "/sys/fs/cgroup",
+                "-depth",
+                "-path",
+                "*/of-mine*",
+                "-type",
+                "d",
+                "-exec",
+                "rmdir",
+                "{}",
+                ";",
+            ],
+        )
+        .ok();
+        bed.run(&["run", "--rm", "--cgroup-parent", "a/../b", BUSYBOX, "true"])
+            .fails(125, &["a/../b"]);
+    });
+}

@@ -17,7 +17,7 @@ use crate::Engine;
 use crate::cgroup::Hierarchies;
 use crate::containers::observe::{self, Observed};
 use crate::crash::crash_point;
-use crate::runtime_spec::cgroup_path;
+use crate::runtime_spec::{cgroup_path, usual_cgroup_path};
 use crate::volumes;
 
 /// What becomes of anonymous volumes on removal. It is part of the name that
@@ -61,9 +61,7 @@ impl Engine {
             Ok(Some(lock)) => self.cleanup_locked(id, &lock),
             Ok(None) => Ok(()),
             // A run directory without a container: nothing of it is needed.
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                self.clear(id, &NetworkMode::Bridge)
-            }
+            Err(error) if error.kind() == ErrorKind::NotFound => self.clear(id, None),
             Err(error) => Err(error),
         }
         .context(|| format!("clean up after container {}", id.short()))
@@ -113,15 +111,16 @@ impl Engine {
             let path = self.layout().container_exit(id);
             Record::write(&path, &record, Durability::Fast)?;
         }
-        self.clear(id, &observed.config.network)
+        self.clear(id, Some(&observed.config))
     }
 
-    fn clear(&self, id: &ContainerId, network: &NetworkMode) -> Result<()> {
+    fn clear(&self, id: &ContainerId, config: Option<&ContainerConfig>) -> Result<()> {
         let mut errors = Errors::new();
+        let group = config.map_or_else(|| usual_cgroup_path(id), cgroup_path);
         // First the processes, then what they used.
-        errors.keep(Hierarchies::find().and_then(|all| all.remove(&cgroup_path(id))));
+        errors.keep(Hierarchies::find().and_then(|all| all.remove(&group)));
         crash_point!(self, "after cgroup removal");
-        if *network == NetworkMode::Bridge {
+        if config.is_none_or(|config| config.network == NetworkMode::Bridge) {
             errors.keep(self.networks().detach(id));
         }
         crash_point!(self, "after detach");

@@ -14,7 +14,7 @@ use crate::cleanup::Anonymous;
 use crate::containers::observe;
 use crate::containers::{ANONYMOUS_PREFIX, creation_lock};
 use crate::engine::Repaired;
-use crate::runtime_spec::cgroup_path;
+use crate::runtime_spec::usual_cgroup_path;
 use crate::{Engine, entries, volumes};
 
 /// So many run directories are looked at during a start at most.
@@ -177,7 +177,7 @@ impl Engine {
             };
             if ours
                 && !self.layout().run_container(&id).exists()
-                && errors.keep(all.remove(&cgroup_path(&id))).is_some()
+                && errors.keep(all.remove(&usual_cgroup_path(&id))).is_some()
             {
                 repaired.say(format!("removed the cgroup of container {}", id.short()));
             }

@@ -238,6 +238,13 @@ pub struct ResourceLimits {
     pub oom_kill_disable: bool,
     /// 10 to 1000.
     pub blkio_weight: Option<u16>,
+    /// Microseconds (version 1 only).
+    pub cpu_rt_period: Option<u64>,
+    /// Microseconds (version 1 only).
+    pub cpu_rt_runtime: Option<i64>,
+    /// The cgroup that its own is made in, from the root of each hierarchy,
+    /// without a slash at the ends; `wharf` if absent.
+    pub cgroup_parent: Option<String>,
     pub ulimits: Vec<Ulimit>,
     /// Bytes of /dev/shm.
     pub shm_size: Option<u64>,

@@ -113,6 +113,11 @@ pub(crate) fn pull(command: Command) -> Command {
 
 pub(crate) fn push(command: Command) -> Command {
     shape(command, "[OPTIONS] NAME[:TAG]")
+        .arg(short_flag(
+            'a',
+            "all-tags",
+            "Push every tag of the repository",
+        ))
         .arg(short_flag('q', "quiet", "Print the image's name only"))
         .arg(operand("NAME"))
 }
@@ -123,6 +128,10 @@ pub(crate) fn rmi(command: Command) -> Command {
             'f',
             "force",
             "Also if stopped containers use it; fine if there is none",
+        ))
+        .arg(flag(
+            "no-prune",
+            "Keep images without a name that it was made from (they always stay)",
         ))
         .arg(operands("IMAGE"))
 }

@@ -113,10 +113,13 @@ fn process_arguments() -> [Arg; 22] {
 }
 
 /// Limits that can change while it runs.
-pub(crate) fn changeable_limits() -> [Arg; 10] {
+pub(crate) fn changeable_limits() -> [Arg; 13] {
     [
+        value("blkio-weight", "WEIGHT", "Share of block I/O (10 to 1000)"),
         value("cpu-period", "USEC", "CPU period in microseconds"),
         value("cpu-quota", "USEC", "CPU time per period in microseconds"),
+        value("cpu-rt-period", "USEC", "Period of real-time CPU time"),
+        value("cpu-rt-runtime", "USEC", "Real-time CPU time per period"),
         short_value('c', "cpu-shares", "WEIGHT", "CPU weight (1024 is normal)"),
         value("cpus", "NUMBER", "Number of CPUs, as 1.5"),
         value("cpuset-cpus", "LIST", "CPUs to run on (0-3, 0,1)"),
@@ -152,7 +155,7 @@ pub(crate) fn restart_policy() -> Arg {
 /// How much else of the machine it may use.
 fn resource_arguments() -> [Arg; 6] {
     [
-        value("blkio-weight", "WEIGHT", "Share of block I/O (10 to 1000)"),
+        value("cgroup-parent", "GROUP", "Control group to make its own in"),
         flag(
             "oom-kill-disable",
             "Let it wait for memory instead of being killed",
@@ -482,6 +485,9 @@ pub(crate) fn limits(given: &ArgMatches) -> Result<ResourceLimits> {
         cpuset_cpus: given.text("cpuset-cpus").map(str::to_owned),
         cpuset_mems: given.text("cpuset-mems").map(str::to_owned),
         pids: number(given, "pids-limit")?.filter(|pids| *pids != 0),
+        blkio_weight: number(given, "blkio-weight")?.filter(|weight| *weight != 0),
+        cpu_rt_period: number(given, "cpu-rt-period")?.filter(|period| *period != 0),
+        cpu_rt_runtime: number(given, "cpu-rt-runtime")?.filter(|runtime| *runtime != 0),
         ..ResourceLimits::default()
     })
 }
@@ -490,7 +496,11 @@ fn resources(given: &ArgMatches) -> Result<ResourceLimits> {
     Ok(ResourceLimits {
         oom_score_adj: number(given, "oom-score-adj")?,
         oom_kill_disable: given.on("oom-kill-disable"),
-        blkio_weight: number(given, "blkio-weight")?.filter(|weight| *weight != 0),
+        cgroup_parent: given
+            .text("cgroup-parent")
+            .filter(|group| !group.is_empty())
+            .map(parse::cgroup)
+            .transpose()?,
         ulimits: each(given, "ulimit", parse::ulimit)?,
         shm_size: limit(given, "shm-size")?,
         sysctls: each(given, "sysctl", parse::sysctl)?.into_iter().collect(),

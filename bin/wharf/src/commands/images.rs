@@ -161,6 +161,8 @@ enum Filter {
     },
     Before(String),
     Since(String),
+    /// Made before this time.
+    Until(Timestamp),
     /// A pattern: `name`, `name:tag`, `*/na?e:v*`.
     Reference(String),
 }
@@ -194,8 +196,13 @@ impl std::str::FromStr for Filter {
             },
             ("before", image) => Self::Before(image.to_owned()),
             ("since", image) => Self::Since(image.to_owned()),
+            ("until", time) => Self::Until(engine::parse::time(time, Timestamp::now())?),
             ("reference", pattern) => Self::Reference(pattern.to_owned()),
-            _ => return Err(wrong("use dangling, label, before, since or reference")),
+            _ => {
+                return Err(wrong(
+                    "use dangling, label, before, since, until or reference",
+                ));
+            }
         })
     }
 }
@@ -208,6 +215,7 @@ impl Filter {
                 .labels
                 .get(key)
                 .is_some_and(|found| value.as_ref().is_none_or(|value| value == found)),
+            Self::Until(time) => created(image).is_some_and(|created| created < *time),
             _ => true,
         }
     }
@@ -231,6 +239,10 @@ impl Filter {
         let tag_fits = tag.is_none_or(|tag| matches(tag, line.tag.as_deref().unwrap_or_default()));
         name_fits && tag_fits
     }
+}
+
+fn created(image: &ImageSummary) -> Option<Timestamp> {
+    image.created.as_deref()?.parse().ok()
 }
 
 /// Times between which an image has to lie.
@@ -269,8 +281,7 @@ impl Bounds {
     }
 
     fn include(&self, image: &ImageSummary) -> bool {
-        let created: Option<Timestamp> =
-            image.created.as_deref().and_then(|text| text.parse().ok());
+        let created = created(image);
         self.before
             .is_none_or(|before| created.is_some_and(|created| created < before))
             && self

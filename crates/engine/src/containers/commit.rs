@@ -45,7 +45,7 @@ impl Containers<'_> {
         image::apply_changes(&mut defaults, &request.changes)?;
         // One that stands still already is not let go afterwards.
         let frozen = if request.pause && matches!(observed.status, Status::Running { .. }) {
-            Some(Hierarchies::find()?.freeze(&cgroup_path(&id))?)
+            Some(Hierarchies::find()?.freeze(&cgroup_path(config))?)
         } else {
             None
         };

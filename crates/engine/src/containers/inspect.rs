@@ -115,6 +115,9 @@ pub struct InspectHostConfig {
     pub cgroupns_mode: String,
     pub oom_kill_disable: bool,
     pub blkio_weight: u16,
+    pub cgroup_parent: String,
+    pub cpu_realtime_period: u64,
+    pub cpu_realtime_runtime: i64,
     pub oom_score_adj: i32,
     pub privileged: bool,
     pub publish_all_ports: bool,
@@ -503,6 +506,13 @@ fn host_config(config: &ContainerConfig) -> InspectHostConfig {
         cgroupns_mode: host_or(config.namespaces.cgroup_of_host, "private"),
         oom_kill_disable: resources.oom_kill_disable,
         blkio_weight: resources.blkio_weight.unwrap_or(0),
+        cgroup_parent: resources
+            .cgroup_parent
+            .as_ref()
+            .map(|parent| format!("/{parent}"))
+            .unwrap_or_default(),
+        cpu_realtime_period: resources.cpu_rt_period.unwrap_or(0),
+        cpu_realtime_runtime: resources.cpu_rt_runtime.unwrap_or(0),
         oom_score_adj: resources.oom_score_adj.unwrap_or(0),
         privileged: confinement.privileged,
         publish_all_ports: config.publish_all,

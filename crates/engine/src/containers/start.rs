@@ -400,7 +400,7 @@ fn make_run_dir(
         .mode(0o700)
         .create(&directory)
         .context(|| format!("make {}", directory.display()))?;
-    let (undone, group) = (directory.clone(), cgroup_path(&config.id));
+    let (undone, group) = (directory.clone(), cgroup_path(config));
     undo.push(move || {
         // A monitor takes its cgroups away, unless it was killed.
         Hierarchies::find().and_then(|all| all.remove(&group))?;

@@ -81,7 +81,7 @@ fn sample(observed: &Observed, hierarchies: &Hierarchies) -> Result<StatsSample>
         sent: None,
     };
     if let Some(init) = observed.init() {
-        sample.usage = hierarchies.usage(&cgroup_path(&config.id))?;
+        sample.usage = hierarchies.usage(&cgroup_path(config))?;
         let text = fs::read_to_string(format!("/proc/{}/net/dev", init.pid)).unwrap_or_default();
         // The pid could have been taken by another process meanwhile.
         if config.network != NetworkMode::Host && init.is_alive() {

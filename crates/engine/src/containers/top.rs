@@ -40,7 +40,7 @@ impl Containers<'_> {
                 format!("container {container} is not running"),
             ));
         }
-        Hierarchies::find()?.pids(&cgroup_path(&id))
+        Hierarchies::find()?.pids(&cgroup_path(&observed.config))
     }
 
     /// Its processes.

@@ -105,6 +105,9 @@ fn merged(old: &ResourceLimits, changes: &ResourceLimits) -> Result<ResourceLimi
     new.cpuset_cpus = changes.cpuset_cpus.clone().or(new.cpuset_cpus);
     new.cpuset_mems = changes.cpuset_mems.clone().or(new.cpuset_mems);
     new.pids = changes.pids.or(new.pids);
+    new.blkio_weight = changes.blkio_weight.or(new.blkio_weight);
+    new.cpu_rt_period = changes.cpu_rt_period.or(new.cpu_rt_period);
+    new.cpu_rt_runtime = changes.cpu_rt_runtime.or(new.cpu_rt_runtime);
     checked(&new)
 }
 

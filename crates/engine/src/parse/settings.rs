@@ -52,6 +52,20 @@ pub fn label(text: &str) -> Result<(String, String)> {
     Ok((key.to_owned(), value.to_owned()))
 }
 
+/// A group below the roots of the hierarchies, without slashes at the ends.
+pub fn cgroup(text: &str) -> Result<String> {
+    let path = text.trim_matches('/');
+    let is_name = |part: &str| !matches!(part, "" | "." | "..") && !part.contains('\0');
+    if !path.split('/').all(is_name) {
+        return Err(invalid(
+            "control group",
+            text,
+            "write it as group or parent/group",
+        ));
+    }
+    Ok(path.to_owned())
+}
+
 /// `host[:container][:rwm]`.
 pub fn device(text: &str) -> Result<DeviceRequest> {
     let wrong = |why: &str| invalid("device", text, why);

@@ -43,7 +43,13 @@ pub(crate) struct NetworkFiles {
 }
 
 /// Where `runtime` puts a container, below the root of each hierarchy.
-pub(crate) fn cgroup_path(id: &state::ContainerId) -> String {
+pub(crate) fn cgroup_path(config: &ContainerConfig) -> String {
+    let parent = config.resources.cgroup_parent.as_deref();
+    format!("/{}/{}", parent.unwrap_or("wharf"), config.id)
+}
+
+/// As [`cgroup_path`] of a container that names no parent.
+pub(crate) fn usual_cgroup_path(id: &state::ContainerId) -> String {
     format!("/wharf/{id}")
 }
 
@@ -71,7 +77,7 @@ pub(crate) fn runtime_spec(input: &SpecInput<'_>) -> Result<Spec> {
         linux: Some(Linux {
             sysctl: sysctls(config),
             resources: Some(resources(config, input.devices)),
-            cgroups_path: Some(cgroup_path(&config.id)),
+            cgroups_path: Some(cgroup_path(config)),
             namespaces: namespaces(config),
             devices: input.devices.iter().map(|one| one.device.clone()).collect(),
             masked_paths: paths(&MASKED_PATHS),
@@ -230,6 +236,8 @@ pub(crate) fn resources(config: &ContainerConfig, devices: &[HostDevice]) -> Res
         quota,
         cpus: limits.cpuset_cpus.clone(),
         mems: limits.cpuset_mems.clone(),
+        realtime_period: limits.cpu_rt_period,
+        realtime_runtime: limits.cpu_rt_runtime,
         ..Cpu::default()
     };
     Resources {
