@@ -23,7 +23,7 @@ die() { printf '\ndemo: %s\n' "$*" >&2; exit 1; }
 now() { printf '%s' "${EPOCHREALTIME/./}"; } # microseconds
 took() { awk -v us="$(($(now) - $1))" 'BEGIN { s = us / 1e6; printf s < 1 ? "%.0f ms" : "%.2f s", s < 1 ? s * 1000 : s }'; }
 mb() { awk -v bytes="$1" 'BEGIN { printf bytes < 1e6 ? "%.0f KB" : bytes < 1e9 ? "%.1f MB" : "%.2f GB", bytes < 1e6 ? bytes / 1e3 : bytes < 1e9 ? bytes / 1e6 : bytes / 1e9 }'; }
-disk() { du -s --block-size=1 "$@" 2>/dev/null | awk '{ sum += $1 } END { print sum + 0 }'; }
+disk() { du -s --block-size=1 "$@" 2>/dev/null | awk '{ sum += $1 } END { printf "%.0f", sum }'; }
 
 # Shows a wharf command and what it says, then runs it, then what it took.
 run() {
@@ -203,7 +203,7 @@ many_at_once() {
     memory_after=$(available)
     count=$(wharf ps -q | wc -l)
     pss=$(monitors | xargs -n 1 | while read -r pid; do awk '/^Pss:/ { print $2 }' "/proc/$pid/smaps_rollup" 2>/dev/null; done |
-        awk '{ sum += $1 } END { print sum + 0 }')
+        awk '{ sum += $1 } END { printf "%.0f", sum }')
     disk_each=$((($(disk "$dir/root" "$dir/run") - disk_before) / copies))
     whole=$((unpacked * copies))
 
