@@ -1,6 +1,7 @@
 //! `logs`: all of it, the end of it, since when, following; and that it never fills a disk.
 
 use black_box_tests::{BUSYBOX, bed, eventually};
+use rustix::process::Signal;
 
 #[test]
 fn both_streams_apart() {
@@ -166,5 +167,254 @@ fn logs_after_the_end_and_of_a_created_container() {
         eventually(10, "the line", || {
             (bed.run(&["logs", "new"]).ok() == "x").then_some(())
         });
+    });
+}
+
+/// Prints so much that several files get full.
+const MUCH: &str = "i=0; while [ $i -lt 3000 ]; do echo \"line $i of the log\"; i=$((i+1)); done; printf 'no \\377 end'";
+
+#[test]
+fn the_local_driver_packs_full_files() {
+    bed!(|bed| {
+        let options = [
+            "--log-driver",
+            "local",
+            "--log-opt",
+            "max-size=20k",
+            "--log-opt",
+            "max-file=4",
+        ];
+        let mut arguments = vec!["run", "-d", "--name", "job"];
+        arguments.extend(options);
+        arguments.extend([BUSYBOX, "sh", "-c", MUCH]);
+        let id = bed.run(&arguments).ok();
+        bed.run(&["wait", "job"]).ok();
+        let directory = bed.root().join("containers").join(&id);
+        let names = || {
+            let mut names: Vec<String> = std::fs::read_dir(&directory)
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .filter(|name| name.starts_with("log"))
+                .collect();
+            names.sort();
+            names
+        };
+        // 3000 lines of 60 bytes and more are nine full files.
+        eventually(30, "full files to be packed", || {
+            let names = names();
+            (names.len() == 4 && names[1..].iter().all(|name| name.contains(".zst"))).then_some(())
+        });
+        let text = bed.run(&["logs", "job"]).stdout;
+        assert!(text.ends_with(b"line 2999 of the log\nno \xff end"));
+        let lines = String::from_utf8_lossy(&text).lines().count();
+        assert!((800..1500).contains(&lines), "{lines} lines are kept");
+        assert_eq!(
+            bed.run(&["logs", "-n", "2", "job"]).stdout,
+            b"line 2999 of the log\nno \xff end"
+        );
+        assert_eq!(
+            bed.inspect("job", "{{.HostConfig.LogConfig.Type}}"),
+            "local"
+        );
+        // Started again, it goes on with numbers that are free.
+        bed.run(&["start", "job"]).ok();
+        bed.run(&["wait", "job"]).ok();
+        eventually(30, "full files to be packed again", || {
+            let names = names();
+            (names.len() == 4 && names[1..].iter().all(|name| name.contains(".zst"))).then_some(())
+        });
+        assert!(
+            bed.run(&["logs", "job"])
+                .stdout
+                .ends_with(b"line 2999 of the log\nno \xff end")
+        );
+    });
+}
+
+#[test]
+fn the_local_driver_is_followed() {
+    bed!(|bed| {
+        let script = "echo one; while ! test -e /go; do sleep 0.05; done; seq 1 2000; echo last";
+        bed.run(&[
+            "run",
+            "-d",
+            "--name",
+            "job",
+            "--log-driver",
+            "local",
+            "--log-opt",
+            "max-size=9k",
+            BUSYBOX,
+            "sh",
+            "-c",
+            script,
+        ])
+        .ok();
+        let follow = bed.command(&["logs", "-f", "job"]).start();
+        follow.wait_for("one\n");
+        bed.run(&["exec", "job", "touch", "/go"]).ok();
+        let text = follow.finish().ok();
+        assert!(text.ends_with("2000\nlast"), "{} bytes", text.len());
+    });
+}
+
+#[test]
+fn no_log_at_all() {
+    bed!(|bed| {
+        let id = bed
+            .run(&[
+                "run",
+                "-d",
+                "--name",
+                "job",
+                "--log-driver",
+                "none",
+                BUSYBOX,
+                "echo",
+                "one",
+            ])
+            .ok();
+        bed.run(&["wait", "job"]).ok();
+        bed.run(&["logs", "job"])
+            .fails(1, &["keeps no log", "--log-driver none"]);
+        assert!(!bed.root().join("containers").join(id).join("log").exists());
+        bed.run(&["run", "--rm", "--log-driver", "splunk", BUSYBOX, "true"])
+            .fails(125, &["splunk", "json-file, local, journald or none"]);
+        bed.run(&["run", "--rm", "--log-opt", "nonsense=1", BUSYBOX, "true"])
+            .fails(125, &["nonsense"]);
+    });
+}
+
+#[test]
+fn labels_and_variables_of_the_log() {
+    bed!(|bed| {
+        let options = [
+            "-l",
+            "a=1",
+            "-l",
+            "b=2",
+            "-e",
+            "C=3",
+            "--log-opt",
+            "labels=a,none",
+            "--log-opt",
+            "env=C",
+        ];
+        for driver in ["json-file", "local"] {
+            let mut arguments = vec!["run", "--name", driver, "--log-driver", driver];
+            arguments.extend(options);
+            arguments.extend([BUSYBOX, "echo", "text"]);
+            bed.run(&arguments).ok();
+            assert_eq!(bed.run(&["logs", "--details", driver]).ok(), "C=3,a=1 text");
+            assert_eq!(bed.run(&["logs", driver]).ok(), "text");
+        }
+        let path = bed.inspect("json-file", "{{.LogPath}}");
+        let line = std::fs::read_to_string(path).unwrap();
+        assert!(
+            line.contains(r#""attrs":{"C":"3","a":"1"},"time""#),
+            "{line}"
+        );
+    });
+}
+
+/// A real journald on this bed's empty /run.
+#[test]
+fn the_journal() {
+    bed!(|bed| {
+        bed.host("mkdir", &["-p", "/run/systemd/journal", "/run/log/journal"])
+            .ok();
+        bed.file("machine-id", "0123456789abcdef0123456789abcdef\n");
+        let id = bed.dir().join("machine-id");
+        if !std::path::Path::new("/etc/machine-id").exists() {
+            std::fs::write("/etc/machine-id", "").unwrap();
+        }
+        bed.host(
+            "mount",
+            &["--bind", id.to_str().unwrap(), "/etc/machine-id"],
+        )
+        .ok();
+        let mut journald = bed.program("/lib/systemd/systemd-journald", &[]).start();
+        eventually(30, "the journal's socket", || {
+            assert!(journald.is_running(), "journald ended");
+            std::path::Path::new("/run/systemd/journal/socket")
+                .exists()
+                .then_some(())
+        });
+        let script = "echo out; echo err >&2; printf 'a\\377b\\n'; printf 'no end'";
+        bed.run(&[
+            "run",
+            "--name",
+            "job",
+            "-l",
+            "my.label=x",
+            "--log-driver",
+            "journald",
+            "--log-opt",
+            "labels=my.label",
+            "--log-opt",
+            "tag=the/{{.Name}}",
+            BUSYBOX,
+            "sh",
+            "-c",
+            script,
+        ]);
+        let logs = bed.run(&["logs", "job"]);
+        assert_eq!(logs.stdout, b"out\na\xffb\nno end", "{}", logs.story());
+        assert_eq!(logs.error(), "err\n");
+        assert_eq!(
+            bed.run(&["logs", "-n", "1", "--details", "job"]).ok(),
+            "my.label=x no end"
+        );
+        let shown = bed.host(
+            "journalctl",
+            &[
+                "-o",
+                "cat",
+                "--output-fields=MESSAGE",
+                "CONTAINER_TAG=the/job",
+                "MY_LABEL=x",
+                "PRIORITY=3",
+            ],
+        );
+        assert_eq!(shown.ok(), "err");
+        // Followed until its end.
+        let script = "echo one; while ! test -e /go; do sleep 0.05; done; seq 1 200; echo last";
+        bed.run(&[
+            "run",
+            "-d",
+            "--name",
+            "two",
+            "--log-driver",
+            "journald",
+            BUSYBOX,
+            "sh",
+            "-c",
+            script,
+        ])
+        .ok();
+        let follow = bed.command(&["logs", "-f", "two"]).start();
+        follow.wait_for("one\n");
+        bed.run(&["exec", "two", "touch", "/go"]).ok();
+        let text = follow.finish().ok();
+        assert!(
+            text.starts_with("one\n1\n2\n") && text.ends_with("\n200\nlast"),
+            "{text}"
+        );
+        assert_eq!(text.lines().count(), 202);
+        // Without a journal a container runs all the same.
+        journald.signal(Signal::TERM);
+        journald.finish();
+        bed.run(&[
+            "run",
+            "--name",
+            "three",
+            "--log-driver",
+            "journald",
+            BUSYBOX,
+            "echo",
+            "lost",
+        ])
+        .ok();
+        bed.host("umount", &["/etc/machine-id"]).ok();
     });
 }

@@ -104,6 +104,7 @@ impl Default for LogSettings {
             driver,
             max_size,
             max_files,
+            ..
         } = LogConfig::default();
         Self {
             driver,
@@ -119,6 +120,7 @@ impl From<&LogSettings> for LogConfig {
             driver: settings.driver,
             max_size: settings.max_size,
             max_files: settings.max_files,
+            ..Self::default()
         }
     }
 }

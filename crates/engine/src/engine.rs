@@ -75,6 +75,13 @@ impl Engine {
     /// What a monitor runs when its container is over and nobody else cleans
     /// up.
     pub(crate) fn cleanup_command(&self, id: &ContainerId) -> Vec<String> {
+        let mut command = self.internal_command("cleanup");
+        command.push(id.to_string());
+        command
+    }
+
+    /// `wharf internal VERB` on this store, for what monitors start.
+    pub(crate) fn internal_command(&self, verb: &str) -> Vec<String> {
         let text = |path: &Path| path.to_string_lossy().into_owned();
         vec![
             text(&self.config().programs.wharf),
@@ -83,8 +90,7 @@ impl Engine {
             "--runroot".to_owned(),
             text(self.layout().run_root()),
             "internal".to_owned(),
-            "cleanup".to_owned(),
-            id.to_string(),
+            verb.to_owned(),
         ]
     }
 }

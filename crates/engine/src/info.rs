@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use state::{LogDriver, Status};
+use state::Status;
 use sys::Result;
 
 use crate::cgroup::Hierarchies;
@@ -29,11 +29,7 @@ impl Engine {
             containers_stopped: all.len() - running - paused,
             images: self.images().store()?.list()?.len(),
             driver: "overlay".to_owned(),
-            logging_driver: match settings.log.driver {
-                LogDriver::JsonFile => "json-file",
-                LogDriver::None => "none",
-            }
-            .to_owned(),
+            logging_driver: settings.log.driver.name().to_owned(),
             cgroup_version: Hierarchies::find()?.version().to_owned(),
             kernel_version: name.release().to_string_lossy().into_owned(),
             operating_system: operating_system(),

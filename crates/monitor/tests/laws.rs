@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use monitor::log::JsonFile;
+use monitor::log::LogFile;
 use proptest::prelude::*;
 use state::Timestamp;
 use state::channel::Stream;
@@ -62,7 +62,7 @@ proptest! {
     ) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log");
-        let mut log = JsonFile::new(path.clone(), max_size, 10_000);
+        let mut log = LogFile::json(path.clone(), max_size, 10_000, &BTreeMap::new());
         let mut expected: BTreeMap<String, String> = BTreeMap::new();
         for (is_error, bytes) in &chunks {
             let (stream, name) = if *is_error { (Stream::Stderr, "stderr") } else { (Stream::Stdout, "stdout") };
@@ -83,7 +83,7 @@ proptest! {
     fn any_bytes_can_be_read(bytes in proptest::collection::vec(any::<u8>(), 0..3000)) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log");
-        let mut log = JsonFile::new(path.clone(), 0, 2);
+        let mut log = LogFile::json(path.clone(), 0, 2, &BTreeMap::new());
         log.append(Stream::Stdout, &bytes, Timestamp::now());
         log.finish(Timestamp::now());
         let mut expected = String::new();

@@ -373,7 +373,23 @@ pub struct HealthResult {
 pub enum LogDriver {
     /// Docker's json-file form, rotated.
     JsonFile,
+    /// A shorter form, rotated and compressed.
+    Local,
+    /// The host's journal.
+    Journald,
     None,
+}
+
+impl LogDriver {
+    /// As Docker calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::JsonFile => "json-file",
+            Self::Local => "local",
+            Self::Journald => "journald",
+            Self::None => "none",
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -383,6 +399,16 @@ pub struct LogConfig {
     pub max_size: u64,
     /// Files kept, the current one included.
     pub max_files: u32,
+    /// Labels whose values each entry carries.
+    #[serde(default)]
+    pub labels: Vec<String>,
+    /// Variables whose values each entry carries.
+    #[serde(default)]
+    pub env: Vec<String>,
+    /// What the journal calls the container, a template of Docker's; the short
+    /// id if absent.
+    #[serde(default)]
+    pub tag: Option<String>,
 }
 
 impl Default for LogConfig {
@@ -392,6 +418,9 @@ impl Default for LogConfig {
             driver: LogDriver::JsonFile,
             max_size: 10_000_000,
             max_files: 3,
+            labels: Vec::new(),
+            env: Vec::new(),
+            tag: None,
         }
     }
 }

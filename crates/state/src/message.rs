@@ -19,6 +19,7 @@
 //!    │  open the engine cleans up; if it drops  │ runs `on_exit`
 //! ```
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -156,6 +157,21 @@ pub enum LogTarget {
         path: PathBuf,
         max_size: u64,
         max_files: u32,
+        /// What each entry carries besides.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        attributes: BTreeMap<String, String>,
+    },
+    /// As `JsonFile`, in a shorter form; full files are `path.N`, N counts up.
+    Local {
+        path: PathBuf,
+        max_size: u64,
+        max_files: u32,
+        /// Command that packs the file which is named behind it.
+        pack: Vec<String>,
+    },
+    /// The host's journal; names and values that each entry carries.
+    Journald {
+        fields: Vec<(String, String)>,
     },
 }
 

@@ -110,6 +110,7 @@ impl Place {
                 path: self.path("log"),
                 max_size: 0,
                 max_files: 1,
+                attributes: std::collections::BTreeMap::new(),
             },
             stdin: StdinMode::Closed,
             restart: RestartPolicy::No,

@@ -307,6 +307,7 @@ fn logs_rotate_and_lose_nothing() {
         path: place.path("log"),
         max_size: 100_000,
         max_files: 900,
+        attributes: std::collections::BTreeMap::new(),
     };
     let (monitor, _) = Monitor::start(&job);
     watch(monitor.channel());

@@ -169,6 +169,10 @@ pub(crate) fn kill(command: Command) -> Command {
 
 pub(crate) fn logs(command: Command) -> Command {
     shape(command, "[OPTIONS] CONTAINER")
+        .arg(flag(
+            "details",
+            "Show the labels and variables of --log-opt, too",
+        ))
         .arg(short_flag('f', "follow", "Go on while the container runs"))
         .arg(value(
             "since",

@@ -229,8 +229,12 @@ fn outside_arguments() -> [Arg; 24] {
         value("domainname", "NAME", "NIS domain name"),
         list("expose", "PORT", "Say that a port is used"),
         short_value('h', "hostname", "NAME", "Host name"),
-        value("log-driver", "DRIVER", "json-file or none"),
-        list("log-opt", "KEY=VALUE", "max-size=SIZE or max-file=COUNT"),
+        value("log-driver", "DRIVER", "json-file, local, journald or none"),
+        list(
+            "log-opt",
+            "KEY=VALUE",
+            "max-size=SIZE, max-file=COUNT, labels=NAMES, env=NAMES, tag=TEMPLATE",
+        ),
         list(
             "mount",
             "MOUNT",
@@ -541,12 +545,16 @@ fn log(given: &ArgMatches) -> Result<Option<LogConfig>> {
     let mut log = LogConfig::default();
     match given.text("log-driver").unwrap_or("json-file") {
         "json-file" | "" => log.driver = LogDriver::JsonFile,
+        "local" => log.driver = LogDriver::Local,
+        "journald" => log.driver = LogDriver::Journald,
         "none" => log.driver = LogDriver::None,
         other => {
-            let why = format!("there is no log driver {other:?}: use json-file or none");
+            let why =
+                format!("there is no log driver {other:?}: use json-file, local, journald or none");
             return Err(invalid(&why));
         }
     }
+    let list = |text: &str| text.split(',').map(str::to_owned).collect();
     for option in given.texts("log-opt") {
         match option.split_once('=') {
             Some(("max-size", size)) => log.max_size = parse::bytes(size)?,
@@ -557,9 +565,15 @@ fn log(given: &ArgMatches) -> Result<Option<LogConfig>> {
                     .filter(|count| *count > 0)
                     .ok_or_else(|| invalid("max-file of --log-opt is a number from 1"))?;
             }
+            Some(("labels", names)) => log.labels = list(names),
+            Some(("env", names)) => log.env = list(names),
+            Some(("tag", tag)) => log.tag = Some(tag.to_owned()),
+            // As it is anyway.
+            Some(("mode", "blocking") | ("compress", "true")) => {}
             _ => {
                 let why = format!(
-                    "there is no log option {option:?}: use max-size=SIZE or max-file=COUNT"
+                    "there is no log option {option:?}: use max-size=SIZE, max-file=COUNT, \
+                     labels=NAMES, env=NAMES or tag=TEMPLATE"
                 );
                 return Err(invalid(&why));
             }

@@ -115,6 +115,10 @@ pub(crate) fn cleanup(command: Command) -> Command {
     shape(command, "ID [ID...]").arg(operands("ID"))
 }
 
+pub(crate) fn pack_log(command: Command) -> Command {
+    shape(command, "FILE").arg(operand("FILE"))
+}
+
 pub(crate) fn man(command: Command) -> Command {
     shape(command, "DIRECTORY").arg(operand("DIRECTORY"))
 }

@@ -1,5 +1,6 @@
 //! `wharf logs`.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
 
 use engine::{LogsRequest, Streams, parse};
@@ -31,6 +32,11 @@ pub(super) fn run(call: &Call<'_>) -> Result<u8> {
     };
     let timestamps = given.on("timestamps");
     let engine = call.engine()?;
+    let details = if given.on("details") {
+        details(&engine.containers().log_attributes(name)?)
+    } else {
+        String::new()
+    };
     let mut out = Lines {
         stdout: BufWriter::with_capacity(64 << 10, io::stdout().lock()),
         stderr: BufWriter::with_capacity(64 << 10, io::stderr().lock()),
@@ -49,7 +55,8 @@ pub(super) fn run(call: &Call<'_>) -> Result<u8> {
             };
             let written = writer
                 .write_all(stamp.as_bytes())
-                .and_then(|()| writer.write_all(entry.text.as_bytes()))
+                .and_then(|()| writer.write_all(details.as_bytes()))
+                .and_then(|()| writer.write_all(&entry.text))
                 // Who follows wants to see each line at once.
                 .and_then(|()| if follow { writer.flush() } else { Ok(()) });
             quiet_if_closed(written)
@@ -57,6 +64,15 @@ pub(super) fn run(call: &Call<'_>) -> Result<u8> {
         .context(|| format!("logs of {name}"))?;
     quiet_if_closed(out.stdout.flush().and_then(|()| out.stderr.flush()))?;
     Ok(DONE)
+}
+
+/// As Docker has them: `a=b,c=d ` in front of each line.
+fn details(attributes: &BTreeMap<String, String>) -> String {
+    let all: Vec<String> = attributes
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    all.join(",") + " "
 }
 
 struct Lines {

@@ -28,6 +28,7 @@ mod logout;
 mod logs;
 mod man;
 mod oci;
+mod pack_log;
 mod partial;
 mod pause;
 mod port;
@@ -471,6 +472,16 @@ pub(crate) const NOUNS: &[Noun] = &[
                     "Clean up after a container's end",
                     system::cleanup,
                     cleanup::run
+                ),
+            ),
+            (
+                "pack-log",
+                &[],
+                verb!(
+                    "pack-log",
+                    "Compress a full file of a log",
+                    system::pack_log,
+                    pack_log::run
                 ),
             ),
             (

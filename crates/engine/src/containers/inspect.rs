@@ -339,8 +339,10 @@ impl Containers<'_> {
             hostname_path: file("hostname"),
             hosts_path: file("hosts"),
             log_path: match config.log.driver {
-                LogDriver::JsonFile => layout.container_log(&id).display().to_string(),
-                LogDriver::None => String::new(),
+                LogDriver::JsonFile | LogDriver::Local => {
+                    layout.container_log(&id).display().to_string()
+                }
+                LogDriver::Journald | LogDriver::None => String::new(),
             },
             name: format!("/{}", config.name),
             restart_count: observed.facts.as_ref().map_or(0, |facts| facts.restarts),
@@ -373,6 +375,24 @@ fn healthcheck(health: &HealthConfig) -> Healthcheck {
         start_interval: nanos(health.start_interval),
         retries: health.retries,
     }
+}
+
+/// As `--log-opt` has them.
+fn log_options(log: &state::LogConfig) -> BTreeMap<String, String> {
+    let mut options = BTreeMap::new();
+    if matches!(log.driver, LogDriver::JsonFile | LogDriver::Local) {
+        options.insert("max-size".to_owned(), log.max_size.to_string());
+        options.insert("max-file".to_owned(), log.max_files.to_string());
+    }
+    for (name, list) in [("labels", &log.labels), ("env", &log.env)] {
+        if !list.is_empty() {
+            options.insert(name.to_owned(), list.join(","));
+        }
+    }
+    if let Some(tag) = &log.tag {
+        options.insert("tag".to_owned(), tag.clone());
+    }
+    options
 }
 
 fn host_or(is_host: bool, otherwise: &str) -> String {
@@ -473,15 +493,8 @@ fn host_config(config: &ContainerConfig) -> InspectHostConfig {
         binds: binds(config),
         container_id_file: String::new(),
         log_config: InspectLogConfig {
-            kind: match config.log.driver {
-                LogDriver::JsonFile => "json-file",
-                LogDriver::None => "none",
-            }
-            .to_owned(),
-            config: BTreeMap::from([
-                ("max-size".to_owned(), config.log.max_size.to_string()),
-                ("max-file".to_owned(), config.log.max_files.to_string()),
-            ]),
+            kind: config.log.driver.name().to_owned(),
+            config: log_options(&config.log),
         },
         network_mode: network_name(&config.network),
         port_bindings: port_bindings(config),

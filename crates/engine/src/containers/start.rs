@@ -10,15 +10,15 @@ use std::path::Path;
 use network::{HostsFile, Networks, Reserved};
 use state::{
     Channel, ContainerConfig, ContainerId, Durability, ExitRecord, ExitStatus, FdRole, FileLock,
-    HealthJob, LogDriver, LogTarget, MonitorJob, NetworkMode, NetworkRecord, PidMode, PortRequest,
-    Record, StartSpec, Status, Timestamp, ToMonitor, Work,
+    HealthJob, MonitorJob, NetworkMode, NetworkRecord, PidMode, PortRequest, Record, StartSpec,
+    Status, Timestamp, ToMonitor, Work,
 };
 use sys::{Context as _, Error, ErrorKind, Result};
 
 use super::observe::{self, Observed};
 use super::request::AttachRequest;
 use super::session::{Role, Session};
-use super::{Containers, create};
+use super::{Containers, create, logs};
 use crate::Engine;
 use crate::cgroup::Hierarchies;
 use crate::crash::crash_point;
@@ -211,14 +211,7 @@ impl<'a> Locked<'a> {
             work: Work::Start(Box::new(start)),
             run_dir: layout.run_container(&config.id),
             exit_record: Some(layout.container_exit(&config.id)),
-            log: match config.log.driver {
-                LogDriver::None => LogTarget::None,
-                LogDriver::JsonFile => LogTarget::JsonFile {
-                    path: layout.container_log(&config.id),
-                    max_size: config.log.max_size,
-                    max_files: config.log.max_files,
-                },
-            },
+            log: logs::target(engine, config),
             stdin: config.process.stdin,
             restart: config.restart,
             health: health_job(config)?,

@@ -1,19 +1,25 @@
 //! Where output is kept. A log never blocks or kills a container: what cannot
 //! be written is counted and noted once writing works again.
 
-mod json_file;
+mod file;
+mod journald;
+mod json;
+mod lines;
+mod local;
 mod rotate;
 
 use state::channel::Stream;
 use state::{LogTarget, Timestamp};
 
-pub use json_file::JsonFile;
+pub use file::LogFile;
+pub use journald::Journal;
 
 /// The log of one container.
 #[derive(Debug)]
 pub enum Log {
     None,
-    JsonFile(JsonFile),
+    File(Box<LogFile>),
+    Journal(Journal),
 }
 
 impl Log {
@@ -25,7 +31,20 @@ impl Log {
                 path,
                 max_size,
                 max_files,
-            } => Self::JsonFile(JsonFile::new(path, max_size, max_files)),
+                attributes,
+            } => Self::File(Box::new(LogFile::json(
+                path,
+                max_size,
+                max_files,
+                &attributes,
+            ))),
+            LogTarget::Local {
+                path,
+                max_size,
+                max_files,
+                pack,
+            } => Self::File(Box::new(LogFile::local(path, max_size, max_files, pack))),
+            LogTarget::Journald { fields } => Self::Journal(Journal::new(&fields)),
         }
     }
 
@@ -33,7 +52,8 @@ impl Log {
     pub fn append(&mut self, stream: Stream, data: &[u8], now: Timestamp) {
         match self {
             Self::None => {}
-            Self::JsonFile(file) => file.append(stream, data, now),
+            Self::File(file) => file.append(stream, data, now),
+            Self::Journal(journal) => journal.append(stream, data, now),
         }
     }
 
@@ -41,15 +61,15 @@ impl Log {
     pub fn finish(&mut self, now: Timestamp) {
         match self {
             Self::None => {}
-            Self::JsonFile(file) => file.finish(now),
+            Self::File(file) => file.finish(now),
+            Self::Journal(journal) => journal.finish(now),
         }
     }
 
     /// Gives buffers back while nothing happens.
     pub fn release_memory(&mut self) {
-        match self {
-            Self::None => {}
-            Self::JsonFile(file) => file.release_memory(),
+        if let Self::File(file) = self {
+            file.release_memory();
         }
     }
 }
