@@ -1,4 +1,6 @@
 //! The life of a container after its start: every verb, restarts, health, and what is written down about it.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod boot;
 mod copy;
@@ -7,5 +9,6 @@ mod events;
 mod health;
 mod policy;
 mod prune;
+mod snapshot;
 mod usage;
 mod verbs;

@@ -57,22 +57,30 @@ pub fn commit(
     options: CommitOptions,
 ) -> Result<Image> {
     let _lock = store.use_lock()?;
-    let (layer, diff_id) = pack_upper(store, id, parent, &options).context(|| "pack changes")?;
     let mut config = parent.config.clone();
     let created = Some(Timestamp::now().to_string());
-    config.history.push(History {
-        created: created.clone(),
-        created_by: options.created_by,
-        author: options.author.clone(),
-        comment: options.message,
-        empty_layer: false,
-    });
+    let mut layers: Vec<Descriptor> = parent.parsed.layers.iter().map(as_oci).collect();
+    // A layer of its own for each snapshot that the container stands on.
+    let mut below = store.snapshots().top(&parent.chain);
+    let mut written = store.snapshots().sealed(id)?;
+    written.push(store.snapshots().upper(id));
+    for directory in written {
+        let (layer, diff_id) =
+            pack(store, &directory, &below, &options).context(|| "pack changes")?;
+        config.history.push(History {
+            created: created.clone(),
+            created_by: options.created_by.clone(),
+            author: options.author.clone(),
+            comment: options.message.clone(),
+            empty_layer: false,
+        });
+        config.rootfs.diff_ids.push(diff_id);
+        layers.push(layer);
+        below = directory;
+    }
     config.created = created;
     config.author = options.author.or(config.author);
     config.config = options.config;
-    config.rootfs.diff_ids.push(diff_id);
-    let mut layers: Vec<Descriptor> = parent.parsed.layers.iter().map(as_oci).collect();
-    layers.push(layer);
     add(store, &config, layers)
 }
 
@@ -159,15 +167,15 @@ fn add(store: &Store, config: &ImageConfig, layers: Vec<Descriptor>) -> Result<I
     store.load(manifest_blob.digest)
 }
 
-fn pack_upper(
+fn pack(
     store: &Store,
-    id: &ContainerId,
-    parent: &Image,
+    directory: &Path,
+    below: &Path,
     options: &CommitOptions,
 ) -> Result<(Descriptor, DiffId)> {
     let compression = options.compression;
-    let upper = tree::open_directory(&store.snapshots().upper(id))?;
-    let below = tree::open_directory(&store.snapshots().top(&parent.chain))?;
+    let upper = tree::open_directory(directory)?;
+    let below = tree::open_directory(below)?;
     let root = if looks_alike(&upper, &below)? {
         Root::Omitted
     } else {

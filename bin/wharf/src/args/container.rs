@@ -326,6 +326,10 @@ pub(crate) fn update(command: Command) -> Command {
         .after_help(UPDATE_EXAMPLES)
         .args(super::run::changeable_limits())
         .arg(super::run::restart_policy())
+        .arg(flag(
+            "snapshot",
+            "Take a snapshot of its files first (it must not run)",
+        ))
         .arg(operands("CONTAINER"))
 }
 

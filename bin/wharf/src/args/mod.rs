@@ -11,6 +11,7 @@ pub(crate) mod help;
 pub(crate) mod image;
 pub(crate) mod root;
 pub(crate) mod run;
+pub(crate) mod snapshot;
 pub(crate) mod system;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, builder::ValueParser};

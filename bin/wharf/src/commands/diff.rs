@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use engine::containers::ChangeKind;
+use engine::containers::{Change, ChangeKind};
 use sys::{Context as _, Result};
 
 use super::{Call, DONE};
@@ -16,6 +16,11 @@ pub(super) fn run(call: &Call<'_>) -> Result<u8> {
         .containers()
         .diff(name)
         .context(|| format!("diff of {name}"))?;
+    print(&changes)?;
+    Ok(DONE)
+}
+
+pub(super) fn print(changes: &[Change]) -> Result<()> {
     let mut text = String::new();
     for change in changes {
         let letter = match change.kind {
@@ -25,6 +30,5 @@ pub(super) fn run(call: &Call<'_>) -> Result<u8> {
         };
         let _ = writeln!(text, "{letter} {}", change.path.display());
     }
-    output::print(&text)?;
-    Ok(DONE)
+    output::print(&text)
 }

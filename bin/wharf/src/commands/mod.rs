@@ -43,6 +43,7 @@ mod rm;
 mod rmi;
 mod run;
 mod save;
+mod snapshot;
 mod start;
 mod stats;
 mod stop;
@@ -59,7 +60,7 @@ use engine::Engine;
 use sys::Result;
 
 use crate::args::root::Global;
-use crate::args::{container, image, run as run_args, system};
+use crate::args::{container, image, run as run_args, snapshot as snapshot_args, system};
 use crate::environment;
 use crate::errors::Codes;
 use crate::timings::Timings;
@@ -455,6 +456,63 @@ pub(crate) const NOUNS: &[Noun] = &[
                     "Look at everything and heal what crashes left",
                     system::repair,
                     repair::run
+                ),
+            ),
+        ],
+    },
+    Noun {
+        name: "snapshot",
+        about: "Manage snapshots of containers' files",
+        hidden: false,
+        verbs: &[
+            (
+                "create",
+                &[],
+                verb!(
+                    "create",
+                    "Keep a container's files as they are",
+                    snapshot_args::create,
+                    snapshot::create
+                ),
+            ),
+            (
+                "diff",
+                &[],
+                verb!(
+                    "diff",
+                    "Show what changed since a snapshot",
+                    snapshot_args::diff,
+                    snapshot::diff
+                ),
+            ),
+            (
+                "ls",
+                &["list"],
+                verb!(
+                    "ls",
+                    "List snapshots of a container",
+                    snapshot_args::ls,
+                    snapshot::ls
+                ),
+            ),
+            (
+                "restore",
+                &[],
+                verb!(
+                    "restore",
+                    "Go back to a snapshot",
+                    snapshot_args::restore,
+                    snapshot::restore
+                ),
+            ),
+            (
+                "rm",
+                &["remove"],
+                verb!(
+                    "rm",
+                    "Remove snapshots of a container",
+                    snapshot_args::rm,
+                    snapshot::rm
                 ),
             ),
         ],

@@ -1,5 +1,6 @@
 //! `wharf update`.
 
+use engine::containers::snapshot::Running;
 use engine::{UpdateRequest, parse};
 use sys::{Context as _, Error, ErrorKind, Result};
 
@@ -20,7 +21,12 @@ pub(super) fn run(call: &Call<'_>) -> Result<u8> {
         ));
     }
     let engine = call.engine()?;
+    let snapshot = call.given.on("snapshot");
     each(call, &call.given.texts("CONTAINER"), |name| {
+        if snapshot {
+            let taken = engine.containers().snapshot(name, None, Running::Refuse);
+            taken.context(|| format!("snapshot of {name}"))?;
+        }
         let updated = engine.containers().update(name, &request);
         updated.context(|| format!("update {name}"))?;
         Ok(Some(name.to_owned()))

@@ -80,15 +80,15 @@ impl Containers<'_> {
 }
 
 /// Changes, by whose doing they are.
-struct Sorted {
-    container: Vec<Change>,
+pub(super) struct Sorted {
+    pub(super) container: Vec<Change>,
     /// What was made to mount something on, and what that did to the times of
     /// the directories around.
     ours: Vec<Change>,
 }
 
 impl Sorted {
-    fn by_author(changes: Vec<Change>, config: &ContainerConfig) -> Self {
+    pub(super) fn by_author(changes: Vec<Change>, config: &ContainerConfig) -> Self {
         const OURS: [&str; 6] = [
             "/dev",
             "/proc",

@@ -26,6 +26,7 @@ pub mod request;
 mod resolve;
 mod restart;
 pub mod session;
+pub mod snapshot;
 mod start;
 pub mod stats;
 mod stop;

@@ -124,6 +124,8 @@ impl<'a> Locked<'a> {
         // What an earlier run left if nobody cleaned up after it.
         engine.clear_run(&id, &self.observed)?;
         create::check_host(config)?;
+        let store = engine.images().store()?;
+        store.snapshots().heal(&id, &config.image.chain)?;
         let ports = reserve(engine, config)?;
         let netns = namespace(self)?;
         let pid_namespace = pid_namespace(self)?;

@@ -40,11 +40,9 @@ pub(crate) fn with_root<R: Send>(
     if let Some(init) = init {
         return act(&root_of(init)?);
     }
-    let rootfs = engine
-        .images()
-        .store()?
-        .snapshots()
-        .rootfs(&config.id, &config.image.chain)?;
+    let store = engine.images().store()?;
+    store.snapshots().heal(&config.id, &config.image.chain)?;
+    let rootfs = store.snapshots().rootfs(&config.id, &config.image.chain)?;
     let RootFs::Overlay(overlay) = rootfs else {
         return Err(Error::new(ErrorKind::Internal, "the root is no overlay"));
     };

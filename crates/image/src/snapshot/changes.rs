@@ -1,5 +1,6 @@
 //! What a container changed, as `docker diff` shows it.
 
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -38,18 +39,104 @@ impl OverlaySnapshots {
     /// The differences between a container and its image, sorted by path.
     /// A directory counts as modified if it differs itself or a member does.
     pub fn changes(&self, id: &ContainerId, chain: &[ChainId]) -> Result<Vec<Change>> {
-        let upper = self.upper(id);
-        let lower = chain
-            .iter()
-            .rev()
-            .map(|chain_id| self.fs(chain_id))
-            .collect();
+        let below = chain.iter().map(|chain_id| self.fs(chain_id)).collect();
+        Ok(changes(below, &self.state(id, None)?)?.into_list())
+    }
+
+    /// The differences between two states of a container: snapshots, or what it
+    /// is now.
+    pub fn changes_since(
+        &self,
+        id: &ContainerId,
+        chain: &[ChainId],
+        from: &str,
+        to: Option<&str>,
+    ) -> Result<Vec<Change>> {
+        let (from, to) = (self.state(id, Some(from))?, self.state(id, to)?);
+        let both = from.iter().zip(&to).take_while(|(a, b)| a == b).count();
+        let mut below: Vec<PathBuf> = chain.iter().map(|chain_id| self.fs(chain_id)).collect();
+        below.extend_from_slice(&to[..both]);
+        let undone = changes(below.clone(), &from[both..])?;
+        let done = changes(below, &to[both..])?;
+        Ok(undone.reversed_then(done).into_list())
+    }
+}
+
+/// What some directories of changes do together to what is below, lowest first.
+fn changes(mut below: Vec<PathBuf>, layers: &[PathBuf]) -> Result<Together> {
+    let mut together = Together::default();
+    for layer in layers {
         let mut found = Vec::new();
-        let root = tree::open_directory(&upper)?;
-        let below = Below { directories: lower };
-        visit(root, below, &mut found).context(|| format!("compare {}", upper.display()))?;
-        found.sort();
-        Ok(found)
+        let root = tree::open_directory(layer)?;
+        let lower = Below {
+            directories: below.iter().rev().cloned().collect(),
+        };
+        visit(root, lower, &mut found).context(|| format!("compare {}", layer.display()))?;
+        together.add(found);
+        below.push(layer.clone());
+    }
+    Ok(together)
+}
+
+/// Changes of several layers, by path.
+#[derive(Default)]
+struct Together(BTreeMap<PathBuf, (ChangeKind, bool)>);
+
+impl Together {
+    fn add(&mut self, mut changes: Vec<Change>) {
+        use ChangeKind::{Added, Deleted, Modified};
+        changes.sort();
+        for change in changes {
+            let old = self.0.get(&change.path).copied();
+            if change.kind == Deleted {
+                self.0.retain(|path, _| !path.starts_with(&change.path));
+            }
+            let new = match (old, change.kind) {
+                (Some((Added, _)), Deleted) => continue,
+                (Some((Added, itself)), _) => (Added, itself || change.itself),
+                (Some((Deleted, _)), _) => (Modified, true),
+                (Some((Modified, itself)), Modified) => (Modified, itself || change.itself),
+                (_, kind) => (kind, change.itself),
+            };
+            self.0.insert(change.path, new);
+        }
+    }
+
+    /// First these are undone, then others are done.
+    fn reversed_then(self, done: Self) -> Self {
+        use ChangeKind::{Added, Deleted, Modified};
+        let mut all = done.0;
+        for (path, (kind, itself)) in self.0 {
+            let undone = match kind {
+                Added => Deleted,
+                Deleted => Added,
+                Modified => Modified,
+            };
+            let new = match (undone, all.get(&path)) {
+                (Deleted | Modified, Some((Added | Modified, _))) => Some(Modified),
+                (Added, Some((Deleted, _))) => None,
+                (Added, Some(_)) => Some(Added),
+                (_, Some((Deleted, _))) => Some(Deleted),
+                (undone, None) => Some(undone),
+            };
+            match new {
+                Some(kind) => {
+                    let both = all.get(&path).is_some_and(|(_, other)| *other);
+                    all.insert(path, (kind, itself || both));
+                }
+                None => {
+                    all.remove(&path);
+                }
+            }
+        }
+        Self(all)
+    }
+
+    fn into_list(self) -> Vec<Change> {
+        let change = |(path, (kind, itself))| Change { path, kind, itself };
+        let mut list: Vec<Change> = self.0.into_iter().map(change).collect();
+        list.sort();
+        list
     }
 }
 

@@ -4,8 +4,10 @@
 
 mod changes;
 mod overlay;
+mod sealed;
 mod settle;
 
 pub use changes::{Change, ChangeKind};
 pub(crate) use overlay::Staging;
 pub use overlay::{OVERLAY_OPTIONS, OverlaySnapshots};
+pub use sealed::Snapshot;

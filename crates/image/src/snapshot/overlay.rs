@@ -104,7 +104,8 @@ impl OverlaySnapshots {
 
     /// What a container's root is made of.
     pub fn rootfs(&self, id: &ContainerId, chain: &[ChainId]) -> Result<RootFs> {
-        let mut lower: Vec<PathBuf> = Vec::with_capacity(chain.len());
+        let mut lower = self.sealed(id)?;
+        lower.reverse();
         for chain_id in chain.iter().rev() {
             if !self.has(chain_id) {
                 return Err(Error::new(
@@ -130,9 +131,15 @@ impl OverlaySnapshots {
         tree::remove(&self.layout.active_snapshot(id))
     }
 
-    /// Bytes on disk that the container wrote.
+    /// Bytes on disk that the container wrote, snapshots included.
     pub fn usage(&self, id: &ContainerId) -> Result<u64> {
-        tree::disk_usage(&self.upper(id))
+        let sealed = self.upper(id).with_file_name("sealed");
+        let sealed = if sealed.exists() {
+            tree::disk_usage(&sealed)?
+        } else {
+            0
+        };
+        Ok(tree::disk_usage(&self.upper(id))? + sealed)
     }
 
     /// Bytes on disk of one layer.

@@ -1,0 +1,139 @@
+//! Snapshots of a container's files, in constant time.
+
+use state::Timestamp;
+use sys::{Error, ErrorKind, Result};
+
+use super::attach::connect;
+use super::commit::Sorted;
+use super::start::Locked;
+use super::stop::{end_by, no_such};
+use super::{Change, Containers, observe};
+
+/// One snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotSummary {
+    pub name: String,
+    pub created: Timestamp,
+    /// Bytes that were written since the one before.
+    pub size: u64,
+}
+
+/// What becomes of a container that runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Running {
+    /// `Conflict`.
+    #[default]
+    Refuse,
+    /// It is stopped as `stop` does, and started again afterwards.
+    Restart,
+}
+
+impl Containers<'_> {
+    /// Seals the files as they are under a name (`snap0`, `snap1` … if there is
+    /// none); gives the name. Volumes are not in it.
+    pub fn snapshot(
+        &self,
+        container: &str,
+        name: Option<&str>,
+        running: Running,
+    ) -> Result<String> {
+        self.at_rest(container, running, |locked| {
+            let config = &locked.observed.config;
+            let store = self.engine.images().store()?;
+            store.snapshots().heal(&config.id, &config.image.chain)?;
+            let name = store
+                .snapshots()
+                .seal(&config.id, &config.image.chain, name)?;
+            self.engine
+                .tell(config, "snapshot", &[("snapshot", name.clone())]);
+            Ok(name)
+        })
+    }
+
+    /// Oldest first.
+    pub fn snapshots(&self, container: &str) -> Result<Vec<SnapshotSummary>> {
+        let id = self.resolve(container)?;
+        let store = self.engine.images().store()?;
+        let all = store.snapshots().snapshots(&id)?;
+        let summary = |(snapshot, size): (image::Snapshot, u64)| SnapshotSummary {
+            name: snapshot.name,
+            created: snapshot.created,
+            size,
+        };
+        Ok(all.into_iter().map(summary).collect())
+    }
+
+    /// Forgets a snapshot; the container may run.
+    pub fn remove_snapshot(&self, container: &str, name: &str) -> Result<()> {
+        let locked = Locked::take(self.engine, self.resolve(container)?)?;
+        let config = &locked.observed.config;
+        let store = self.engine.images().store()?;
+        store
+            .snapshots()
+            .forget(&config.id, &config.image.chain, name)?;
+        self.engine
+            .tell(config, "snapshot-remove", &[("snapshot", name.to_owned())]);
+        Ok(())
+    }
+
+    /// Goes back to a snapshot; what was written since is lost.
+    pub fn restore_snapshot(&self, container: &str, name: &str, running: Running) -> Result<()> {
+        self.at_rest(container, running, |locked| {
+            let config = &locked.observed.config;
+            let store = self.engine.images().store()?;
+            store.snapshots().heal(&config.id, &config.image.chain)?;
+            store
+                .snapshots()
+                .restore(&config.id, &config.image.chain, name)?;
+            self.engine
+                .tell(config, "snapshot-restore", &[("snapshot", name.to_owned())]);
+            Ok(())
+        })
+    }
+
+    /// What changed from a snapshot to another, or to now; sorted by path.
+    pub fn diff_snapshots(
+        &self,
+        container: &str,
+        from: &str,
+        to: Option<&str>,
+    ) -> Result<Vec<Change>> {
+        let id = self.resolve(container)?;
+        let observed = observe::observe(self.engine, &id)?.ok_or_else(|| no_such(container))?;
+        let config = &observed.config;
+        let store = self.engine.images().store()?;
+        let changes = store
+            .snapshots()
+            .changes_since(&id, &config.image.chain, from, to)?;
+        Ok(Sorted::by_author(changes, config).container)
+    }
+
+    fn at_rest<R>(
+        &self,
+        container: &str,
+        running: Running,
+        act: impl FnOnce(&Locked<'_>) -> Result<R>,
+    ) -> Result<R> {
+        let id = self.resolve(container)?;
+        let mut locked = Locked::take(self.engine, id)?;
+        let config = locked.observed.config.clone();
+        let Some(channel) = connect(self.engine, &id)? else {
+            self.engine.clear_run(&id, &locked.observed)?;
+            return act(&locked);
+        };
+        if running == Running::Refuse {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!("container {container} is running: stop it first, or say --restart"),
+            ));
+        }
+        self.engine.tell(&config, "stop", &[]);
+        end_by(&channel, &id, config.stop.signal, config.stop.timeout)?;
+        locked.observed = observe::observe(self.engine, &id)?.ok_or_else(|| no_such(container))?;
+        self.engine.clear_run(&id, &locked.observed)?;
+        let done = act(&locked);
+        // It runs again whatever came of it.
+        locked.start(None)?;
+        done
+    }
+}

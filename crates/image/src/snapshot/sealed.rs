@@ -1,0 +1,252 @@
+//! Snapshots of a container: its writable directory is sealed as it is, and an
+//! empty one put on top. Nothing is copied.
+//!
+//! ```text
+//! snapshots/active/<id>/layers.json   what is sealed, and what of it is in use
+//! snapshots/active/<id>/sealed/<n>    a directory that was `upper` once
+//! ```
+//! The record is written first; [`OverlaySnapshots::heal`] makes the directories
+//! fit it, now or after a crash. Who changes anything here holds the
+//! container's lock, and the container does not run.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use spec::ChainId;
+use state::{ContainerId, Durability, Record, Timestamp};
+use sys::{Context as _, Error, ErrorKind, Result};
+
+use super::overlay::{OverlaySnapshots, copy_attributes};
+use crate::tree;
+
+/// Overlayfs takes 500 directories, the image's included.
+const SEALED_MAX: usize = 300;
+
+/// What lies between a container's image and its writable directory.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Layers {
+    /// Sealed directories that it stands on, lowest first.
+    current: Vec<u64>,
+    snapshots: Vec<Snapshot>,
+    /// Number of the next one.
+    next: u64,
+    /// The writable directory is not wanted any more.
+    #[serde(default)]
+    discard_upper: bool,
+}
+
+/// A state of a container's files that has a name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    pub name: String,
+    pub created: Timestamp,
+    /// Sealed directories, lowest first.
+    layers: Vec<u64>,
+}
+
+impl OverlaySnapshots {
+    /// The sealed directories that a container stands on, lowest first.
+    pub(crate) fn sealed(&self, id: &ContainerId) -> Result<Vec<PathBuf>> {
+        let layers = self.layers(id)?;
+        Ok(self.paths(id, &layers.unwrap_or_default().current))
+    }
+
+    /// Seals what a container wrote, under a name that is free (or the next of
+    /// `snap0`, `snap1` …). Gives the name.
+    pub fn seal(&self, id: &ContainerId, chain: &[ChainId], name: Option<&str>) -> Result<String> {
+        let mut layers = self.layers(id)?.unwrap_or_default();
+        let taken = |name: &str| layers.snapshots.iter().any(|one| one.name == name);
+        let name = match name {
+            Some(name) if taken(name) => {
+                return Err(Error::new(
+                    ErrorKind::Conflict,
+                    format!("there is a snapshot {name} already"),
+                ));
+            }
+            Some(name) => check_name(name)?,
+            None => {
+                let mut names = (0_u64..).map(|number| format!("snap{number}"));
+                names.find(|name| !taken(name)).unwrap_or_default()
+            }
+        };
+        if layers.current.len() >= SEALED_MAX {
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                format!(
+                    "{SEALED_MAX} snapshots lie below the container: \
+                     commit it to an image and begin anew from that"
+                ),
+            ));
+        }
+        layers.current.push(layers.next);
+        layers.next += 1;
+        layers.snapshots.push(Snapshot {
+            name: name.clone(),
+            created: Timestamp::now(),
+            layers: layers.current.clone(),
+        });
+        self.keep(id, &layers)?;
+        self.heal(id, chain)?;
+        Ok(name)
+    }
+
+    /// Snapshots of a container with the bytes that were written since the one
+    /// before, oldest first.
+    pub fn snapshots(&self, id: &ContainerId) -> Result<Vec<(Snapshot, u64)>> {
+        let layers = self.layers(id)?.unwrap_or_default();
+        let with_size = |snapshot: Snapshot| {
+            let top = snapshot.layers.last().copied();
+            let path = self.paths(id, top.as_slice()).pop();
+            let size = path.map_or(Ok(0), |path| tree::disk_usage(&path))?;
+            Ok((snapshot, size))
+        };
+        layers.snapshots.into_iter().map(with_size).collect()
+    }
+
+    /// Forgets a snapshot. What only it needed goes.
+    pub fn forget(&self, id: &ContainerId, chain: &[ChainId], name: &str) -> Result<()> {
+        let mut layers = self.layers(id)?.unwrap_or_default();
+        let before = layers.snapshots.len();
+        layers.snapshots.retain(|one| one.name != name);
+        if layers.snapshots.len() == before {
+            return Err(missing(name));
+        }
+        self.keep(id, &layers)?;
+        self.heal(id, chain)
+    }
+
+    /// Goes back to a snapshot. What was written since and is in no other is
+    /// lost.
+    pub fn restore(&self, id: &ContainerId, chain: &[ChainId], name: &str) -> Result<()> {
+        let mut layers = self.layers(id)?.unwrap_or_default();
+        layers.current = layers.find(name)?.layers.clone();
+        layers.discard_upper = true;
+        self.keep(id, &layers)?;
+        self.heal(id, chain)
+    }
+
+    /// The directories of a snapshot, or of the present state, lowest first.
+    pub(super) fn state(&self, id: &ContainerId, name: Option<&str>) -> Result<Vec<PathBuf>> {
+        let layers = self.layers(id)?.unwrap_or_default();
+        let Some(name) = name else {
+            let mut paths = self.paths(id, &layers.current);
+            paths.push(self.upper(id));
+            return Ok(paths);
+        };
+        Ok(self.paths(id, &layers.find(name)?.layers))
+    }
+
+    /// Makes the directories fit the record. Fine if they do.
+    pub fn heal(&self, id: &ContainerId, chain: &[ChainId]) -> Result<()> {
+        let Some(mut layers) = self.layers(id)? else {
+            return Ok(());
+        };
+        let mut heal = || -> Result<()> {
+            let upper = self.upper(id);
+            if layers.discard_upper {
+                tree::remove(&upper)?;
+                self.make_upper(id, chain, &layers.current)?;
+                layers.discard_upper = false;
+                self.keep(id, &layers)?;
+            } else if let Some(top) = self.paths(id, &layers.current).pop()
+                && !top.exists()
+            {
+                fs::rename(&upper, &top)?;
+            }
+            if !upper.exists() {
+                self.make_upper(id, chain, &layers.current)?;
+            }
+            self.remove_unused(id, &layers)
+        };
+        heal().context(|| format!("settle the snapshots of container {}", id.short()))
+    }
+
+    /// An empty writable directory whose root looks as what is below.
+    fn make_upper(&self, id: &ContainerId, chain: &[ChainId], sealed: &[u64]) -> Result<()> {
+        let below = self.paths(id, sealed).pop();
+        let below = below.unwrap_or_else(|| self.top(chain));
+        let (upper, new) = (self.upper(id), self.upper(id).with_extension("new"));
+        tree::remove(&new)?;
+        fs::DirBuilder::new().mode(0o755).create(&new)?;
+        copy_attributes(&tree::open_directory(&below)?, &tree::open_directory(&new)?)?;
+        fs::rename(&new, &upper)?;
+        Ok(())
+    }
+
+    fn remove_unused(&self, id: &ContainerId, layers: &Layers) -> Result<()> {
+        let snapshots = layers.snapshots.iter().flat_map(|one| &one.layers);
+        let used: BTreeSet<String> = snapshots
+            .chain(&layers.current)
+            .map(u64::to_string)
+            .collect();
+        let directory = self.sealed_root(id);
+        for entry in fs::read_dir(&directory)? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if !used.contains(&name) {
+                tree::remove(&directory.join(name))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn layers(&self, id: &ContainerId) -> Result<Option<Layers>> {
+        Record::read_if_exists(&self.record(id))
+    }
+
+    fn keep(&self, id: &ContainerId, layers: &Layers) -> Result<()> {
+        let sealed = self.sealed_root(id);
+        match fs::DirBuilder::new().mode(0o700).create(&sealed) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(error).context(|| format!("make {}", sealed.display()));
+            }
+            _ => {}
+        }
+        Record::write(&self.record(id), layers, Durability::Synced)
+    }
+
+    fn record(&self, id: &ContainerId) -> PathBuf {
+        self.upper(id).with_file_name("layers.json")
+    }
+
+    fn sealed_root(&self, id: &ContainerId) -> PathBuf {
+        self.upper(id).with_file_name("sealed")
+    }
+
+    fn paths(&self, id: &ContainerId, numbers: &[u64]) -> Vec<PathBuf> {
+        let root = self.sealed_root(id);
+        let path = |number: &u64| root.join(number.to_string());
+        numbers.iter().map(path).collect()
+    }
+}
+
+impl Layers {
+    fn find(&self, name: &str) -> Result<&Snapshot> {
+        let mut all = self.snapshots.iter();
+        all.find(|one| one.name == name)
+            .ok_or_else(|| missing(name))
+    }
+}
+
+fn missing(name: &str) -> Error {
+    let shown: String = name.chars().take(80).collect();
+    Error::new(ErrorKind::NotFound, format!("no such snapshot: {shown}"))
+}
+
+fn check_name(name: &str) -> Result<String> {
+    let fine = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    let begins = name
+        .bytes()
+        .next()
+        .is_some_and(|byte| byte.is_ascii_alphanumeric());
+    if begins && name.len() <= 128 && name.bytes().all(fine) {
+        return Ok(name.to_owned());
+    }
+    let shown: String = name.chars().take(80).collect();
+    Err(Error::new(
+        ErrorKind::InvalidInput,
+        format!("invalid name of a snapshot {shown:?}: letters, digits, '_', '.' and '-' are"),
+    ))
+}
