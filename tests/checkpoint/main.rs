@@ -1,5 +1,5 @@
 //! Checkpoint and restore by `wharf-runtime`: programs that set something up, are taken through it, and judge themselves
-//! (`programs.c`, one function per kernel object); what is refused; images that lie.
+//! (`programs.c` and its kin, one function per kernel object); what is refused; images that lie.
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
@@ -13,6 +13,8 @@ use std::path::PathBuf;
 
 use black_box_tests::{Bed, Bundle, Outcome, eventually};
 
+const SOURCES: [&str; 2] = ["programs.c", "sockets.c"];
+
 /// A container that runs one of the programs.
 pub struct Subject<'a> {
     pub bundle: Bundle<'a>,
@@ -21,10 +23,12 @@ pub struct Subject<'a> {
 impl<'a> Subject<'a> {
     pub fn new(bed: &'a Bed, program: &str) -> Self {
         let bundle = Bundle::new(bed, &["/bin/programs", program]);
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/checkpoint/programs.c");
+        let source = |name| format!(concat!(env!("CARGO_MANIFEST_DIR"), "/checkpoint/{}"), name);
+        let sources = SOURCES.map(source);
         let binary = bundle.root().join("bin/programs");
         let options = ["-static", "-O1", "-Wall", "-Wextra", "-Werror", "-pthread"];
-        let mut arguments = vec![source, "-o", binary.to_str().unwrap()];
+        let mut arguments: Vec<&str> = sources.iter().map(String::as_str).collect();
+        arguments.extend(["-o", binary.to_str().unwrap()]);
         arguments.extend(options);
         bed.host("cc", &arguments).ok();
         let data = bundle.root().join("data");

@@ -57,4 +57,4 @@ macro_rules! programs {
     )*};
 }
 
-programs! { dontneed memory threads tree shared pipes signals timers events files identity waiting registers filter }
+programs! { dontneed memory threads tree shared pipes signals timers events files identity waiting registers filter unix_streams unix_messages unix_names network }

@@ -19,11 +19,11 @@ fn is_refused(bed: &Bed, program: &str, parts: &[&str]) {
 }
 
 #[test]
-fn sockets() {
+fn tcp_connections() {
     bed!(|bed| is_refused(
         bed,
-        "sockets",
-        &["process 1", "socket:[", "not carried yet"]
+        "connected",
+        &["process 1", "TCP connection to 127.0.0.1:", "--tcp-close"]
     ));
 }
 

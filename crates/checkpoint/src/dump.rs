@@ -1,13 +1,15 @@
 //! A container's processes become an image.
 
 use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
 
 use runtime::Cgroup;
 use state::ProcessRef;
 use sys::{Context as _, Error, ErrorKind, Result};
 
 use crate::collect::collect;
-use crate::freeze;
+use crate::freeze::{self, Stopped};
+use crate::image::schema::Checkpoint;
 use crate::image::{self, PageWriter};
 
 /// How to make a checkpoint.
@@ -15,6 +17,21 @@ use crate::image::{self, PageWriter};
 pub struct DumpOptions {
     /// The container goes on afterwards.
     pub leave_running: bool,
+    /// What becomes of TCP connections.
+    pub tcp: TcpPolicy,
+    /// Connections to unix sockets outside of the container are no reason to
+    /// refuse: datagrams connect again by name, streams are closed.
+    pub external_sockets: bool,
+}
+
+/// What becomes of TCP connections that are established.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TcpPolicy {
+    /// They are a reason to refuse.
+    #[default]
+    Refuse,
+    /// They are restored as reset by their peers.
+    Close,
 }
 
 /// What a checkpoint came to.
@@ -24,6 +41,10 @@ pub struct Dumped {
     /// Bytes in the file of pages.
     pub pages: u64,
 }
+
+/// For how long and how often what is busy is tried again.
+const PATIENCE: Duration = Duration::from_secs(3);
+const PAUSE: Duration = Duration::from_millis(7);
 
 /// Writes the processes below `init`, which are all that is in `cgroup`, into
 /// `directory`. On any failure the container goes on unharmed; on success it
@@ -40,9 +61,16 @@ pub fn dump(
             "the container is not running",
         ));
     }
-    let pages = PageWriter::create(&directory)?;
-    let stopped = freeze::stop(init.pid, cgroup)?;
-    let (checkpoint, pages) = collect(&stopped, pages)?;
+    let deadline = Instant::now() + PATIENCE;
+    let (stopped, checkpoint, pages) = loop {
+        match attempt(init.pid, cgroup, &directory, options) {
+            // Something is half done that will be done in a moment.
+            Err(error) if error.kind() == ErrorKind::Unavailable && Instant::now() < deadline => {
+                std::thread::sleep(PAUSE);
+            }
+            done => break done?,
+        }
+    };
     image::write(&directory, &checkpoint)?;
     let dumped = Dumped {
         processes: checkpoint.processes.len(),
@@ -54,4 +82,17 @@ pub fn dump(
         stopped.kill().context(|| "end the container")?;
     }
     Ok(dumped)
+}
+
+/// Stops the container and reads it; lets it go on if that fails.
+fn attempt(
+    init: i32,
+    cgroup: &Cgroup,
+    directory: impl AsFd,
+    options: DumpOptions,
+) -> Result<(Stopped, Checkpoint, PageWriter)> {
+    let pages = PageWriter::create(&directory)?;
+    let stopped = freeze::stop(init, cgroup)?;
+    let (checkpoint, pages) = collect(&stopped, pages, options)?;
+    Ok((stopped, checkpoint, pages))
 }

@@ -33,5 +33,5 @@ mod procfs;
 mod rebuild;
 mod restore;
 
-pub use dump::{DumpOptions, Dumped, dump};
+pub use dump::{DumpOptions, Dumped, TcpPolicy, dump};
 pub use restore::restore;

@@ -37,6 +37,7 @@ pub mod rlimit;
 pub mod scheduling;
 pub mod seccomp;
 pub mod signalfd;
+pub mod socket;
 pub mod spawn;
 pub mod spent;
 

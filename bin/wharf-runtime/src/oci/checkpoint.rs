@@ -22,6 +22,8 @@ pub(super) fn checkpoint(global: &Global, asked: &Checkpoint) -> Result<()> {
     let directory = open_directory(&asked.image)?;
     let options = DumpOptions {
         leave_running: asked.leave_running,
+        tcp: asked.tcp,
+        external_sockets: asked.external_sockets,
     };
     let cgroup = container.cgroup()?;
     let dumped = checkpoint::dump(container.facts.sandbox.init, &cgroup, &directory, options);

@@ -82,11 +82,6 @@ pub(super) fn special(
     if link.starts_with("pipe:[") {
         return pipes::collect(one, seen, ends).map(Some);
     }
-    if link.starts_with("socket:[") {
-        return Err(refuse(
-            "is a socket, which is not carried yet; close it first",
-        ));
-    }
     if let Some(name) = link.strip_prefix("/memfd:") {
         let name = name.strip_suffix(" (deleted)").unwrap_or(name);
         let memory = shared_memory::of_memfd(one, name, all)?;

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 
 use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
 use sys::{Context as _, Error, ErrorKind, Result};
 
-use super::{Collection, Inside, descriptors, shared_memory};
+use super::{Collection, Inside, descriptors, shared_memory, sockets};
 use crate::freeze::{Stopped, StoppedProcess, refusal};
 use crate::image::schema::{
     Description, Descriptor, Kind, MappedFile, Process, RecordLock, SharedKind,
@@ -41,6 +41,8 @@ pub(crate) struct Seen {
     /// Where it was met first.
     pub(crate) pid: i32,
     pub(crate) fd: i32,
+    /// The process whose root its path begins at.
+    pub(crate) root: i32,
     /// All descriptors that name it.
     pub(crate) named: Vec<(i32, i32)>,
     pub(crate) ours: OwnedFd,
@@ -106,7 +108,11 @@ pub(super) fn collect(
         let info = Info {
             text: text.join("\n"),
         };
-        let description = find_or_add(process, inside, (fd, &link), info, all)?;
+        let description = find_or_add((process.pid, fd), &link, info, process.pid, all, || {
+            pidfd_getfd(&inside.pidfd, fd, PidfdGetfdFlags::empty())
+                .context(|| format!("take descriptor {fd}"))
+        })?;
+        all.files.seen[description].named.push((process.pid, fd));
         into.descriptors.push(Descriptor {
             fd,
             description,
@@ -140,12 +146,29 @@ fn learn_about_init(pid: i32, files: &mut Gathered) -> Result<()> {
     Ok(())
 }
 
+/// The description of a descriptor that came to us out of a queue.
+pub(super) fn in_flight(ours: OwnedFd, root: i32, all: &mut Collection) -> Result<usize> {
+    let own = rustix::process::getpid().as_raw_pid();
+    let number = ours.as_raw_fd();
+    let link = procfs::link(&format!("/proc/self/fd/{number}"))?;
+    let text = procfs::text(&format!("/proc/self/fdinfo/{number}"))?;
+    let text: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.starts_with("lock:"))
+        .collect();
+    let info = Info {
+        text: text.join("\n"),
+    };
+    find_or_add((own, number), &link, info, root, all, || Ok(ours))
+}
+
 fn find_or_add(
-    process: &StoppedProcess,
-    inside: &Inside,
-    (fd, link): (i32, &str),
+    who: (i32, i32),
+    link: &str,
     info: Info,
+    root: i32,
     all: &mut Collection,
+    take: impl FnOnce() -> Result<OwnedFd>,
 ) -> Result<usize> {
     // The flag of the descriptor is shown among those of the description.
     let mut key = info.text.clone();
@@ -154,20 +177,19 @@ fn find_or_add(
     }
     let alike = all.files.by_text.entry((link.to_owned(), key)).or_default();
     for index in alike.iter() {
-        let seen = &mut all.files.seen[*index];
-        if sys::kcmp::same_description((seen.pid, seen.fd), (process.pid, fd))? {
-            seen.named.push((process.pid, fd));
+        let seen = &all.files.seen[*index];
+        if sys::kcmp::same_description((seen.pid, seen.fd), who)? {
             return Ok(*index);
         }
     }
     let index = all.files.seen.len();
     alike.push(index);
-    let ours = pidfd_getfd(&inside.pidfd, fd, PidfdGetfdFlags::empty())
-        .context(|| format!("take descriptor {fd}"))?;
+    let ours = take()?;
     all.files.seen.push(Seen {
-        pid: process.pid,
-        fd,
-        named: vec![(process.pid, fd)],
+        pid: who.0,
+        fd: who.1,
+        root,
+        named: Vec::new(),
         ours,
         link: link.to_owned(),
         info,
@@ -206,21 +228,23 @@ fn read_lock(line: &str, description: usize, locks: &mut Vec<RecordLock>, all: &
 
 /// Understands every description, once all of them are known.
 pub(super) fn finish(stopped: &Stopped, all: &mut Collection) -> Result<()> {
+    let mut known = sockets::Sockets::learn(stopped, all)?;
+    let mut outside = Vec::with_capacity(all.files.seen.len());
+    for one in &all.files.seen {
+        outside.push(known.is_outside(one, all)?);
+    }
     let seen = std::mem::take(&mut all.files.seen);
     let mut ends = descriptors::Ends::new(&seen);
     let mut descriptions = Vec::with_capacity(seen.len());
     for (index, one) in seen.iter().enumerate() {
-        let kind = understand(stopped, one, &seen, &mut ends, all).map_err(|error| {
-            let who = stopped
-                .processes
-                .iter()
-                .find(|process| process.pid == one.pid);
-            let inner = who.map_or(one.pid, |process| process.inner_pid);
-            error.wrap(format!(
-                "descriptor {} of process {inner} ({})",
-                one.fd, one.link
-            ))
-        })?;
+        let kind = if let Some(number) = external(one, outside[index], &ends, all) {
+            Ok(Kind::Stdio { number })
+        } else if sockets::inode(one).is_some() && one.info.flags() & O_PATH == 0 {
+            known.understand(index, one, stopped, all)
+        } else {
+            understand(stopped, one, &seen, &mut ends, all)
+        };
+        let kind = kind.map_err(|error| error.wrap(name_of(stopped, one)))?;
         descriptions.push(Description {
             flags: one.info.flags() & !O_CLOEXEC,
             position: one.info.number("pos"),
@@ -228,10 +252,38 @@ pub(super) fn finish(stopped: &Stopped, all: &mut Collection) -> Result<()> {
             lock: all.files.flocks.get(&index).copied(),
         });
     }
+    sockets::refuse_late(&descriptions)?;
     all.checkpoint.descriptions = descriptions;
     all.checkpoint.pipes = ends.pipes;
     all.files.seen = seen;
     Ok(())
+}
+
+fn name_of(stopped: &Stopped, one: &Seen) -> String {
+    let who = stopped
+        .processes
+        .iter()
+        .find(|process| process.pid == one.pid);
+    who.map_or_else(
+        || format!("a descriptor that is in flight in a socket ({})", one.link),
+        |process| {
+            format!(
+                "descriptor {} of process {} ({})",
+                one.fd, process.inner_pid, one.link
+            )
+        },
+    )
+}
+
+/// Which of the standard descriptors that came from outside it is.
+fn external(one: &Seen, outside: bool, ends: &descriptors::Ends, all: &Collection) -> Option<i32> {
+    let is_inside = one.link.starts_with("pipe:") && ends.has_both(&one.link)
+        || one.link.starts_with("socket:") && !outside;
+    let mut stdio = all.files.stdio.iter().filter(|_| !is_inside);
+    let found = stdio.find(|(known, foreign, number)| {
+        *foreign && *known == one.link && (*number == 0 || one.info.flags() & O_ACCMODE != 0)
+    });
+    found.map(|(_, _, number)| *number)
 }
 
 fn understand(
@@ -241,20 +293,6 @@ fn understand(
     ends: &mut descriptors::Ends,
     all: &mut Collection,
 ) -> Result<Kind> {
-    let is_external = |link: &str| {
-        let inside = link.starts_with("pipe:") && ends.has_both(link);
-        all.files
-            .stdio
-            .iter()
-            .filter(|_| !inside)
-            .find(|(known, foreign, number)| {
-                *foreign && known == link && (*number == 0 || one.info.flags() & O_ACCMODE != 0)
-            })
-            .map(|(_, _, number)| *number)
-    };
-    if let Some(number) = is_external(&one.link) {
-        return Ok(Kind::Stdio { number });
-    }
     if one.info.flags() & O_PATH == 0
         && let Some(kind) = descriptors::special(stopped, one, seen, ends, all)?
     {
@@ -277,7 +315,7 @@ fn by_path(one: &Seen, all: &mut Collection) -> Result<Kind> {
              close it first",
         ));
     }
-    let here = format!("/proc/{}/root{}", one.pid, one.link);
+    let here = format!("/proc/{}/root{}", one.root, one.link);
     // A file of /proc may be gone; it is opened again when the process is.
     let same = fs::symlink_metadata(&here)
         .is_ok_and(|there| (there.dev(), there.ino()) == (stat.st_dev, stat.st_ino));

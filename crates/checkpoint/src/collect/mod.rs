@@ -12,6 +12,7 @@ mod pipes;
 mod process;
 mod shared_memory;
 mod signals;
+mod sockets;
 mod system_v;
 mod threads;
 mod timers;
@@ -20,6 +21,7 @@ use std::os::fd::OwnedFd;
 
 use sys::{Context as _, Error, ErrorKind, Result};
 
+use crate::dump::DumpOptions;
 use crate::freeze::Stopped;
 use crate::image::PageWriter;
 use crate::image::schema::{Checkpoint, Clocks, Host};
@@ -31,6 +33,7 @@ pub(crate) use files::Gathered;
 /// What is gathered from process to process.
 pub(crate) struct Collection {
     pub(crate) checkpoint: Checkpoint,
+    pub(crate) options: DumpOptions,
     pub(crate) pages: PageWriter,
     pub(crate) files: Gathered,
     pub(crate) shared: shared_memory::Known,
@@ -47,9 +50,14 @@ pub(crate) struct Inside {
 }
 
 /// Reads everything of the stopped processes.
-pub(crate) fn collect(stopped: &Stopped, pages: PageWriter) -> Result<(Checkpoint, PageWriter)> {
+pub(crate) fn collect(
+    stopped: &Stopped,
+    pages: PageWriter,
+    options: DumpOptions,
+) -> Result<(Checkpoint, PageWriter)> {
     let mut all = Collection {
         checkpoint: Checkpoint::default(),
+        options,
         pages,
         files: Gathered::default(),
         shared: shared_memory::Known::default(),

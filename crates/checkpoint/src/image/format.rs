@@ -7,7 +7,7 @@ use super::schema::Checkpoint;
 
 const MAGIC: [u8; 8] = *b"WHARFCKP";
 /// Of the format; readers refuse every other one.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 const HEADER: usize = 32;
 /// The most bytes that the file may have.
 pub const LIMIT: u64 = 256 << 20;

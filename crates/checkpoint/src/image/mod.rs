@@ -1,14 +1,17 @@
 //! A checkpoint on disk: a directory with `checkpoint` (what there was) and
 //! `pages` (what memory held). `docs/checkpoint.md` has the format.
 
+mod address;
 pub(crate) mod crc;
 mod filter;
 mod format;
 pub(crate) mod hex;
+pub(crate) mod options;
 mod pages;
 pub mod schema;
 mod verify;
 
+pub(crate) use address::address;
 pub(crate) use filter::{pack, unpack};
 pub use format::{LIMIT, VERSION, decode, encode, frame};
 pub(crate) use pages::{PageWriter, open_pages};

@@ -21,6 +21,13 @@ pub(crate) struct Place {
     pub(super) length: usize,
 }
 
+impl Place {
+    /// Bytes.
+    pub(crate) fn length(self) -> usize {
+        self.length
+    }
+}
+
 impl From<u64> for Arg {
     fn from(value: u64) -> Self {
         Self::Value(value)

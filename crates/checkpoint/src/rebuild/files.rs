@@ -116,7 +116,7 @@ fn open(puppet: &Puppet, description: &Description, place: i32, work: &Work<'_>)
             program.call("take a standard descriptor", DUP3, &arguments);
         }
         // Until the tree has grown there is nothing to open.
-        kind if is_late(kind) => return Ok(()),
+        kind if kind.is_late() => return Ok(()),
         Kind::Path { path, size } => {
             let kept = if description.flags & O_PATH == 0 {
                 KEPT
@@ -138,8 +138,9 @@ fn open(puppet: &Puppet, description: &Description, place: i32, work: &Work<'_>)
             put(&mut program, OPENED, place);
             seek(&mut program, place, description);
         }
-        // Made with their other end, and when the tree is there.
-        Kind::Pipe { .. } | Kind::Process { .. } => return Ok(()),
+        // Made with their other end, when the tree is there, and when
+        // everything else is.
+        Kind::Pipe { .. } | Kind::Process { .. } | Kind::Socket(_) => return Ok(()),
         Kind::Event { count, semaphore } => {
             events::event(&mut program, *count, *semaphore, description.flags);
             put(&mut program, OPENED, place);
@@ -174,17 +175,6 @@ fn open(puppet: &Puppet, description: &Description, place: i32, work: &Work<'_>)
         ));
     }
     Ok(())
-}
-
-/// Things of processes of the tree: opened by each process for itself.
-fn is_late(kind: &Kind) -> bool {
-    match kind {
-        Kind::Process { .. } => true,
-        Kind::Path { path, .. } => path
-            .strip_prefix("/proc/")
-            .is_some_and(|rest| rest.starts_with(|letter: char| letter.is_ascii_digit())),
-        _ => false,
-    }
 }
 
 /// Opens the file of a pool descriptor once more, as a description of its own.
@@ -226,7 +216,7 @@ pub(super) fn hand_out(puppet: &Puppet, what: &Process, work: &Work<'_>) -> Resu
         let description = work.checkpoint.descriptions.get(descriptor.description);
         let description = description.ok_or_else(corrupt)?;
         let act = format!("take descriptor {}", descriptor.fd);
-        if is_late(&description.kind) {
+        if description.kind.is_late() {
             // A descriptor that is opened gets the lowest free number.
             let opened = (0..=descriptor.fd).find(|number| !taken.contains(number));
             let opened = opened.ok_or_else(corrupt)?;

@@ -11,6 +11,7 @@ mod pool;
 mod process;
 mod shared_memory;
 mod signals;
+mod sockets;
 mod threads;
 mod timers;
 mod tree;
@@ -80,6 +81,7 @@ pub(crate) fn rebuild(
     process::continue_clocks(&first, checkpoint.clocks)?;
     shared_memory::make(&first, pidfd, &work, pages)?;
     files::open_all(&first, &work)?;
+    sockets::Sockets::new(&first, pidfd, &work).make()?;
     let mut puppets = tree::grow(first, &work)?;
     for puppet in &puppets {
         let what = work.process(puppet)?;

@@ -3,7 +3,7 @@
 use sys::ptrace::{self, Registers, register};
 use sys::{Context as _, Error, ErrorKind, Result};
 
-use super::{MUNMAP, Puppet, RSEQ, SIGALTSTACK, Work, credentials, signals, timers, tree};
+use super::{MUNMAP, Puppet, RSEQ, SIGALTSTACK, Work, credentials, signals, sockets, timers, tree};
 use crate::image::hex;
 use crate::image::schema::{Backing, Process, ProcessState, Thread as Saved};
 use crate::inject::{Program, Thread, find_syscall};
@@ -73,6 +73,7 @@ pub(super) fn finish(puppet: &Puppet, what: &Process, work: &Work<'_>) -> Result
         &[PR_SET_PDEATHSIG.into(), death.into()],
     );
     timers::set(&mut program, what);
+    sockets::listen_again(&mut program, what, work);
     puppet.run(&program).map(drop)
 }
 

@@ -17,6 +17,7 @@ pub mod message;
 pub mod nftables;
 pub mod route;
 pub mod socket;
+pub mod unix_diag;
 
 pub use message::{Attributes, Message, Reply};
 pub use socket::{Protocol, Socket};

@@ -43,6 +43,8 @@ pub enum Protocol {
     Route,
     /// nftables and connection tracking.
     Netfilter,
+    /// Sockets.
+    Diagnosis,
 }
 
 /// A socket bound to the network namespace it was opened in.
@@ -60,6 +62,7 @@ impl Socket {
         let number = match protocol {
             Protocol::Route => None,
             Protocol::Netfilter => Some(netlink::NETFILTER),
+            Protocol::Diagnosis => Some(netlink::SOCK_DIAG),
         };
         let fd = socket_with(
             AddressFamily::NETLINK,

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use checkpoint::TcpPolicy;
 use sys::{Error, ErrorKind, Result};
 
 use super::bring::{self, Bring};
@@ -14,6 +15,8 @@ pub(crate) struct Checkpoint {
     pub(crate) id: String,
     pub(crate) image: PathBuf,
     pub(crate) leave_running: bool,
+    pub(crate) tcp: TcpPolicy,
+    pub(crate) external_sockets: bool,
 }
 
 /// A container to make from one.
@@ -28,15 +31,24 @@ const IMAGE: &str = "checkpoint";
 
 pub(super) fn checkpoint(words: &mut Words) -> Result<Checkpoint> {
     let (mut image, mut leave_running) = (PathBuf::from(IMAGE), false);
+    let (mut tcp, mut external_sockets) = (TcpPolicy::Refuse, false);
     let id = id_and(words, |name, words| match name {
         "image-path" => words.value().map(|value| image = value.into()),
         "leave-running" => words.flag().map(|flag| leave_running = flag),
+        "tcp-close" => words.flag().map(|flag| {
+            if flag {
+                tcp = TcpPolicy::Close;
+            }
+        }),
+        "ext-unix-sk" => words.flag().map(|flag| external_sockets = flag),
         name => granted(name, words),
     })?;
     Ok(Checkpoint {
         id,
         image,
         leave_running,
+        tcp,
+        external_sockets,
     })
 }
 
@@ -63,7 +75,7 @@ fn granted(name: &str, words: &mut Words) -> Result<()> {
         "file-locks" | "link-remap" | "auto-dedup" => words.flag().map(drop),
         "work-path" | "manage-cgroups-mode" => words.value().map(drop),
         // Of no use where no such thing is carried at all.
-        "tcp-established" | "tcp-skip-in-flight" | "ext-unix-sk" | "shell-job" => {
+        "tcp-established" | "tcp-close" | "tcp-skip-in-flight" | "ext-unix-sk" | "shell-job" => {
             words.flag().map(drop)
         }
         "pre-dump" | "parent-path" | "lazy-pages" | "page-server" | "status-fd" | "empty-ns"

@@ -2,12 +2,14 @@
 //! Its writer may have been anybody: every number that leads somewhere is
 //! looked at here.
 
+mod sockets;
+
 use std::collections::BTreeSet;
 
 use sys::pagemap::PAGE;
 use sys::{Error, ErrorKind, Result};
 
-use super::schema::{Backing, Checkpoint, Kind, Memory, Process, ProcessState};
+use crate::image::schema::{Backing, Checkpoint, Kind, Memory, Process, ProcessState};
 
 const PROCESSES_MAX: usize = 32 << 10;
 const THREADS_MAX: usize = 64 << 10;
@@ -161,14 +163,16 @@ fn stored_within(stored: u64, count: u64, pages: u64) -> Result<()> {
 
 fn kinds(checkpoint: &Checkpoint) -> Result<()> {
     let count = checkpoint.descriptions.len();
-    for description in &checkpoint.descriptions {
+    for (place, description) in checkpoint.descriptions.iter().enumerate() {
+        if let Kind::Socket(socket) = &description.kind {
+            sockets::verify(place, socket, checkpoint)?;
+        }
         let good = match &description.kind {
             Kind::Stdio { number } => (0..=2).contains(number),
             Kind::Path { path, .. } => path.starts_with('/') && !path.contains('\0'),
-            Kind::Memory { memory } => checkpoint
-                .shared
-                .get(*memory)
-                .is_some_and(|it| !matches!(it.kind, super::schema::SharedKind::SystemV { .. })),
+            Kind::Memory { memory } => checkpoint.shared.get(*memory).is_some_and(|it| {
+                !matches!(it.kind, crate::image::schema::SharedKind::SystemV { .. })
+            }),
             Kind::Pipe { pipe } => *pipe < checkpoint.pipes.len(),
             Kind::Epoll { watched, .. } => watched
                 .iter()

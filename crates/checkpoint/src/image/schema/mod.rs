@@ -1,6 +1,12 @@
 //! What a checkpoint says, apart from the pages themselves. `docs/checkpoint.md`
 //! has every field; a change here is a new format version.
 
+mod sockets;
+
+pub use sockets::{
+    Message, Socket, SocketOption, SocketState, Tcp, TcpLink, Unix, UnixLink, UnixName,
+};
+
 use serde::{Deserialize, Serialize};
 
 /// A container's processes and everything of theirs that a restart of the
@@ -299,6 +305,21 @@ pub enum Kind {
     Process {
         pid: i32,
     },
+    Socket(Box<Socket>),
+}
+
+impl Kind {
+    /// Things of processes: they can be opened again when those are there,
+    /// by each that has them.
+    pub(crate) fn is_late(&self) -> bool {
+        match self {
+            Self::Process { .. } => true,
+            Self::Path { path, .. } => path
+                .strip_prefix("/proc/")
+                .is_some_and(|rest| rest.starts_with(|letter: char| letter.is_ascii_digit())),
+            _ => false,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
