@@ -164,6 +164,10 @@ impl Engine {
                 }
             }
         }
+        if config.resources.storage.is_some() {
+            let upper = layout.active_snapshot(id).join("upper");
+            errors.keep(volumes::forget_limit(&upper));
+        }
         errors.keep(
             self.images()
                 .store()

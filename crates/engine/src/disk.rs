@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use spec::{ChainId, Digest};
-use state::{ContainerConfig, ContainerId, MountKind, Status, Timestamp};
+use state::{ContainerConfig, ContainerId, Record, Status, Timestamp};
 use sys::Result;
 
 use crate::Engine;
 use crate::containers::observe;
 use crate::images::layer_size;
+use crate::volumes::{self, volumes_of};
 
 /// All that a store holds.
 #[derive(Clone, Debug, Default)]
@@ -97,7 +98,7 @@ impl Engine {
             configs.push(config);
         }
         self.measure_images(&mut usage, &configs)?;
-        for name in crate::entries(&self.layout().volumes())? {
+        for name in volumes::names(self.layout())? {
             let users = configs
                 .iter()
                 .filter(|config| volumes_of(config).any(|volume| volume == name))
@@ -109,6 +110,18 @@ impl Engine {
             });
         }
         Ok(usage)
+    }
+
+    /// The configurations of all containers.
+    pub(crate) fn configs(&self) -> Result<Vec<ContainerConfig>> {
+        let mut configs = Vec::new();
+        for entry in crate::entries(&self.layout().containers())? {
+            if let Ok(id) = entry.parse::<ContainerId>() {
+                let path = self.layout().container_config(&id);
+                configs.extend(Record::read_if_exists::<ContainerConfig>(&path)?);
+            }
+        }
+        Ok(configs)
     }
 
     fn measure_images(&self, usage: &mut DiskUsage, configs: &[ContainerConfig]) -> Result<()> {
@@ -193,31 +206,6 @@ impl Engine {
             .filter_map(|name| size_of(&directory.join(name)))
             .sum())
     }
-
-    /// Removes anonymous volumes that no container has. Gives their names and
-    /// bytes.
-    pub fn prune_volumes(&self) -> Result<(Vec<String>, u64)> {
-        let (mut names, mut freed) = (Vec::new(), 0);
-        // No container is made meanwhile that could want one of them.
-        let lock = crate::containers::creation_lock(self.layout());
-        let _creation = state::FileLock::exclusive(&lock)?;
-        for volume in self.disk_usage()?.volumes {
-            // A name that was made for it is an id.
-            if volume.users == 0 && volume.name.parse::<ContainerId>().is_ok() {
-                crate::volumes::remove(self.layout(), &volume.name)?;
-                freed += volume.size;
-                names.push(volume.name);
-            }
-        }
-        Ok((names, freed))
-    }
-}
-
-fn volumes_of(config: &ContainerConfig) -> impl Iterator<Item = &str> {
-    config.mounts.iter().filter_map(|mount| match &mount.kind {
-        MountKind::Volume(volume) => Some(volume.name.as_str()),
-        _ => None,
-    })
 }
 
 /// On the disk.

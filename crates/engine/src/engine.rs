@@ -12,6 +12,7 @@ use sys::{Context as _, Result};
 use crate::config::Config;
 use crate::containers::Containers;
 use crate::images::Images;
+use crate::volumes::Volumes;
 
 /// A handle on one store. Cheap to open and to clone; threads may share it.
 #[derive(Clone, Debug)]
@@ -52,6 +53,10 @@ impl Engine {
 
     pub fn containers(&self) -> Containers<'_> {
         Containers::new(self)
+    }
+
+    pub fn volumes(&self) -> Volumes<'_> {
+        Volumes::new(self)
     }
 
     pub fn images(&self) -> Images<'_> {

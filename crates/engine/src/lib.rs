@@ -34,7 +34,7 @@ pub mod parse;
 mod reconcile;
 mod runtime_spec;
 mod undo;
-mod volumes;
+pub mod volumes;
 
 pub use boot::Booted;
 pub use cgroup::Usage;
@@ -48,6 +48,7 @@ pub use containers::request::{
 pub use containers::update::UpdateRequest;
 pub use containers::{Containers, CreateEvent, Created};
 pub use engine::{Engine, Info, Repaired};
+pub use volumes::{VolumeRequest, Volumes};
 
 use std::path::Path;
 

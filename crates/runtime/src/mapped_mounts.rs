@@ -12,7 +12,7 @@ use sys::{Context as _, Error, ErrorKind, Result};
 
 use crate::id_maps::Writer;
 use crate::mounts::plan::{IdMap, What};
-use crate::mounts::step::copy_of;
+use crate::mounts::step::copy_below;
 use crate::sandbox::Sandbox;
 
 /// Opens the sources of the mounts that are to be mapped, and maps them: in a
@@ -20,11 +20,19 @@ use crate::sandbox::Sandbox;
 pub(crate) fn open_mapped(sandbox: &Sandbox<'_>) -> Result<Vec<(usize, OwnedFd)>> {
     let mut mapped = Vec::new();
     for (index, mount) in sandbox.mounts.iter().enumerate() {
-        let (Some(map), What::Bind { source, depth }) = (&mount.id_map, &mount.what) else {
+        let What::Bind {
+            source,
+            subpath,
+            depth,
+        } = &mount.what
+        else {
+            continue;
+        };
+        let Some(map) = &mount.id_map else {
             continue;
         };
         let field = || format!("mounts[{index}]");
-        let tree = copy_of(source, *depth).context(field)?;
+        let tree = copy_below(source, subpath, *depth).context(field)?;
         apply(&tree, map, sandbox)
             .context(|| format!("map the ids of {}", source.display()))
             .context(field)?;

@@ -118,6 +118,20 @@ pub struct MountRequest {
     pub target: PathBuf,
     pub kind: MountKind,
     pub read_only: bool,
+    /// What is mounted below the source stays writable if it is read-only.
+    #[serde(default)]
+    pub writable_below: bool,
+    /// Files of the source's owner are somebody's in the container.
+    #[serde(default)]
+    pub id_map: Option<MountIdMap>,
+}
+
+/// Who the owner of a mount's source is inside: the container's own user
+/// unless ids are given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MountIdMap {
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -146,10 +160,11 @@ pub enum MountKind {
         #[serde(default)]
         options: Vec<String>,
     },
+    Image(ImageMount),
 }
 
 /// A named or anonymous volume.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VolumeMount {
     pub name: String,
     /// Made for this container, goes with it on `rm -v` and `--rm`.
@@ -157,6 +172,28 @@ pub struct VolumeMount {
     /// Do not copy the image's content into a new volume.
     #[serde(default)]
     pub no_copy: bool,
+    /// A directory or file of the volume instead of all of it; empty for all.
+    #[serde(default)]
+    pub subpath: PathBuf,
+    /// What a volume that is not there yet is made with (`volume create -o`).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub options: BTreeMap<String, String>,
+    /// As `options`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// The files of an image, read-only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageMount {
+    /// As the user wrote it.
+    pub name: String,
+    /// Which one that was when the container was created.
+    #[serde(default)]
+    pub image: Option<ImageUse>,
+    /// A directory of the image; empty for all of it.
+    #[serde(default)]
+    pub subpath: PathBuf,
 }
 
 /// `--device host[:container[:rwm]]`.
@@ -249,6 +286,8 @@ pub struct ResourceLimits {
     /// Bytes of /dev/shm.
     pub shm_size: Option<u64>,
     pub sysctls: BTreeMap<String, String>,
+    /// Bytes of the writable layer.
+    pub storage: Option<u64>,
 }
 
 /// `--ulimit name=soft[:hard]`; `u64::MAX` is unlimited.

@@ -7,7 +7,7 @@
 //!   events  events.1                            what happened, one line each
 //!   content/{oci-layout,index.json,blobs/…,ingest/…}
 //!   snapshots/<chain-id>/fs    snapshots/active/<id>/{upper,work}
-//!   volumes/<name>/_data       networks/<name>.json    leases/<network>/<address>
+//!   volumes/<name>/{volume.json,_data}  networks/<name>.json    leases/<network>/<address>
 //! <runroot>  (default /run/wharf)               gone at reboot
 //!   containers/<id>/{facts.json,control.sock,hosts,hostname,resolv.conf}
 //!   rootfs                                      where each container's root is put, in its own mount namespace

@@ -26,10 +26,10 @@ pub mod time;
 pub use channel::{Channel, Frame, Listener};
 pub use container::{
     CgroupManager, Confinement, ContainerConfig, DeviceRequest, ExitRecord, ExitStatus, Facts,
-    HealthAction, HealthConfig, HealthRecord, HealthResult, HealthStatus, ImageUse, IpcMode,
-    LogConfig, LogDriver, MountKind, MountRequest, NamespaceModes, NetworkMode, NetworkRecord,
-    PidMode, ProcessConfig, ResourceLimits, RestartPolicy, SandboxRecord, SeccompProfile, Status,
-    StdinMode, StopConfig, Ulimit, VolumeMount,
+    HealthAction, HealthConfig, HealthRecord, HealthResult, HealthStatus, ImageMount, ImageUse,
+    IpcMode, LogConfig, LogDriver, MountIdMap, MountKind, MountRequest, NamespaceModes,
+    NetworkMode, NetworkRecord, PidMode, ProcessConfig, ResourceLimits, RestartPolicy,
+    SandboxRecord, SeccompProfile, Status, StdinMode, StopConfig, Ulimit, VolumeMount,
 };
 pub use events::{Event, EventKind};
 pub use id::{ContainerId, ContainerName};

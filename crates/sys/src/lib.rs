@@ -33,6 +33,7 @@ pub mod process;
 pub mod process_vm;
 pub mod ptrace;
 pub mod pty;
+pub mod quota;
 pub mod rlimit;
 pub mod scheduling;
 pub mod seccomp;

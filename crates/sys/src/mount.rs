@@ -3,7 +3,9 @@
 
 use std::ffi::OsStr;
 use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
+use std::path::Path;
 
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
     fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount,
@@ -94,6 +96,19 @@ fn set_attributes(fd: BorrowedFd<'_>, depth: Depth, attributes: &libc::mount_att
         0 => Ok(()),
         _ => Err(Error::from(std::io::Error::last_os_error())),
     }
+}
+
+/// Holds what `subpath` names below `source`, or `source` itself if it is
+/// empty. Links in `source` are followed; those below it lead nowhere else
+/// (`EXDEV`), whoever changes them meanwhile.
+pub fn hold_below(source: &Path, subpath: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let top = openat(CWD, source, flags, Mode::empty())?;
+    if subpath.as_os_str().is_empty() {
+        return Ok(top);
+    }
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    Ok(openat2(&top, subpath, flags, Mode::empty(), resolve)?)
 }
 
 /// A detached copy of the mount at `fd` (any path on it).

@@ -149,8 +149,8 @@ pub(crate) fn inspect(command: Command) -> Command {
             "Show the size of the writable layer",
         ))
         .arg(
-            value("type", "TYPE", "container or image")
-                .value_parser(PossibleValuesParser::new(["container", "image"]))
+            value("type", "TYPE", "container, image or volume")
+                .value_parser(PossibleValuesParser::new(["container", "image", "volume"]))
                 .hide_possible_values(true),
         )
         .arg(operands("NAME"))

@@ -13,6 +13,7 @@ pub(crate) mod root;
 pub(crate) mod run;
 pub(crate) mod snapshot;
 pub(crate) mod system;
+pub(crate) mod volume;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, builder::ValueParser};
 

@@ -218,7 +218,7 @@ fn health_arguments() -> [Arg; 8] {
 }
 
 /// What it has to do with the outside.
-fn outside_arguments() -> [Arg; 24] {
+fn outside_arguments() -> [Arg; 25] {
     [
         list("add-host", "HOST:IP", "Add a line to /etc/hosts"),
         list(
@@ -238,7 +238,7 @@ fn outside_arguments() -> [Arg; 24] {
         list(
             "mount",
             "MOUNT",
-            "As type=bind,source=DIR,target=DIR or type=volume|tmpfs,…",
+            "As type=bind,source=DIR,target=DIR or type=volume|tmpfs|image,…",
         ),
         value("network", "MODE", "bridge, none, host or container:NAME").alias("net"),
         short_list(
@@ -254,6 +254,11 @@ fn outside_arguments() -> [Arg; 24] {
             "OPTION",
             "seccomp=FILE|unconfined, no-new-privileges",
         ),
+        list(
+            "storage-opt",
+            "size=SIZE",
+            "Limit its own files (XFS or ext4 with prjquota)",
+        ),
         value("stop-signal", "SIGNAL", "Signal that stops it"),
         value(
             "stop-timeout",
@@ -264,7 +269,7 @@ fn outside_arguments() -> [Arg; 24] {
         short_list(
             'v',
             "volume",
-            "[SOURCE:]DIR[:ro]",
+            "[SOURCE:]DIR[:ro|idmap]",
             "Mount a directory of the host or a volume",
         ),
         list(
@@ -508,8 +513,22 @@ fn resources(given: &ArgMatches) -> Result<ResourceLimits> {
         ulimits: each(given, "ulimit", parse::ulimit)?,
         shm_size: limit(given, "shm-size")?,
         sysctls: each(given, "sysctl", parse::sysctl)?.into_iter().collect(),
+        storage: storage(given)?,
         ..limits(given)?
     })
+}
+
+/// `--storage-opt size=…`.
+fn storage(given: &ArgMatches) -> Result<Option<u64>> {
+    let mut size = None;
+    for option in given.texts("storage-opt") {
+        let Some(("size", text)) = option.split_once('=') else {
+            let why = format!("there is no storage option {option:?}: use size=SIZE");
+            return Err(invalid(&why));
+        };
+        size = Some(parse::bytes(text)?);
+    }
+    Ok(size.filter(|size| *size != 0))
 }
 
 fn confinement(given: &ArgMatches) -> Result<ConfinementRequest> {

@@ -1,4 +1,4 @@
-//! `wharf inspect`: containers and images, in the shape of Docker's JSON.
+//! `wharf inspect`: containers, images and volumes, in the shape of Docker's JSON.
 
 use engine::Engine;
 use serde_json::Value;
@@ -14,12 +14,14 @@ enum Kind {
     Any,
     Container,
     Image,
+    Volume,
 }
 
 pub(super) fn run(call: &Call<'_>) -> Result<u8> {
     let kind = match call.given.text("type") {
         Some("container") => Kind::Container,
         Some("image") => Kind::Image,
+        Some("volume") => Kind::Volume,
         _ => Kind::Any,
     };
     inspect(call, kind)
@@ -27,6 +29,10 @@ pub(super) fn run(call: &Call<'_>) -> Result<u8> {
 
 pub(super) fn containers(call: &Call<'_>) -> Result<u8> {
     inspect(call, Kind::Container)
+}
+
+pub(super) fn volumes(call: &Call<'_>) -> Result<u8> {
+    inspect(call, Kind::Volume)
 }
 
 pub(super) fn images(call: &Call<'_>) -> Result<u8> {
@@ -62,18 +68,26 @@ fn find(engine: &Engine, name: &str, kind: Kind) -> Result<Value> {
         let found = engine.images().inspect(name)?;
         output::value_of(&found)
     };
+    let volume = || {
+        let found = engine.volumes().inspect(name)?;
+        output::value_of(&found)
+    };
     match kind {
         Kind::Container => container(),
         Kind::Image => image(),
-        Kind::Any => match container() {
-            Err(error) if error.kind() == ErrorKind::NotFound => match image() {
-                Err(error) if error.kind() == ErrorKind::NotFound => Err(sys::Error::new(
-                    ErrorKind::NotFound,
-                    format!("no such container or image: {name}"),
-                )),
-                other => other,
-            },
-            other => other,
-        },
+        Kind::Volume => volume(),
+        Kind::Any => {
+            let looks: [&dyn Fn() -> Result<Value>; 3] = [&container, &image, &volume];
+            for look in looks {
+                match look() {
+                    Err(error) if error.kind() == ErrorKind::NotFound => {}
+                    other => return other,
+                }
+            }
+            Err(sys::Error::new(
+                ErrorKind::NotFound,
+                format!("no such container, image or volume: {name}"),
+            ))
+        }
     }
 }

@@ -51,6 +51,7 @@ mod tag;
 mod top;
 mod update;
 mod version;
+mod volume;
 mod wait;
 
 use std::ffi::OsString;
@@ -60,7 +61,9 @@ use engine::Engine;
 use sys::Result;
 
 use crate::args::root::Global;
-use crate::args::{container, image, run as run_args, snapshot as snapshot_args, system};
+use crate::args::{
+    container, image, run as run_args, snapshot as snapshot_args, system, volume as volume_args,
+};
 use crate::environment;
 use crate::errors::Codes;
 use crate::timings::Timings;
@@ -514,6 +517,83 @@ pub(crate) const NOUNS: &[Noun] = &[
                     snapshot_args::rm,
                     snapshot::rm
                 ),
+            ),
+        ],
+    },
+    Noun {
+        name: "volume",
+        about: "Manage volumes",
+        hidden: false,
+        verbs: &[
+            (
+                "clone",
+                &[],
+                verb!(
+                    "clone",
+                    "Make a volume with the files of another one",
+                    volume_args::clone,
+                    volume::clone
+                ),
+            ),
+            (
+                "create",
+                &[],
+                verb!(
+                    "create",
+                    "Create a volume",
+                    volume_args::create,
+                    volume::create
+                ),
+            ),
+            (
+                "export",
+                &[],
+                verb!(
+                    "export",
+                    "Write a volume's files to a tar archive",
+                    volume_args::export,
+                    volume::export
+                ),
+            ),
+            (
+                "import",
+                &[],
+                verb!(
+                    "import",
+                    "Make a volume of a tar archive",
+                    volume_args::import,
+                    volume::import
+                ),
+            ),
+            (
+                "inspect",
+                &[],
+                verb!(
+                    "inspect",
+                    "Show everything about volumes",
+                    volume_args::inspect,
+                    inspect::volumes
+                ),
+            ),
+            (
+                "ls",
+                &["list"],
+                verb!("ls", "List volumes", volume_args::ls, volume::ls),
+            ),
+            (
+                "prune",
+                &[],
+                verb!(
+                    "prune",
+                    "Remove anonymous volumes that no container has",
+                    volume_args::prune,
+                    prune::volumes
+                ),
+            ),
+            (
+                "rm",
+                &["remove"],
+                verb!("rm", "Remove volumes", volume_args::rm, volume::rm),
             ),
         ],
     },

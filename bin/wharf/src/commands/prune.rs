@@ -1,10 +1,11 @@
-//! `wharf container prune`, `wharf image prune`.
+//! `wharf container prune` and its kin.
 
 use std::fmt::Write as _;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
 use engine::containers::{PruneFilter, PrunedContainers};
 use engine::images::{Prune, Removed};
+use engine::volumes::PruneVolumes;
 use sys::{Context as _, Error, ErrorKind, Result};
 
 use super::{Call, DONE};
@@ -69,10 +70,8 @@ pub(super) fn system(call: &Call<'_>) -> Result<u8> {
     let mut text = containers_gone(&containers);
     let mut freed = containers.freed;
     if volumes {
-        let (names, bytes) = engine.prune_volumes()?;
-        if !names.is_empty() {
-            let _ = writeln!(text, "Deleted Volumes:\n{}\n", names.join("\n"));
-        }
+        let (names, bytes) = engine.volumes().prune(PruneVolumes::Anonymous, &[])?;
+        text += &volumes_gone(&names);
         freed += bytes;
     }
     let which = if all { Prune::Unused } else { Prune::Dangling };
@@ -80,6 +79,41 @@ pub(super) fn system(call: &Call<'_>) -> Result<u8> {
     text += &images_gone(&removed);
     output::print(&(text + &reclaimed(freed + removed.freed.bytes)))?;
     Ok(DONE)
+}
+
+pub(super) fn volumes(call: &Call<'_>) -> Result<u8> {
+    let mut which = if call.given.on("all") {
+        PruneVolumes::All
+    } else {
+        PruneVolumes::Anonymous
+    };
+    let mut filters = Vec::new();
+    for text in call.given.texts("filter") {
+        match text {
+            // As Docker spells it for its API.
+            "all=1" | "all=true" => which = PruneVolumes::All,
+            "all=0" | "all=false" => which = PruneVolumes::Anonymous,
+            text => filters.push(text.parse()?),
+        }
+    }
+    let warning = match which {
+        PruneVolumes::All => "This will remove all volumes that no container has.",
+        PruneVolumes::Anonymous => "This will remove anonymous volumes that no container has.",
+    };
+    if !may(call, warning)? {
+        return Ok(DONE);
+    }
+    let (names, bytes) = call.engine()?.volumes().prune(which, &filters)?;
+    output::print(&(volumes_gone(&names) + &reclaimed(bytes)))?;
+    Ok(DONE)
+}
+
+/// `Deleted Volumes:` and what went.
+fn volumes_gone(names: &[String]) -> String {
+    if names.is_empty() {
+        return String::new();
+    }
+    format!("Deleted Volumes:\n{}\n\n", names.join("\n"))
 }
 
 /// `Deleted Containers:` and what went.

@@ -10,8 +10,8 @@ use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 
 use image::{Image, Store};
 use state::{
-    ContainerConfig, ContainerId, ContainerName, FileLock, ImageUse, MountKind, MountRequest,
-    Names, NetworkMode, PidMode, Record, Timestamp,
+    ContainerConfig, ContainerId, ContainerName, EventKind, FileLock, ImageUse, MountKind,
+    MountRequest, Names, NetworkMode, PidMode, Record, Timestamp,
 };
 use sys::{Context as _, Error, ErrorKind, Result};
 
@@ -120,7 +120,11 @@ impl Containers<'_> {
         undo.push(move || volumes::remove_tree(&directory));
         store.snapshots().prepare(&id, &image.chain)?;
         undo.push(move || store.snapshots().remove(&id));
+        if let Some(size) = config.resources.storage {
+            self.limit_storage(&id, size)?;
+        }
         crash_point!(engine, "after prepare");
+        find_images(&mut config, store)?;
         self.make_volumes(&mut config, store, image, undo)?;
         crash_point!(engine, "after volumes");
         Record::create(&engine.layout().container_config(&id), &config)?;
@@ -191,7 +195,7 @@ impl Containers<'_> {
                     MountKind::Tmpfs { .. } => continue,
                     // It goes with the one that it was made for.
                     MountKind::Volume(volume) => volume.anonymous = false,
-                    MountKind::Bind { .. } => {}
+                    MountKind::Bind { .. } | MountKind::Image(_) => {}
                 }
                 mount.read_only |= *access == Some(Access::ReadOnly);
                 mounts.push(mount);
@@ -231,6 +235,15 @@ impl Containers<'_> {
         Err(Error::new(ErrorKind::Unavailable, "no name is free"))
     }
 
+    /// `--storage-opt size=`: of the writable layer, what the kernel keeps
+    /// beside it included.
+    fn limit_storage(&self, id: &ContainerId, size: u64) -> Result<()> {
+        let active = self.engine.layout().active_snapshot(id);
+        let parts = [active.join("upper"), active.join("work")];
+        volumes::limit_directories(&[&parts[0], &parts[1]], size)
+            .context(|| "limit the writable layer")
+    }
+
     /// Names anonymous volumes and makes what is not there.
     fn make_volumes<'u>(
         &self,
@@ -247,22 +260,47 @@ impl Containers<'_> {
             let MountKind::Volume(volume) = &mut mount.kind else {
                 continue;
             };
+            let mut labels = volume.labels.clone();
             if volume.name.is_empty() {
                 volume.name = ContainerId::random()?.to_string();
                 note_anonymous(layout, &config.id, &volume.name)?;
+                labels.insert(volumes::ANONYMOUS_LABEL.to_owned(), String::new());
             }
+            let wanted = volumes::VolumeRecord::new(labels, volume.options.clone())?;
             let rootfs = store.snapshots().rootfs(&config.id, &image.chain)?;
-            let content = (!volume.no_copy).then_some(volumes::Content {
+            let whole = volume.subpath.as_os_str().is_empty();
+            let content = (whole && !volume.no_copy).then_some(volumes::Content {
                 rootfs: &rootfs,
                 target: &mount.target,
             });
-            if volumes::ensure(layout, &volume.name, content.as_ref())? == volumes::Ensured::Made {
+            let ensured = volumes::ensure(layout, &volume.name, &wanted, content.as_ref())?;
+            if ensured == volumes::Ensured::Made {
+                self.engine
+                    .tell_of(EventKind::Volume, "create", &volume.name, None);
                 let (layout, name) = (layout.clone(), volume.name.clone());
                 undo.push(move || volumes::remove(&layout, &name));
             }
         }
         Ok(())
     }
+}
+
+/// Which images the mounts of images mean. They are used from here on, so no
+/// sweep takes their layers away.
+fn find_images(config: &mut ContainerConfig, store: &Store) -> Result<()> {
+    for mount in &mut config.mounts {
+        if let MountKind::Image(mount) = &mut mount.kind {
+            let image = store.find(&mount.name)?;
+            store.ensure_unpacked(&image)?;
+            mount.image = Some(ImageUse {
+                name: mount.name.clone(),
+                id: image.id,
+                manifest: image.manifest.digest,
+                chain: image.chain,
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Begins the names of the files that [`note_anonymous`] makes.

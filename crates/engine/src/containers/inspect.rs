@@ -682,6 +682,10 @@ fn mount_of(mount: &MountRequest, layout: &state::Layout) -> InspectMount {
             "local".clone_into(&mut inspect.driver);
         }
         MountKind::Tmpfs { .. } => "tmpfs".clone_into(&mut inspect.kind),
+        MountKind::Image(image) => {
+            "image".clone_into(&mut inspect.kind);
+            inspect.source.clone_from(&image.name);
+        }
     }
     inspect
 }

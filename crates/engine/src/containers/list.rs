@@ -407,6 +407,7 @@ fn source(kind: &MountKind) -> Option<String> {
     match kind {
         MountKind::Bind { source, .. } => Some(source.display().to_string()),
         MountKind::Volume(volume) => Some(volume.name.clone()),
+        MountKind::Image(image) => Some(image.name.clone()),
         MountKind::Tmpfs { .. } => None,
     }
 }

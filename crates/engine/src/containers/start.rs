@@ -256,6 +256,7 @@ impl<'a> Locked<'a> {
             files,
             devices: &devices,
             size,
+            sources: &volumes::mount_sources(engine, config)?,
         })?;
         let store = engine.images().store()?;
         Ok(StartSpec {

@@ -152,23 +152,25 @@ fn add_mounts(
     root: &OwnedFd,
     access: Access,
 ) -> Result<()> {
-    let mut mounts: Vec<(&Path, PathBuf)> = config
+    let mut mounts: Vec<(&Path, PathBuf, &Path)> = config
         .mounts
         .iter()
         .filter_map(|mount| match &mount.kind {
-            MountKind::Bind { source, .. } => Some((mount.target.as_path(), source.clone())),
-            MountKind::Volume(volume) => {
-                Some((mount.target.as_path(), volumes::data(layout, &volume.name)))
+            MountKind::Bind { source, .. } => {
+                Some((mount.target.as_path(), source.clone(), Path::new("")))
             }
-            MountKind::Tmpfs { .. } => None,
+            MountKind::Volume(volume) => Some((
+                mount.target.as_path(),
+                volumes::directory(layout, &volume.name)?,
+                &volume.subpath,
+            )),
+            MountKind::Tmpfs { .. } | MountKind::Image(_) => None,
         })
         .collect();
     // What is below comes after.
-    mounts.sort_by_key(|(target, _)| target.components().count());
-    for (target, source) in mounts {
-        let Ok(held) =
-            rustix::fs::openat(CWD, &source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-        else {
+    mounts.sort_by_key(|(target, ..)| target.components().count());
+    for (target, source, subpath) in mounts {
+        let Ok(held) = sys::mount::hold_below(&source, subpath) else {
             // The next start makes it or tells that it is gone.
             continue;
         };

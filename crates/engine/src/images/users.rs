@@ -1,7 +1,9 @@
 //! Which containers use an image.
 
 use spec::Digest;
-use state::{ContainerConfig, ContainerId, ContainerName, Facts, Layout, Record, Status};
+use state::{
+    ContainerConfig, ContainerId, ContainerName, Facts, Layout, MountKind, Record, Status,
+};
 use sys::{Context, Result};
 
 /// A container, as far as images are concerned.
@@ -38,13 +40,19 @@ pub(super) fn all(layout: &Layout) -> Result<Vec<User>> {
             Facts::status(facts.as_ref(), None),
             Status::Running { .. } | Status::Paused { .. }
         );
-        users.push(User {
-            id,
-            name: config.name,
-            image: config.image.id,
-            manifest: config.image.manifest,
-            running,
+        let mounted = config.mounts.iter().filter_map(|mount| match &mount.kind {
+            MountKind::Image(mount) => mount.image.as_ref(),
+            _ => None,
         });
+        for image in std::iter::once(&config.image).chain(mounted) {
+            users.push(User {
+                id,
+                name: config.name.clone(),
+                image: image.id,
+                manifest: image.manifest,
+                running,
+            });
+        }
     }
     Ok(users)
 }

@@ -12,6 +12,7 @@ mod seccomp;
 mod settings;
 mod signal;
 
+pub(crate) use mounts::is_volume_name;
 pub use mounts::{mount, tmpfs, volume};
 pub use quantity::{bytes, cpus, duration, seconds, swap, time};
 pub use seccomp::{DockerSeccomp, seccomp_profile};

@@ -1,9 +1,16 @@
 //! `-v`, `--mount` and `--tmpfs`.
 
+mod long;
+
+#[cfg(test)]
+mod tests;
+
 use std::path::{Component, Path, PathBuf};
 
-use state::{MountKind, MountRequest, VolumeMount};
+use state::{MountIdMap, MountKind, MountRequest, VolumeMount};
 use sys::Result;
+
+pub use long::mount;
 
 use super::{bytes, invalid};
 
@@ -20,6 +27,7 @@ pub fn volume(text: &str, base: &Path) -> Result<MountRequest> {
     };
     let target = target_path(target).map_err(|why| wrong(&why))?;
     let (mut read_only, mut no_copy, mut propagation) = (false, false, String::new());
+    let mut ids = None;
     for option in options.split(',').filter(|option| !option.is_empty()) {
         match option {
             "ro" | "readonly" => read_only = true,
@@ -27,17 +35,19 @@ pub fn volume(text: &str, base: &Path) -> Result<MountRequest> {
             "nocopy" => no_copy = true,
             // Labels of SELinux: nothing to do where it is not active.
             "z" | "Z" | "consistent" | "cached" | "delegated" => {}
-            "private" | "rprivate" | "shared" | "rshared" | "slave" | "rslave" => {
-                option.clone_into(&mut propagation);
+            "idmap" => ids = Some(MountIdMap::default()),
+            option if PROPAGATIONS.contains(&option) => option.clone_into(&mut propagation),
+            option if option.starts_with("idmap=") => {
+                ids = Some(id_map(&option["idmap=".len()..]).map_err(|why| wrong(&why))?);
             }
             other => return Err(wrong(&format!("unknown option {other:?}"))),
         }
     }
     let kind = match source {
         None => MountKind::Volume(VolumeMount {
-            name: String::new(),
             anonymous: true,
             no_copy,
+            ..VolumeMount::default()
         }),
         Some("") => return Err(wrong("the source is empty")),
         Some(source) if source.starts_with(['/', '.', '~']) => {
@@ -69,8 +79,8 @@ pub fn volume(text: &str, base: &Path) -> Result<MountRequest> {
             }
             MountKind::Volume(VolumeMount {
                 name: name.to_owned(),
-                anonymous: false,
                 no_copy,
+                ..VolumeMount::default()
             })
         }
     };
@@ -78,123 +88,34 @@ pub fn volume(text: &str, base: &Path) -> Result<MountRequest> {
         target,
         kind,
         read_only,
+        writable_below: false,
+        id_map: ids,
     })
 }
 
-/// `type=bind|volume|tmpfs,source=…,target=…[,readonly][,…]`.
-pub fn mount(text: &str) -> Result<MountRequest> {
-    let wrong = |why: &str| invalid("mount", text, why);
-    let mut fields = Fields::default();
-    for field in text.split(',') {
-        let (key, value) = match field.split_once('=') {
-            Some((key, value)) => (key, Some(value)),
-            None => (field, None),
-        };
-        fields.set(key, value).map_err(|why| wrong(&why))?;
+/// `UID[:GID]` (with a colon, or an `@` where a colon separates more), both
+/// of the container; nothing for the container's own user.
+fn id_map(text: &str) -> Result<MountIdMap, String> {
+    if text.is_empty() {
+        return Ok(MountIdMap::default());
     }
-    let target = fields
-        .target
-        .as_deref()
-        .ok_or_else(|| wrong("target is missing"))?;
-    let target = target_path(target).map_err(|why| wrong(&why))?;
-    let source = fields.source.unwrap_or_default();
-    let kind = match fields.kind.as_deref().unwrap_or("volume") {
-        "bind" => {
-            if !source.starts_with('/') {
-                return Err(wrong("the source of a bind mount is an absolute path"));
-            }
-            MountKind::Bind {
-                source: clean(Path::new(&source)),
-                propagation: fields.propagation,
-                create_source: false,
-                non_recursive: fields.non_recursive,
-            }
-        }
-        "volume" => {
-            if !source.is_empty() && !is_volume_name(&source) {
-                return Err(wrong("that is not a volume's name"));
-            }
-            MountKind::Volume(VolumeMount {
-                anonymous: source.is_empty(),
-                name: source,
-                no_copy: fields.no_copy,
-            })
-        }
-        "tmpfs" => {
-            if !source.is_empty() {
-                return Err(wrong("a tmpfs has no source"));
-            }
-            MountKind::Tmpfs {
-                size: fields.size,
-                mode: fields.mode,
-                options: Vec::new(),
-            }
-        }
-        other => return Err(wrong(&format!("unknown type {other:?}"))),
+    let number = |text: &str| {
+        text.parse()
+            .ok()
+            .filter(|id: &u32| *id != u32::MAX)
+            .ok_or("write idmap, or idmap=UID@GID with numbers".to_owned())
     };
-    Ok(MountRequest {
-        target,
-        kind,
-        read_only: fields.read_only,
+    let (uid, gid) = text.split_once(['@', ':']).unwrap_or((text, text));
+    Ok(MountIdMap {
+        uid: Some(number(uid)?),
+        gid: Some(number(gid)?),
     })
 }
 
-#[derive(Default)]
-struct Fields {
-    kind: Option<String>,
-    source: Option<String>,
-    target: Option<String>,
-    read_only: bool,
-    propagation: String,
-    non_recursive: bool,
-    no_copy: bool,
-    size: Option<u64>,
-    mode: Option<u32>,
-}
-
-impl Fields {
-    fn set(&mut self, key: &str, value: Option<&str>) -> Result<(), String> {
-        let text = || {
-            value
-                .map(str::to_owned)
-                .ok_or_else(|| format!("{key} needs a value"))
-        };
-        match key {
-            "type" => self.kind = Some(text()?),
-            "source" | "src" => self.source = Some(text()?),
-            "target" | "destination" | "dst" => self.target = Some(text()?),
-            "readonly" | "ro" => self.read_only = truth(key, value)?,
-            "bind-propagation" => {
-                let known = [
-                    "private", "rprivate", "shared", "rshared", "slave", "rslave",
-                ];
-                self.propagation = text()?;
-                if !known.contains(&self.propagation.as_str()) {
-                    return Err(format!("unknown propagation {:?}", self.propagation));
-                }
-            }
-            "bind-nonrecursive" => self.non_recursive = truth(key, value)?,
-            "bind-recursive" => {
-                self.non_recursive = match value {
-                    Some("disabled") => true,
-                    Some("enabled" | "writable") => false,
-                    _ => return Err("bind-recursive is enabled, writable or disabled".to_owned()),
-                }
-            }
-            "volume-nocopy" => self.no_copy = truth(key, value)?,
-            "tmpfs-size" => self.size = Some(bytes(&text()?).map_err(|error| error.to_string())?),
-            "tmpfs-mode" => {
-                let mode = u32::from_str_radix(&text()?, 8)
-                    .ok()
-                    .filter(|mode| *mode <= 0o7777);
-                self.mode = Some(mode.ok_or("tmpfs-mode is an octal number such as 1777")?);
-            }
-            "consistency" => {}
-            other => return Err(format!("unknown field {other:?}")),
-        }
-        Ok(())
-    }
-}
+/// Docker's words for how mounts travel between the host and a container.
+const PROPAGATIONS: [&str; 6] = [
+    "private", "rprivate", "shared", "rshared", "slave", "rslave",
+];
 
 /// `target[:options]`, options as of mount(8).
 pub fn tmpfs(text: &str) -> Result<MountRequest> {
@@ -229,6 +150,8 @@ pub fn tmpfs(text: &str) -> Result<MountRequest> {
             options: others,
         },
         read_only,
+        writable_below: false,
+        id_map: None,
     })
 }
 
@@ -284,126 +207,4 @@ fn clean(path: &Path) -> PathBuf {
         }
     }
     cleaned
-}
-
-fn truth(key: &str, value: Option<&str>) -> Result<bool, String> {
-    match value {
-        None | Some("true" | "1") => Ok(true),
-        Some("false" | "0") => Ok(false),
-        Some(_) => Err(format!("{key} is true or false")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn short(text: &str) -> MountRequest {
-        volume(text, Path::new("/home/me")).unwrap()
-    }
-
-    #[test]
-    fn tells_paths_from_volumes() {
-        let bind = |source: &str| MountKind::Bind {
-            source: source.into(),
-            propagation: String::new(),
-            create_source: true,
-            non_recursive: false,
-        };
-        let named = |name: &str, anonymous| {
-            MountKind::Volume(VolumeMount {
-                name: name.into(),
-                anonymous,
-                no_copy: false,
-            })
-        };
-        assert_eq!(short("/a:/b").kind, bind("/a"));
-        assert_eq!(short("./src:/b").kind, bind("/home/me/src"));
-        assert_eq!(short("../src:/b").kind, bind("/home/src"));
-        assert_eq!(short("data:/b").kind, named("data", false));
-        assert_eq!(short("/b").kind, named("", true));
-        assert_eq!(short("/a/../c//d/:/b/./x/").target, Path::new("/b/x"));
-        assert!(short("data:/b:ro").read_only && !short("data:/b:rw").read_only);
-        assert!(matches!(
-            short("/a:/b:ro,rshared").kind,
-            MountKind::Bind { propagation, .. } if propagation == "rshared"
-        ));
-    }
-
-    #[test]
-    fn refuses_wrong_volumes() {
-        for bad in [
-            "",
-            "a:b",
-            "/a:b",
-            "a:/b:c:d",
-            "/a:/",
-            ":/b",
-            "a/b:/c",
-            "-a:/c",
-            "a:/b:what",
-            "a:/",
-            "data:/b:shared",
-            "/a:/b:nocopy",
-            "~/x:/b",
-            "relative",
-        ] {
-            assert!(volume(bad, Path::new("/")).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn reads_the_long_form() {
-        let request =
-            mount("type=bind,source=/a,target=/b,readonly,bind-propagation=rslave").unwrap();
-        assert!(request.read_only);
-        assert!(matches!(
-            request.kind,
-            MountKind::Bind { create_source: false, propagation, .. } if propagation == "rslave"
-        ));
-        let request = mount("src=data,dst=/b,volume-nocopy").unwrap();
-        assert!(matches!(
-            request.kind,
-            MountKind::Volume(VolumeMount { no_copy: true, .. })
-        ));
-        let request = mount("type=tmpfs,target=/t,tmpfs-size=64m,tmpfs-mode=700").unwrap();
-        assert_eq!(
-            request.kind,
-            MountKind::Tmpfs {
-                size: Some(64 << 20),
-                mode: Some(0o700),
-                options: Vec::new()
-            }
-        );
-        for bad in [
-            "",
-            "type=bind",
-            "type=bind,target=/b",
-            "type=bind,source=a,target=/b",
-            "type=tmpfs,source=/a,target=/b",
-            "type=what,target=/b",
-            "target=b",
-            "target=/b,x=1",
-            "target=/b,readonly=maybe",
-            "type=tmpfs,target=/t,tmpfs-mode=9",
-            "type=volume,source=/a,target=/b",
-        ] {
-            assert!(mount(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn reads_tmpfs() {
-        let request = tmpfs("/run:rw,noexec,nosuid,size=65536k,mode=1770,uid=3").unwrap();
-        assert_eq!(
-            request.kind,
-            MountKind::Tmpfs {
-                size: Some(64 << 20),
-                mode: Some(0o1770),
-                options: vec!["noexec".into(), "nosuid".into(), "uid=3".into()]
-            }
-        );
-        assert!(tmpfs("/run").is_ok());
-        assert!(tmpfs("run").is_err() && tmpfs("/run:lowerdir=/").is_err());
-    }
 }

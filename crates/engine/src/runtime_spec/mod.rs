@@ -18,6 +18,7 @@ use state::{ContainerConfig, IpcMode, Layout, NetworkMode, PidMode, ResourceLimi
 use sys::Result;
 
 use crate::containers::merge_env;
+use crate::volumes::MountSources;
 use devices::HostDevice;
 pub(crate) use mounts::{MASKED_PATHS, READONLY_PATHS, SHM_SIZE};
 
@@ -32,6 +33,8 @@ pub(crate) struct SpecInput<'a> {
     /// Of the request, or all of the host if privileged.
     pub(crate) devices: &'a [HostDevice],
     pub(crate) size: Option<ConsoleSize>,
+    /// What the mounts stand for.
+    pub(crate) sources: &'a MountSources,
 }
 
 /// Files on the host that containers find names by.
@@ -313,6 +316,7 @@ mod tests {
             files: &files,
             devices: &[],
             size: None,
+            sources: &MountSources::default(),
         })
         .unwrap()
     }

@@ -7,6 +7,7 @@ use spec::runtime::Mount;
 use state::{IpcMode, MountKind, MountRequest};
 
 use super::SpecInput;
+use crate::volumes::Backing;
 
 /// Bytes of /dev/shm unless asked otherwise.
 pub(crate) const SHM_SIZE: u64 = 64 << 20;
@@ -136,7 +137,10 @@ fn defaults(input: &SpecInput<'_>) -> Vec<Mount> {
 fn requested(input: &SpecInput<'_>, request: &MountRequest) -> Mount {
     let access = if request.read_only { "ro" } else { "rw" };
     // As Docker: read-only means all that is mounted below, too.
-    let tree_access = if request.read_only { "rro" } else { "rw" };
+    let tree_access = match (request.read_only, request.writable_below) {
+        (true, false) => "rro",
+        _ => access,
+    };
     match &request.kind {
         MountKind::Bind {
             source,
@@ -151,12 +155,36 @@ fn requested(input: &SpecInput<'_>, request: &MountRequest) -> Mount {
             };
             let access = if *non_recursive { access } else { tree_access };
             let options = [bind, propagation, access];
-            mount(&request.target, "bind", Some(source), &options)
+            let mount = mount(&request.target, "bind", Some(source), &options);
+            with_ids(input, mount, bind)
         }
         MountKind::Volume(volume) => {
-            let source = crate::volumes::data(input.layout, &volume.name);
+            let source = match input.sources.backings.get(&request.target) {
+                Some(Backing::FileSystem {
+                    kind,
+                    device,
+                    options,
+                }) => {
+                    let mut options: Vec<&str> = options.iter().map(String::as_str).collect();
+                    options.push(access);
+                    return mount(&request.target, kind, Some(Path::new(device)), &options);
+                }
+                Some(Backing::Bind(path)) => path.clone(),
+                Some(Backing::Own) | None => crate::volumes::data(input.layout, &volume.name),
+            };
             let options = ["rbind", "rprivate", tree_access];
-            mount(&request.target, "bind", Some(&source), &options)
+            let mut mount = mount(&request.target, "bind", Some(&source), &options);
+            mount.options.extend(subpath(&volume.subpath));
+            with_ids(input, mount, "rbind")
+        }
+        MountKind::Image(image) => {
+            let mut mount = mount(&request.target, "overlay", None, &["rprivate", "ro"]);
+            let layers = input.sources.layers.get(&request.target);
+            for layer in layers.into_iter().flatten() {
+                mount.options.push(format!("lowerdir+={}", layer.display()));
+            }
+            mount.options.extend(subpath(&image.subpath));
+            mount
         }
         MountKind::Tmpfs {
             size,
@@ -176,6 +204,22 @@ fn requested(input: &SpecInput<'_>, request: &MountRequest) -> Mount {
             mount(&request.target, "tmpfs", Some(Path::new("tmpfs")), &options)
         }
     }
+}
+
+/// The runtime's option for a part of the source.
+fn subpath(path: &Path) -> Option<String> {
+    (!path.as_os_str().is_empty()).then(|| format!("subpath={}", path.display()))
+}
+
+/// With the maps of ids that were asked for.
+fn with_ids(input: &SpecInput<'_>, mut mount: Mount, bind: &str) -> Mount {
+    if let Some((uids, gids)) = input.sources.ids.get(&mount.destination) {
+        let depth = if bind == "rbind" { "ridmap" } else { "idmap" };
+        mount.options.push(depth.to_owned());
+        mount.uid_mappings = vec![*uids];
+        mount.gid_mappings = vec![*gids];
+    }
+    mount
 }
 
 fn mount(
@@ -201,6 +245,7 @@ mod tests {
     use super::*;
     use crate::containers::test_config;
     use crate::parse;
+    use crate::volumes::MountSources;
 
     #[test]
     fn the_users_mounts_replace_ours_and_come_outer_first() {
@@ -222,6 +267,7 @@ mod tests {
             files: &files,
             devices: &[],
             size: None,
+            sources: &MountSources::default(),
         });
         let targets: Vec<_> = all
             .iter()

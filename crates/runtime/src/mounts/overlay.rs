@@ -1,12 +1,12 @@
 //! An overlay root, mounted by the container's init in its own namespace.
 
-use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::mount::MountAttrFlags;
 use state::OverlayRoot;
-use sys::mount::FileSystem;
+use sys::mount::{Depth, FileSystem};
 use sys::overlay::OverlayLayers;
 use sys::{Context as _, Error, ErrorKind, Result};
 
@@ -40,6 +40,31 @@ pub(crate) fn mount(root: &OverlayRoot, owner: Owner, label: Option<&str>) -> Re
     layers
         .mount(&|overlay| finish(overlay, owner, label))
         .context(|| format!("mount the root file system over {}", root.upper.display()))
+}
+
+/// A detached read-only mount of directories, the topmost first.
+pub(crate) fn mount_lower(lower: &[PathBuf], label: Option<&str>) -> Result<OwnedFd> {
+    let lower = lower
+        .iter()
+        .map(|path| open_directory(path))
+        .collect::<Result<Vec<_>>>()?;
+    // The kernel wants two layers if none is writable.
+    if let [only] = lower.as_slice() {
+        return sys::mount::copy_tree(only.as_fd(), Depth::One);
+    }
+    let layers = OverlayLayers {
+        lower: &lower,
+        writable: None,
+    };
+    layers
+        .mount(&|overlay| {
+            if let Some(label) = label {
+                overlay.set("context", label)?;
+            }
+            overlay.set("source", "overlay")?;
+            overlay.mount(MountAttrFlags::MOUNT_ATTR_RDONLY)
+        })
+        .context(|| "mount layers")
 }
 
 fn finish(overlay: &FileSystem, owner: Owner, label: Option<&str>) -> Result<OwnedFd> {

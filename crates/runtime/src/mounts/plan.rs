@@ -29,7 +29,15 @@ pub(crate) struct PlannedMount {
 pub(crate) enum What {
     Bind {
         source: PathBuf,
+        /// Below the source, where no link leads out; empty for all of it.
+        subpath: PathBuf,
         depth: Depth,
+    },
+    /// Directories as one tree, the topmost first, or what `subpath` names in
+    /// it. Read-only.
+    Layers {
+        lower: Vec<PathBuf>,
+        subpath: PathBuf,
     },
     FileSystem {
         kind: String,
@@ -132,11 +140,29 @@ fn plan_one(mount: &Mount, bundle: &Path) -> Result<PlannedMount> {
                 .source
                 .as_ref()
                 .ok_or_else(|| invalid("a bind mount needs a source"))?;
-            no_data("a bind mount")?;
+            let source = bundle.join(source);
+            let subpath = take_subpath(&mut data)?;
+            if let Some((key, _)) = data.first() {
+                return Err(invalid(format!(
+                    "option {key:?} means nothing to a bind mount"
+                )));
+            }
             What::Bind {
-                source: bundle.join(source),
+                source,
+                subpath,
                 depth,
             }
+        }
+        (None, "overlay") if data.iter().any(|(key, _)| key == LAYER) => {
+            let subpath = take_subpath(&mut data)?;
+            let lower = data
+                .into_iter()
+                .map(|option| match option {
+                    (key, Some(path)) if key == LAYER => Ok(bundle.join(path)),
+                    (key, _) => Err(invalid(format!("option {key:?} does not go with {LAYER}"))),
+                })
+                .collect::<Result<_>>()?;
+            What::Layers { lower, subpath }
         }
         (None, "cgroup") => {
             no_data("control groups")?;
@@ -161,6 +187,27 @@ fn plan_one(mount: &Mount, bundle: &Path) -> Result<PlannedMount> {
         return Err(invalid("option tmpcopyup is for a tmpfs"));
     }
     Ok(planned)
+}
+
+/// Overlay's own option for one more directory; with it come no others but
+/// those about attributes, and a subpath.
+const LAYER: &str = "lowerdir+";
+/// An option of ours.
+const SUBPATH: &str = "subpath";
+
+fn take_subpath(data: &mut Vec<(String, Option<String>)>) -> Result<PathBuf> {
+    let Some(place) = data.iter().position(|(key, _)| key == SUBPATH) else {
+        return Ok(PathBuf::new());
+    };
+    let (_, value) = data.remove(place);
+    let path = PathBuf::from(value.unwrap_or_default());
+    let is_below = path
+        .components()
+        .all(|part| matches!(part, Component::Normal(_)));
+    if !is_below || path.as_os_str().is_empty() {
+        return Err(invalid("a subpath is relative and has no .."));
+    }
+    Ok(path)
 }
 
 fn plan_id_map(mount: &Mount, asked: Option<Depth>, what: &What) -> Result<Option<IdMap>> {
@@ -361,9 +408,14 @@ mod tests {
             planned.what,
             What::Bind {
                 source: "/b/src".into(),
+                subpath: PathBuf::new(),
                 depth: Depth::Tree
             }
         );
+        assert!(matches!(
+            one("bind", &["subpath=a/b"]).what,
+            What::Bind { subpath, .. } if subpath == Path::new("a/b")
+        ));
         assert_eq!(
             planned.attributes.set,
             libc_attr::RDONLY | libc_attr::NOSUID
@@ -393,6 +445,10 @@ mod tests {
     fn refuses_what_it_does_not_understand() {
         for (kind, options) in [
             ("bind", vec!["size=1"]),
+            ("bind", vec!["subpath=../x"]),
+            ("bind", vec!["subpath=/x"]),
+            ("bind", vec!["subpath"]),
+            ("overlay", vec!["lowerdir+=/a", "upperdir=/b"]),
             ("", vec![]),
             ("bind", vec!["tmpcopyup"]),
             ("cgroup", vec!["memory"]),

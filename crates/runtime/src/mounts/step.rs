@@ -4,16 +4,16 @@
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, mkdirat, symlinkat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat2, symlinkat};
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, OpenTreeFlags, open_tree};
 use sys::mount::{AttributeChange, Depth, FileSystem, Propagation, attach, attach_at, change};
 use sys::spent::Spent;
 use sys::{Context as _, Error, ErrorKind, Result};
 
-use super::copy_up;
 use super::plan::{CgroupVersion, PlannedMount, What, libc_attr};
 use super::root::{Root, Shape};
+use super::{copy_up, overlay};
 use crate::cgroup::{CgroupPath, Hierarchies, Hierarchy};
 use crate::sandbox::invalid;
 
@@ -38,14 +38,39 @@ pub(crate) fn open_sources<'a>(
             let ready = mapped.iter().find(|(place, _)| *place == index);
             let bind = match (&plan.what, ready) {
                 (_, Some((_, mount))) => Some(rustix::io::fcntl_dupfd_cloexec(mount, 3)?),
-                (What::Bind { source, depth }, None) => {
-                    Some(copy_of(source, *depth).context(|| format!("mounts[{index}]"))?)
-                }
+                (
+                    What::Bind {
+                        source,
+                        subpath,
+                        depth,
+                    },
+                    None,
+                ) => Some(
+                    copy_below(source, subpath, *depth).context(|| format!("mounts[{index}]"))?,
+                ),
                 _ => None,
             };
             Ok(Opened { plan, bind })
         })
         .collect()
+}
+
+/// A detached copy of the host's mount at what `subpath` names below `source`.
+pub(crate) fn copy_below(source: &Path, subpath: &Path, depth: Depth) -> Result<OwnedFd> {
+    if subpath.as_os_str().is_empty() {
+        return copy_of(source, depth);
+    }
+    sys::mount::hold_below(source, subpath)
+        .map_err(|error| match error.errno() {
+            Some(errno) if errno == Errno::NOENT.raw_os_error() => Error::new(
+                ErrorKind::NotFound,
+                "there is no such file or directory; make it first",
+            ),
+            Some(errno) if errno == Errno::XDEV.raw_os_error() => invalid("a link leads out of it"),
+            _ => error,
+        })
+        .and_then(|held| sys::mount::copy_tree(held.as_fd(), depth))
+        .context(|| format!("bind {} of {}", subpath.display(), source.display()))
 }
 
 /// A detached copy of the host's mount at `source`.
@@ -122,6 +147,12 @@ impl Opened<'_> {
                 spent.add(mount);
                 Ok(())
             }
+            What::Layers { lower, subpath } => {
+                let mount = overlay::mount_lower(lower, view.label)?;
+                spent.add(layers(plan, &mount, subpath, root)?);
+                spent.add(mount);
+                Ok(())
+            }
             What::Cgroups(version) => mount_cgroups(plan, *version, (root, view), spent),
             What::Remount => remount(plan, root),
         }
@@ -153,6 +184,23 @@ fn bind(plan: &PlannedMount, tree: &OwnedFd, root: &Root) -> Result<OwnedFd> {
     }
     attach(tree.as_fd(), target.as_fd())?;
     Ok(target)
+}
+
+/// Gives the target, which is covered now.
+fn layers(plan: &PlannedMount, mount: &OwnedFd, subpath: &Path, root: &Root) -> Result<OwnedFd> {
+    if subpath.as_os_str().is_empty() {
+        return bind(plan, mount, root);
+    }
+    // What is mounted nowhere cannot be mounted a second time: it gets a
+    // place, where its part covers it.
+    let target = root.mount_point(&plan.destination, Shape::Directory)?;
+    attach(mount.as_fd(), target.as_fd())?;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let part = openat2(mount, subpath, flags, Mode::empty(), resolve)
+        .context(|| format!("open {} of the image", subpath.display()))?;
+    let part = sys::mount::copy_tree(part.as_fd(), Depth::One)?;
+    bind(plan, &part, root)
 }
 
 fn finish(plan: &PlannedMount, mount: &OwnedFd) -> Result<()> {
