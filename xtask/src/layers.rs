@@ -15,7 +15,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("registry", &["sys", "spec", "state"]),
     ("network", &["sys", "spec", "state"]),
     ("checkpoint", &["runtime", "sys", "spec", "state"]),
-    ("monitor", &["runtime", "sys", "spec", "state"]),
+    (
+        "monitor",
+        &["checkpoint", "runtime", "sys", "spec", "state"],
+    ),
     (
         "engine",
         &["image", "registry", "network", "sys", "spec", "state"],

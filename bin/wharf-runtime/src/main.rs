@@ -1,4 +1,4 @@
-//! The runtime's command line: `monitor` for the engine, the verbs of the OCI
+//! The runtime's command line: `monitor` and `dump` for the engine, the verbs of the OCI
 //! runtime command line for everybody else.
 //!
 //! It links no TLS, HTTP or argument parser: it is started once per container
@@ -9,6 +9,7 @@
 #![cfg_attr(not(test), no_main)]
 #![cfg_attr(test, allow(dead_code))]
 
+mod dump_command;
 mod exe_guard;
 mod monitor_command;
 mod oci;
@@ -19,9 +20,8 @@ const FAILURE: u8 = 1;
 sys::entry!(run);
 
 fn run() -> u8 {
-    let is_monitor = std::env::args_os()
-        .nth(1)
-        .is_some_and(|verb| verb == "monitor");
+    let verb = std::env::args_os().nth(1);
+    let is_verb = |name: &str| verb.as_ref().is_some_and(|verb| verb == name);
     let guard = match exe_guard::protect() {
         Ok(guard) => guard,
         Err(error) => {
@@ -29,8 +29,13 @@ fn run() -> u8 {
             return FAILURE;
         }
     };
-    if is_monitor {
-        return match monitor_command::run(&guard) {
+    if is_verb("monitor") || is_verb("dump") {
+        let done = if is_verb("monitor") {
+            monitor_command::run(&guard)
+        } else {
+            dump_command::run()
+        };
+        return match done {
             Ok(()) => 0,
             Err(error) => {
                 oci::report(None, &error);

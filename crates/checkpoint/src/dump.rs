@@ -46,6 +46,13 @@ pub struct Dumped {
 const PATIENCE: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(7);
 
+/// Processes that are written down and stand. Dropping it lets them go on; so
+/// does the kernel, if we are killed.
+#[derive(Debug)]
+pub struct Held {
+    stopped: Stopped,
+}
+
 /// Writes the processes below `init`, which are all that is in `cgroup`, into
 /// `directory`. On any failure the container goes on unharmed; on success it
 /// has ended unless it was to be left running.
@@ -55,6 +62,23 @@ pub fn dump(
     directory: impl AsFd,
     options: DumpOptions,
 ) -> Result<Dumped> {
+    let (held, dumped) = hold(init, cgroup, directory, options)?;
+    if options.leave_running {
+        held.release()?;
+    } else {
+        held.end()?;
+    }
+    Ok(dumped)
+}
+
+/// As [`dump`], but they stand until it is decided what becomes of them. On
+/// any failure they go on.
+pub fn hold(
+    init: ProcessRef,
+    cgroup: &Cgroup,
+    directory: impl AsFd,
+    options: DumpOptions,
+) -> Result<(Held, Dumped)> {
     if !init.is_alive() {
         return Err(Error::new(
             ErrorKind::Conflict,
@@ -76,12 +100,19 @@ pub fn dump(
         processes: checkpoint.processes.len(),
         pages: pages.pages() * sys::pagemap::PAGE,
     };
-    if options.leave_running {
-        stopped.release().context(|| "let the container go on")?;
-    } else {
-        stopped.kill().context(|| "end the container")?;
+    Ok((Held { stopped }, dumped))
+}
+
+impl Held {
+    /// Lets them go on.
+    pub fn release(self) -> Result<()> {
+        self.stopped.release().context(|| "let the container go on")
     }
-    Ok(dumped)
+
+    /// Kills them; returns when they are gone.
+    pub fn end(self) -> Result<()> {
+        self.stopped.kill().context(|| "end the container")
+    }
 }
 
 /// Stops the container and reads it; lets it go on if that fails.
@@ -94,5 +125,7 @@ fn attempt(
     let pages = PageWriter::create(&directory)?;
     let stopped = freeze::stop(init, cgroup)?;
     let (checkpoint, pages) = collect(&stopped, pages, options)?;
+    // From here on our death does them no harm.
+    stopped.put_back()?;
     Ok((stopped, checkpoint, pages))
 }

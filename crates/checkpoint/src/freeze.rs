@@ -13,6 +13,8 @@ use crate::procfs::{self, Status};
 /// How long a thread may take to stand: those in a system call that cannot be
 /// interrupted (vfork(2), dead network file systems) never do.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// What ends needs about so long to be gone.
+const ENDING: Duration = Duration::from_micros(200);
 /// How often the tree is walked before that is given up.
 const ROUNDS: u32 = 200;
 
@@ -155,18 +157,28 @@ impl StoppedProcess {
                 continue;
             }
             changed = true;
-            let status = Status::read(&format!("/proc/{pid}/task/{tid}"))?;
+            let status = match Status::read(&format!("/proc/{pid}/task/{tid}")) {
+                // The next round does not find it, or finds a zombie.
+                Err(error) if is_gone(&error) => continue,
+                status => status?,
+            };
             let tracer = status.get("TracerPid");
             if tracer != "0" {
                 let why = format!("is traced by process {tracer}; end the debugger");
                 return Err(refusal(pid, &why));
             }
             if status.get("State").starts_with('Z') {
-                return Err(refusal(pid, "lost its main thread while others go on"));
+                // Mostly the others are about to follow.
+                let error = refusal(pid, "lost its main thread while others go on");
+                return Err(error.with_kind(ErrorKind::Unavailable));
             }
-            ptrace::seize(tid, ptrace::SUSPEND_SECCOMP)
-                .and_then(|()| ptrace::interrupt(tid))
-                .context(|| format!("take hold of process {pid} ({})", status.get("Name")))?;
+            let seized =
+                ptrace::seize(tid, ptrace::SUSPEND_SECCOMP).and_then(|()| ptrace::interrupt(tid));
+            if seized.is_err() && procfs::is_ending(pid, tid) {
+                std::thread::sleep(ENDING);
+                continue;
+            }
+            seized.context(|| format!("take hold of process {pid} ({})", status.get("Name")))?;
             self.threads.push(StoppedThread {
                 thread: Thread {
                     tid,
@@ -199,10 +211,8 @@ fn stand(stopped: &mut StoppedThread, deadline: Instant) -> Result<bool> {
             Some(Stop::Signal(signal)) => ptrace::go_on(tid, signal)?,
             Some(Stop::Event(_)) => ptrace::go_on(tid, 0)?,
             Some(Stop::Gone) => {
-                return Err(refusal(
-                    tid,
-                    "ended while the container was stopped; try again",
-                ));
+                let error = refusal(tid, "ended while the container was stopped; try again");
+                return Err(error.with_kind(ErrorKind::Unavailable));
             }
             None => {
                 return Err(refusal(
@@ -296,6 +306,16 @@ impl Stopped {
         self.let_go()
     }
 
+    /// Gives every thread what it goes on with, while it still stands.
+    pub(crate) fn put_back(&self) -> Result<()> {
+        for process in &self.processes {
+            for thread in process.threads.iter().filter(|thread| thread.stands) {
+                thread.put_back()?;
+            }
+        }
+        Ok(())
+    }
+
     /// Ends all of it; returns when the parent outside can know.
     pub(crate) fn kill(mut self) -> Result<()> {
         self.released = true;
@@ -322,10 +342,15 @@ impl Stopped {
 }
 
 impl StoppedThread {
-    fn go_on(&self) -> Result<()> {
+    fn put_back(&self) -> Result<()> {
         let tid = self.thread.tid;
         ptrace::set_registers(tid, &self.registers)?;
-        ptrace::set_signal_mask(tid, self.signal_mask)?;
+        ptrace::set_signal_mask(tid, self.signal_mask)
+    }
+
+    fn go_on(&self) -> Result<()> {
+        self.put_back()?;
+        let tid = self.thread.tid;
         ptrace::detach(tid, 0).context(|| format!("let go of process {tid}"))
     }
 }

@@ -33,5 +33,5 @@ mod procfs;
 mod rebuild;
 mod restore;
 
-pub use dump::{DumpOptions, Dumped, TcpPolicy, dump};
-pub use restore::restore;
+pub use dump::{DumpOptions, Dumped, Held, TcpPolicy, dump, hold};
+pub use restore::{Restoring, restore};

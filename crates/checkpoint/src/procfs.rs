@@ -109,3 +109,19 @@ pub(crate) fn children(pid: i32) -> Result<Vec<i32>> {
     all.sort_unstable();
     Ok(all)
 }
+
+/// Whether the thread is gone or on its way: nobody can take hold of it then.
+pub(crate) fn is_ending(pid: i32, tid: i32) -> bool {
+    const PF_EXITING: u32 = 4;
+    let Ok(stat) = text(&format!("/proc/{pid}/task/{tid}/stat")) else {
+        return true;
+    };
+    let mut fields = stat
+        .rsplit(')')
+        .next()
+        .unwrap_or_default()
+        .split_whitespace();
+    let state = fields.next().unwrap_or_default();
+    let flags = fields.nth(5).and_then(|flags| flags.parse::<u32>().ok());
+    matches!(state, "Z" | "X") || flags.is_some_and(|flags| flags & PF_EXITING != 0)
+}

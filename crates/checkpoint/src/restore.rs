@@ -1,11 +1,12 @@
 //! An image becomes a container's processes again.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
-use runtime::{Bounds, CreateRequest, Created, InitProcess};
-use sys::{Context as _, Result};
+use runtime::{Bounds, CreateRequest, Created, InitProcess, Running};
+use sys::{Context as _, Error, ErrorKind, Result};
 
 use crate::image;
+use crate::image::schema::Checkpoint;
 use crate::rebuild::rebuild;
 
 /// Makes the container that `request` describes and fills it with the
@@ -15,16 +16,66 @@ use crate::rebuild::rebuild;
 ///
 /// The calling process must have one thread only.
 pub fn restore(request: CreateRequest<'_>, directory: impl AsFd) -> Result<Created> {
-    let checkpoint = image::read(&directory)?;
-    let (pages, count) = image::open_pages(&directory)?;
-    image::verify(&checkpoint, count)?;
-    let bounds = Bounds::of(request.spec, request.seccomp)?;
-    let mut created = runtime::create(CreateRequest {
-        init: InitProcess::Blank,
-        ..request
-    })?;
-    created.wait_ready()?;
-    let init = created.process().pid;
-    rebuild(init, created.pidfd(), &checkpoint, &pages, &bounds).context(|| "restore")?;
-    Ok(created)
+    let mut restoring = Restoring::begin(request, directory)?;
+    restoring.fill(&mut |_| Ok(()))?;
+    Ok(restoring.created)
+}
+
+/// A container made for the processes of an image, which are not in it yet.
+/// Dropping it takes the container away.
+#[derive(Debug)]
+pub struct Restoring {
+    created: Created,
+    checkpoint: Option<Checkpoint>,
+    pages: OwnedFd,
+    bounds: Bounds,
+}
+
+impl Restoring {
+    /// Verifies the image and makes the container.
+    ///
+    /// The calling process must have one thread only.
+    pub fn begin(request: CreateRequest<'_>, directory: impl AsFd) -> Result<Self> {
+        let checkpoint = image::read(&directory)?;
+        let (pages, count) = image::open_pages(&directory)?;
+        image::verify(&checkpoint, count)?;
+        let bounds = Bounds::of(request.spec, request.seccomp)?;
+        let created = runtime::create(CreateRequest {
+            init: InitProcess::Blank,
+            ..request
+        })?;
+        Ok(Self {
+            created,
+            checkpoint: Some(checkpoint),
+            pages,
+            bounds,
+        })
+    }
+
+    /// The container.
+    pub fn created(&self) -> &Created {
+        &self.created
+    }
+
+    /// Fills it and lets it go on. `ready` is called when all of it is there
+    /// and nothing moves yet; if it fails, nothing ever does.
+    pub fn finish(mut self, ready: &mut dyn FnMut(&Created) -> Result<()>) -> Result<Running> {
+        self.fill(ready)?;
+        self.created.adopt()
+    }
+
+    fn fill(&mut self, ready: &mut dyn FnMut(&Created) -> Result<()>) -> Result<()> {
+        let checkpoint = self
+            .checkpoint
+            .take()
+            .ok_or_else(|| Error::new(ErrorKind::Internal, "filled twice"))?;
+        self.created.wait_ready()?;
+        let created = &self.created;
+        let init = created.process().pid;
+        let work = (&checkpoint, &self.pages);
+        rebuild(init, created.pidfd(), work, &self.bounds, &mut || {
+            ready(created)
+        })
+        .context(|| "restore")
+    }
 }

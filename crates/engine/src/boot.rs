@@ -34,7 +34,7 @@ impl Engine {
             tell(Booted {
                 id: config.id,
                 name: config.name.to_string(),
-                result: self.containers().start(&config.id.to_string()),
+                result: self.containers().start(&config.id.to_string()).map(drop),
             });
         }
         Ok(())

@@ -76,7 +76,7 @@ impl Engine {
             return Ok(());
         }
         self.clear_run(id, &observed)?;
-        if observed.config.auto_remove {
+        if observed.config.auto_remove && !observed.is_suspended() {
             self.begin_removal(id, Anonymous::Remove)?;
             return self.finish_removal(id);
         }
@@ -94,7 +94,7 @@ impl Engine {
             return Err(Error::new(
                 ErrorKind::Conflict,
                 format!(
-                    "container {} is about to be restarted: stop it first",
+                    "container {} is about to go on: wait until it runs, or stop it first",
                     id.short()
                 ),
             ));
@@ -105,11 +105,16 @@ impl Engine {
             .as_ref()
             .filter(|facts| facts.started.is_some());
         if observed.exit.is_none()
+            && !observed.is_suspended()
             && let Some(facts) = ended_unseen
         {
             let record = observe::unknown_exit(Some(facts));
             let path = self.layout().container_exit(id);
             Record::write(&path, &record, Durability::Fast)?;
+        }
+        if !observed.is_suspended() {
+            // What it went on from, or a suspension that did not come about.
+            volumes::remove_tree(&self.layout().container_memory(id))?;
         }
         self.clear(id, Some(&observed.config))
     }
@@ -202,5 +207,9 @@ impl Engine {
 
 /// True if nothing of it runs or will run again by itself.
 fn is_over(observed: &Observed) -> bool {
-    observed.exit.is_some() || !observe::is_supervised(observed.facts.as_ref())
+    let facts = observed.facts.as_ref();
+    let is_about_to_go_on = facts.is_some_and(|facts| facts.started.is_none());
+    observed.exit.is_some()
+        || !observe::is_supervised(facts)
+        || (observed.is_suspended() && !is_about_to_go_on)
 }

@@ -25,6 +25,7 @@ pub mod containers;
 mod copy;
 mod crash;
 pub mod disk;
+mod dumper;
 pub mod engine;
 pub mod events;
 pub mod images;

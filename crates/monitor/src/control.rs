@@ -23,6 +23,8 @@ pub(crate) struct Client {
     pub(crate) is_attached: bool,
     /// May send input.
     pub(crate) sends_input: bool,
+    /// It writes the container down.
+    pub(crate) holds: bool,
     /// The connection is closed, or not worth keeping.
     pub(crate) is_gone: bool,
     queue: VecDeque<Packet>,
@@ -54,6 +56,7 @@ impl Client {
             role,
             is_attached: false,
             sends_input: false,
+            holds: false,
             is_gone: false,
             queue: VecDeque::new(),
             queued: 0,

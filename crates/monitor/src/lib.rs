@@ -21,6 +21,7 @@ mod perform;
 mod run;
 mod settle;
 mod stdio;
+mod suspend;
 mod task;
 pub mod transition;
 

@@ -37,6 +37,12 @@ impl Monitor {
         if self.is_paused() {
             return Err(Error::new(ErrorKind::Conflict, "it is paused already"));
         }
+        if self.held.is_some() {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                "it is just being written down: try again",
+            ));
+        }
         running.cgroup().freeze()?;
         self.set_paused(true).inspect_err(|_| {
             // What nobody could find out must not be.
@@ -102,6 +108,8 @@ impl Monitor {
             // The next run starts in the same cgroup, and must not stand still.
             let _ = self.unpause();
         }
+        // As above.
+        let _ = self.let_go_of_hold();
     }
 
     pub(crate) fn take_probe_output(&mut self) {
@@ -119,7 +127,7 @@ impl Monitor {
     }
 
     pub(crate) fn see_to_health(&mut self, at: std::time::Duration) {
-        let is_paused = self.is_paused();
+        let is_still = self.is_paused() || self.held.is_some();
         let (Some(checkup), Some(running)) = (&mut self.checkup, &self.task.running) else {
             return;
         };
@@ -128,7 +136,7 @@ impl Monitor {
         {
             return;
         }
-        if is_paused {
+        if is_still {
             checkup.put_off(at);
             return;
         }
@@ -184,7 +192,7 @@ impl Monitor {
         let _ = event.append(path);
     }
 
-    fn is_paused(&self) -> bool {
+    pub(crate) fn is_paused(&self) -> bool {
         self.facts.as_ref().is_some_and(|facts| facts.paused)
     }
 

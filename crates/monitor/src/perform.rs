@@ -3,26 +3,27 @@
 use std::collections::BTreeMap;
 
 use state::{
-    BootId, CgroupManager, Durability, ExitRecord, Facts, FromMonitor, HealthAction, HealthStatus,
-    ProcessRef, Record, SandboxRecord, Timestamp,
+    BootId, Departure, Durability, ExitRecord, Facts, FromMonitor, HealthAction, HealthStatus,
+    ProcessRef, Record, Timestamp,
 };
 use sys::{Error, Result};
 
 use crate::run::Monitor;
+use crate::suspend::note_start;
 use crate::transition::{Action, End, Event};
 
 impl Monitor {
     pub(crate) fn perform(&mut self, action: Action) {
         match action {
             Action::Start => {
-                let started = self.task.start(&mut self.stdio);
+                let started = self.start();
                 self.tell_how_it_started(started);
             }
             Action::StartAgain => {
                 let started = self
                     .task
                     .create(&mut self.stdio)
-                    .and_then(|()| self.task.start(&mut self.stdio));
+                    .and_then(|()| self.start());
                 self.tell_how_it_started(started);
             }
             Action::Abandon => self.task.abandon(),
@@ -43,6 +44,8 @@ impl Monitor {
                 }
                 self.thaw_for(signal);
             }
+            Action::EndAll => self.end_all(),
+            Action::AnnounceSuspension => self.announce_suspension(),
             Action::Record { end, error } => self.record(end, error),
         }
     }
@@ -66,21 +69,10 @@ impl Monitor {
         };
         let init = running.process();
         if let Some(facts) = &mut self.facts {
-            let now = Timestamp::now();
-            facts.started = Some(now);
+            note_start(facts, &self.run_dir, init, self.task.cgroup());
             facts.restarts = self.state.restarts;
             facts.stop_requested = self.state.stop_requested;
-            facts.paused = false;
-            facts.waiting = None;
             facts.health = self.checkup.as_ref().map(|_| HealthStatus::Starting);
-            facts.sandbox = Some(SandboxRecord {
-                bundle: self.run_dir.clone(),
-                init,
-                cgroup: self.task.cgroup().to_owned(),
-                cgroup_manager: CgroupManager::Cgroupfs,
-                annotations: std::collections::BTreeMap::new(),
-                created: now,
-            });
         }
         if let Err(error) = self.write_facts() {
             // What nobody can find must not run.
@@ -99,7 +91,8 @@ impl Monitor {
             self.task.forget_work();
         }
         // Before anybody is told, so that nothing else comes before it.
-        self.tell("start", BTreeMap::new());
+        let word = self.task.take_word();
+        self.tell(word, BTreeMap::new());
         if self.state.restarts == 0
             && let Some(launcher) = self.launcher()
         {
@@ -134,6 +127,7 @@ impl Monitor {
             restarts: self.state.restarts,
             stopped: self.state.stop_requested,
             memory_limit: end.memory_limit,
+            checkpointed: self.state.leaving == Some(Departure::Checkpointed),
         }
     }
 

@@ -20,7 +20,8 @@ use crate::log::Log;
 use crate::perform::first_facts;
 use crate::settle;
 use crate::stdio::{Got, Stdio};
-use crate::task::Task;
+use crate::suspend::Hold;
+use crate::task::{Given, Task};
 use crate::transition::{self, End, Event, Supervised};
 
 /// How long output may still come after the process ended, from others that
@@ -74,6 +75,8 @@ pub(crate) struct Monitor {
     pub(crate) checkup: Option<Box<Checkup>>,
     /// The record of events.
     pub(crate) record: Option<PathBuf>,
+    /// Somebody writes the container down.
+    pub(crate) held: Option<Hold>,
     /// The process ended, its output did not yet.
     draining: Option<Draining>,
     /// When the clients were told of the end.
@@ -111,21 +114,23 @@ enum Source {
 
 impl Monitor {
     fn new(job: MonitorJob, control: OwnedFd, fds: Vec<OwnedFd>) -> Result<Self> {
-        let mut network = None;
+        let (mut network, mut memory) = (None, None);
         let (mut ports, mut namespaces) = (Vec::new(), Vec::new());
         for (fd, role) in fds.into_iter().zip(&job.fds) {
             match role {
                 FdRole::NetworkNamespace => network = Some(fd),
                 FdRole::Namespace => namespaces.push(fd),
                 FdRole::Port => ports.push(fd),
+                FdRole::Memory => memory = Some(fd),
             }
         }
         let launcher = Client::new(Channel::from_fd(control), Role::Launcher)?;
+        let given = Given { network, memory };
         Ok(Self {
             began: Instant::now(),
             state: Supervised::new(job.restart),
             events: VecDeque::new(),
-            task: Task::new(job.id, job.run_dir.clone(), job.work, job.stdin, network),
+            task: Task::new(job.id, job.run_dir.clone(), job.work, job.stdin, given),
             stdio: Stdio::unconnected(),
             stdin: job.stdin,
             log: Log::new(job.log),
@@ -136,6 +141,7 @@ impl Monitor {
             facts: None,
             checkup: job.health.map(|health| Box::new(Checkup::new(health))),
             record: job.events,
+            held: None,
             draining: None,
             told: None,
             buffer: Vec::new(),
@@ -174,6 +180,10 @@ impl Monitor {
             self.listen()?;
             if !self.task.is_exec() {
                 self.facts = Some(first_facts()?);
+            }
+            if self.task.is_restore() {
+                // It takes its time, in which nobody may think us dead.
+                self.write_facts()?;
             }
             Ok(self.task.new_network_namespace())
         });
@@ -459,6 +469,14 @@ impl Monitor {
                 ToMonitor::Update(update) => {
                     self.answer(index, |monitor| monitor.update(&update, fds));
                 }
+                ToMonitor::Hold => self.answer(index, |monitor| monitor.hold(index)),
+                ToMonitor::Seal { record } => {
+                    self.answer(index, |monitor| monitor.seal(index, record));
+                }
+                ToMonitor::Release => self.answer(index, |monitor| monitor.release(index)),
+                ToMonitor::Leave(departure) => {
+                    self.answer(index, |monitor| monitor.leave(index, departure));
+                }
                 // Everybody is told of the exit; go is not everybody's to say.
                 ToMonitor::Wait | ToMonitor::Go => {}
             },
@@ -469,6 +487,7 @@ impl Monitor {
 
     fn dismiss_gone_clients(&mut self) {
         let (stdin, input, events) = (self.stdin, &mut self.stdio.input, &mut self.events);
+        let mut holder_is_gone = false;
         self.clients.retain(|client| {
             if client.is_gone {
                 if client.sends_input && stdin == StdinMode::Once {
@@ -477,9 +496,13 @@ impl Monitor {
                 if client.role == Role::Launcher {
                     events.push_back(Event::LauncherGone);
                 }
+                holder_is_gone |= client.holds;
             }
             !client.is_gone
         });
+        if holder_is_gone {
+            self.holder_is_gone();
+        }
     }
 
     /// After the end: the launching engine cleans up while it is connected.

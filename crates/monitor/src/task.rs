@@ -3,15 +3,32 @@
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
+use checkpoint::Restoring;
 use runtime::{
     CgroupManager, CgroupPath, CreateRequest, Created, ExecRequest, Gate, InitProcess, Keyring,
     Lifetime, ProcessStdio, RootSwitch, Running,
 };
 use spec::runtime::{NamespaceKind, Process, Spec};
-use state::{ContainerId, ExecSpec, StartSpec, StdinMode, Work};
+use state::{ContainerId, ExecSpec, ProcessRef, StartSpec, StdinMode, Work};
 use sys::{Context as _, Error, ErrorKind, Result};
 
 use crate::stdio::{Stdio, Wiring};
+
+/// What the engine handed down.
+#[derive(Debug, Default)]
+pub(crate) struct Given {
+    pub(crate) network: Option<OwnedFd>,
+    pub(crate) memory: Option<OwnedFd>,
+}
+
+/// A container that does not run yet.
+#[derive(Debug)]
+enum Made {
+    /// Its program waits at the gate.
+    Program(Created),
+    /// It waits for the processes of a memory image.
+    Empty(Box<Restoring>),
+}
 
 /// A process before and while it runs.
 #[derive(Debug)]
@@ -23,13 +40,16 @@ pub(crate) struct Task {
     work: Option<Work>,
     /// The namespace that the engine made, kept for restarts.
     network: Option<OwnedFd>,
-    created: Option<Created>,
+    /// The memory image that the first run goes on from.
+    memory: Option<OwnedFd>,
+    created: Option<Made>,
     pub(crate) running: Option<Running>,
     /// Reaped, and still holding what takes time to let go of.
     ended: Option<Running>,
     /// Processes outside of a pid namespace of their own outlive the first.
     has_pid_namespace: bool,
     cgroup: String,
+    word: &'static str,
     /// The kernel's count after the last run: the cgroup outlives a restart.
     oom_kills: u64,
 }
@@ -40,18 +60,20 @@ impl Task {
         run_dir: PathBuf,
         work: Work,
         stdin: StdinMode,
-        network: Option<OwnedFd>,
+        given: Given,
     ) -> Self {
         Self {
             id,
             run_dir,
             stdin,
-            network,
+            network: given.network,
+            memory: given.memory,
             created: None,
             running: None,
             ended: None,
             has_pid_namespace: has_pid_namespace(&work),
             cgroup: String::new(),
+            word: "start",
             oom_kills: 0,
             work: Some(work),
         }
@@ -60,8 +82,10 @@ impl Task {
     /// Clones the container; an exec session has nothing to be made before
     /// its start.
     pub(crate) fn create(&mut self, stdio: &mut Stdio) -> Result<()> {
-        let Some(Work::Start(start)) = &self.work else {
-            return Ok(());
+        let (start, is_restore) = match &self.work {
+            Some(Work::Start(start)) => (&**start, false),
+            Some(Work::Restore(restore)) => (&restore.start, true),
+            Some(Work::Exec(_)) | None => return Ok(()),
         };
         let cgroup = match start
             .spec
@@ -84,37 +108,55 @@ impl Task {
         // An overlay must not be mounted twice.
         self.ended = None;
         let theirs = stdio.connect(wiring(process_of(&start.spec)?, self.stdin))?;
-        let created = runtime::create(request(
-            &self.id.to_string(),
-            &self.run_dir,
-            start,
-            cgroup,
-            theirs,
-            network,
-        ))?;
-        self.created = Some(created);
+        let id = self.id.to_string();
+        let request = request(&id, &self.run_dir, start, cgroup, theirs, network);
+        self.created = Some(if is_restore {
+            let memory = self.memory.take().ok_or_else(|| {
+                Error::new(
+                    ErrorKind::InvalidInput,
+                    "the job has no memory to go on from",
+                )
+            })?;
+            Made::Empty(Box::new(Restoring::begin(request, &memory)?))
+        } else {
+            Made::Program(runtime::create(request)?)
+        });
         Ok(())
     }
 
     /// The network namespace that the runtime made for it.
     pub(crate) fn new_network_namespace(&self) -> Option<OwnedFd> {
-        let Some(Work::Start(start)) = &self.work else {
-            return None;
-        };
         let is_new = self.network.is_none()
-            && start.spec.linux.as_ref().is_some_and(|linux| {
-                linux.namespaces.iter().any(|namespace| {
-                    namespace.kind == NamespaceKind::Network && namespace.path.is_none()
-                })
-            });
-        let created = self.created.as_ref().filter(|_| is_new)?;
+            && start_of(self.work.as_ref()?)?
+                .spec
+                .linux
+                .as_ref()
+                .is_some_and(|linux| {
+                    linux.namespaces.iter().any(|namespace| {
+                        namespace.kind == NamespaceKind::Network && namespace.path.is_none()
+                    })
+                });
+        let created = match self.created.as_ref().filter(|_| is_new)? {
+            Made::Program(created) => created,
+            Made::Empty(restoring) => restoring.created(),
+        };
         created.network_namespace().ok()
     }
 
-    /// Lets the program run.
-    pub(crate) fn start(&mut self, stdio: &mut Stdio) -> Result<()> {
+    /// Lets the program run; or lets processes go on from memory, after
+    /// `ready` was told their init.
+    pub(crate) fn start(
+        &mut self,
+        stdio: &mut Stdio,
+        ready: &mut dyn FnMut(ProcessRef) -> Result<()>,
+    ) -> Result<()> {
         let mut running = match (&self.work, self.created.take()) {
-            (_, Some(created)) => created.start()?,
+            (_, Some(Made::Program(created))) => created.start()?,
+            (_, Some(Made::Empty(restoring))) => {
+                let running = restoring.finish(&mut |created| ready(created.process()))?;
+                self.start_from_now_on();
+                running
+            }
             (Some(Work::Exec(exec)), None) => {
                 let cgroup = CgroupPath::parse(&exec.cgroup)?;
                 exec.cgroup.clone_into(&mut self.cgroup);
@@ -133,6 +175,35 @@ impl Task {
     /// Kills what was created and never ran.
     pub(crate) fn abandon(&mut self) {
         self.created = None;
+    }
+
+    /// It went on from memory once; what comes after that is a start.
+    fn start_from_now_on(&mut self) {
+        if let Some(Work::Restore(restore)) = self.work.take() {
+            self.word = if restore.record.is_some() {
+                "resume"
+            } else {
+                "restore"
+            };
+            self.work = Some(Work::Start(Box::new(restore.start)));
+        }
+    }
+
+    /// What happened at the last start, for the record of events.
+    pub(crate) fn take_word(&mut self) -> &'static str {
+        std::mem::replace(&mut self.word, "start")
+    }
+
+    pub(crate) fn is_restore(&self) -> bool {
+        matches!(self.work, Some(Work::Restore(_)))
+    }
+
+    /// What says that it is suspended, until it goes on.
+    pub(crate) fn suspend_record(&self) -> Option<PathBuf> {
+        match &self.work {
+            Some(Work::Restore(restore)) => restore.record.clone(),
+            _ => None,
+        }
     }
 
     /// How to start from now on.
@@ -206,14 +277,21 @@ impl Task {
 }
 
 fn has_pid_namespace(work: &Work) -> bool {
-    match work {
-        Work::Exec(_) => false,
-        Work::Start(start) => start.spec.linux.as_ref().is_some_and(|linux| {
+    start_of(work).is_some_and(|start| {
+        start.spec.linux.as_ref().is_some_and(|linux| {
             linux
                 .namespaces
                 .iter()
                 .any(|namespace| namespace.kind == NamespaceKind::Pid && namespace.path.is_none())
-        }),
+        })
+    })
+}
+
+fn start_of(work: &Work) -> Option<&StartSpec> {
+    match work {
+        Work::Start(start) => Some(start),
+        Work::Restore(restore) => Some(&restore.start),
+        Work::Exec(_) => None,
     }
 }
 

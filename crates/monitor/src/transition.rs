@@ -16,7 +16,7 @@
 
 use std::time::Duration;
 
-use state::{ExitStatus, HealthAction, RestartPolicy, StopConfig};
+use state::{Departure, ExitStatus, HealthAction, RestartPolicy, StopConfig};
 use sys::Error;
 
 /// The first wait before a restart; doubles with each that follows.
@@ -33,6 +33,8 @@ pub struct Supervised {
     /// How often the policy has started it again.
     pub restarts: u32,
     pub stop_requested: bool,
+    /// Its processes are on the disk and are being ended here.
+    pub leaving: Option<Departure>,
     /// It is being ended because it is unhealthy.
     ending: Option<Ending>,
     policy: RestartPolicy,
@@ -90,6 +92,8 @@ pub enum Event {
         at: Duration,
     },
     StopRequested,
+    /// Its processes were written down, and shall not go on here.
+    Leave(Departure),
     /// `update --restart`.
     PolicyChanged(RestartPolicy),
     /// It turned unhealthy, and that has consequences.
@@ -119,6 +123,10 @@ pub enum Action {
     /// Write down that it ended and will be started again.
     AnnounceWait(End),
     Signal(i32),
+    /// Kill everything in it.
+    EndAll,
+    /// Tell the clients that it is suspended; there is no exit.
+    AnnounceSuspension,
     /// Tell the launching engine that there will be no container.
     ReportFailure(Error),
     /// Write the exit record and tell the clients; `error` if the last start
@@ -136,6 +144,7 @@ impl Supervised {
             phase: Phase::Created,
             restarts: 0,
             stop_requested: false,
+            leaving: None,
             ending: None,
             policy,
             backoff: Duration::ZERO,
@@ -186,6 +195,18 @@ pub fn next(now: &Supervised, event: Event) -> (Supervised, Vec<Action>) {
             then.phase = Phase::Finished;
             vec![failed_start(now, error)]
         }
+        (Phase::Running { .. }, Event::Ended { end, .. }) if now.leaving.is_some() => {
+            let end = End {
+                status: ExitStatus::Code(0),
+                ..end
+            };
+            if now.leaving == Some(Departure::Checkpointed) {
+                finish(&mut then, end)
+            } else {
+                then.phase = Phase::Finished;
+                vec![Action::AnnounceSuspension]
+            }
+        }
         (Phase::Running { since }, Event::Ended { end, at }) => {
             then.ending = None;
             match wait_before_restart(now, end.status, at.saturating_sub(*since)) {
@@ -219,6 +240,11 @@ pub fn next(now: &Supervised, event: Event) -> (Supervised, Vec<Action>) {
                 ending.kill_at = None;
             }
             vec![Action::Signal(9)]
+        }
+        (Phase::Running { .. }, Event::Leave(departure)) => {
+            then.leaving = Some(departure);
+            then.stop_requested |= departure == Departure::Checkpointed;
+            vec![Action::EndAll]
         }
         (Phase::Waiting { last, .. }, Event::PolicyChanged(RestartPolicy::No)) => {
             then.policy = RestartPolicy::No;
@@ -362,6 +388,27 @@ mod tests {
                 record(FAILED)
             ]
         );
+    }
+
+    #[test]
+    fn what_is_on_the_disk_is_not_started_again_and_its_end_is_no_failure() {
+        let killed = End {
+            status: ExitStatus::Signal(9),
+            ..FAILED
+        };
+        for (departure, last) in [
+            (Departure::Suspended, vec![Action::AnnounceSuspension]),
+            (Departure::Checkpointed, record(DONE)),
+        ] {
+            let mut events = started();
+            events.extend([Event::Leave(departure), ended(killed, 100)]);
+            let (state, actions) = play(RestartPolicy::Always, events);
+            assert!(state.is_finished());
+            assert_eq!(actions[2], [Action::EndAll]);
+            assert_eq!(actions[3], last);
+            // `unless-stopped` does not start it at the next boot.
+            assert_eq!(state.stop_requested, departure == Departure::Checkpointed);
+        }
     }
 
     #[test]

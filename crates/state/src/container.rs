@@ -9,6 +9,8 @@
 //!                         └─ remove         ▼   │        policy restarts it ▼
 //!                                          Paused        Restarting ──► Running
 //! ```
+//! A running container that is suspended is Suspended, and its memory on the
+//! disk, until it is resumed.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -20,7 +22,7 @@ use spec::{ChainId, Digest};
 
 use crate::{
     BootId, ContainerId, ContainerName, PortMapping, PortRange, PortRequest, ProcessRef, Protocol,
-    Timestamp,
+    SuspendRecord, Timestamp,
 };
 
 /// The form of [`ContainerConfig`] on disk.
@@ -553,6 +555,9 @@ pub struct ExitRecord {
     /// Bytes of memory that it was allowed, if it ran out of them.
     #[serde(default)]
     pub memory_limit: Option<u64>,
+    /// Its processes were taken into a checkpoint and ended by that.
+    #[serde(default)]
+    pub checkpointed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -589,6 +594,8 @@ pub enum Status {
     },
     /// The restart policy waits; how the last run ended.
     Restarting(ExitRecord),
+    /// Its memory is on the disk.
+    Suspended(SuspendRecord),
     Exited(ExitRecord),
 }
 
@@ -633,6 +640,7 @@ impl ExitRecord {
             restarts: 0,
             stopped: false,
             memory_limit: None,
+            checkpointed: false,
         }
     }
 }

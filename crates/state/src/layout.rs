@@ -3,6 +3,8 @@
 //! ```text
 //! <root>  (default /var/lib/wharf)              durable
 //!   containers/<id>/{config.json,exit.json,lock,log}
+//!   containers/<id>/{suspended.json,memory/}    while it is suspended
+//!   checkpoints/<name>/{checkpoint.json,memory/,layer/,volumes/…}
 //!   names/<name>                                holds the id
 //!   events  events.1                            what happened, one line each
 //!   content/{oci-layout,index.json,blobs/…,ingest/…}
@@ -73,6 +75,16 @@ impl Layout {
         self.container(id).join("log")
     }
 
+    /// Exists while the container is suspended.
+    pub fn container_suspended(&self, id: &ContainerId) -> PathBuf {
+        self.container(id).join("suspended.json")
+    }
+
+    /// The memory of a suspended container.
+    pub fn container_memory(&self, id: &ContainerId) -> PathBuf {
+        self.container(id).join("memory")
+    }
+
     /// The record of events.
     pub fn events(&self) -> PathBuf {
         self.root.join("events")
@@ -84,6 +96,10 @@ impl Layout {
 
     pub fn name(&self, name: &ContainerName) -> PathBuf {
         self.names().join(name.as_str())
+    }
+
+    pub fn checkpoints(&self) -> PathBuf {
+        self.root.join("checkpoints")
     }
 
     // Images.

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod channel;
+pub mod checkpoint;
 pub mod container;
 pub mod events;
 pub mod id;
@@ -24,6 +25,10 @@ pub mod record;
 pub mod time;
 
 pub use channel::{Channel, Frame, Listener};
+pub use checkpoint::{
+    CheckpointRecord, Connections, Departure, DumpJob, FromDumper, MemoryImage, SuspendRecord,
+    ToDumper,
+};
 pub use container::{
     CgroupManager, Confinement, ContainerConfig, DeviceRequest, ExitRecord, ExitStatus, Facts,
     HealthAction, HealthConfig, HealthRecord, HealthResult, HealthStatus, ImageMount, ImageUse,
@@ -37,7 +42,7 @@ pub use layout::Layout;
 pub use lock::FileLock;
 pub use message::{
     ExecSpec, FdRole, FromMonitor, HealthJob, LiveUpdate, LogTarget, MonitorJob, OverlayRoot,
-    RootFs, StartSpec, ToMonitor, Work,
+    RestoreSpec, RootFs, StartSpec, ToMonitor, Work,
 };
 pub use names::Names;
 pub use ports::{PortMapping, PortRange, PortRequest, Protocol};

@@ -27,8 +27,8 @@ use spec::runtime::{ConsoleSize, Process, Resources, Spec};
 use sys::Error;
 
 use crate::{
-    ContainerId, ExitRecord, HealthConfig, ProcessRef, RestartPolicy, SeccompProfile, StdinMode,
-    StopConfig,
+    ContainerId, Departure, ExitRecord, HealthConfig, ProcessRef, RestartPolicy, SeccompProfile,
+    StdinMode, StopConfig,
 };
 
 /// Where the monitor finds its job (a sealed memfd holding JSON).
@@ -87,6 +87,8 @@ pub enum FdRole {
     Namespace,
     /// Holds a published port on the host; only kept open.
     Port,
+    /// The directory of the memory image to go on from.
+    Memory,
 }
 
 /// The hinge: everything before and after it is shared.
@@ -94,6 +96,8 @@ pub enum FdRole {
 #[serde(rename_all = "kebab-case")]
 pub enum Work {
     Start(Box<StartSpec>),
+    /// Its first run goes on from memory on the disk; later ones are starts.
+    Restore(Box<RestoreSpec>),
     Exec(Box<ExecSpec>),
 }
 
@@ -112,6 +116,16 @@ pub struct StartSpec {
     pub init: bool,
     /// An empty directory to mount the root on, inside the new namespace.
     pub mountpoint: PathBuf,
+}
+
+/// A container whose processes go on where a memory image left them. The
+/// image comes as a descriptor ([`FdRole::Memory`]).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RestoreSpec {
+    pub start: StartSpec,
+    /// Says that the container is suspended: taken away at the last moment
+    /// before it goes on.
+    pub record: Option<PathBuf>,
 }
 
 /// A process to add to a running container.
@@ -199,6 +213,17 @@ pub enum ToMonitor {
     Unpause,
     /// Change what can change while it runs; answered likewise.
     Update(Box<LiveUpdate>),
+    /// Its processes are about to be written down: put nothing into it until
+    /// `Release`, or until this connection closes; answered likewise.
+    Hold,
+    /// They are: nothing of it may move from here on, whoever dies. If this
+    /// connection closes, what `record` says holds: if it is there, the
+    /// container is suspended, else it goes on. Answered likewise.
+    Seal { record: PathBuf },
+    /// It goes on.
+    Release,
+    /// It ends here, for this reason and no other.
+    Leave(Departure),
 }
 
 /// What changes while a container runs. If it may be restarted afterwards, a
@@ -225,6 +250,9 @@ pub enum FromMonitor {
     Failed(Error),
     /// It is over and written down; no output comes after this.
     Exited(ExitRecord),
+    /// Its processes are on the disk and gone from here; no output comes after
+    /// this.
+    Suspended,
     /// What was asked for is done.
     Done,
     /// It is not, and nothing was changed.

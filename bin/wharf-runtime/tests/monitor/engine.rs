@@ -198,6 +198,7 @@ fn spec(root: &Path, args: &[&str]) -> Spec {
 pub(crate) fn process(job: &mut MonitorJob) -> &mut Process {
     match &mut job.work {
         Work::Start(start) => start.spec.process.as_mut().unwrap(),
+        Work::Restore(restore) => restore.start.spec.process.as_mut().unwrap(),
         Work::Exec(exec) => &mut exec.process,
     }
 }

@@ -15,7 +15,7 @@ pub(super) fn run(call: &Call<'_>) -> Result<u8> {
     let act = || format!("attach to {name}");
     let engine = call.engine()?;
     let container = engine.containers().inspect(name).context(act)?;
-    if !container.state.running {
+    if !container.state.running && container.state.suspended.is_none() {
         return Err(Error::new(ErrorKind::Conflict, "it is not running")).context(act);
     }
     let manner = Manner {

@@ -37,6 +37,13 @@ pub(crate) fn take_part(
 ) -> Result<u8> {
     match run(&session, manner, signals)? {
         End::Exited(record) => exit(record),
+        End::Suspended => {
+            let id = session.id().short();
+            output::note(&format!(
+                "wharf: the container was suspended\nhint: wharf resume {id} lets it go on"
+            ));
+            Ok(0)
+        }
         End::Detached => {
             session.detach()?;
             // The cursor stands behind the container's last words.
@@ -59,6 +66,7 @@ pub(crate) fn take_part(
             while !matches!(
                 session.next_event(),
                 Ok(engine::containers::session::SessionEvent::Exited(_)
+                    | engine::containers::session::SessionEvent::Suspended
                     | engine::containers::session::SessionEvent::Closed)
                     | Err(_)
             ) {}

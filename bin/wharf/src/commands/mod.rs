@@ -47,6 +47,7 @@ mod snapshot;
 mod start;
 mod stats;
 mod stop;
+mod suspend;
 mod tag;
 mod top;
 mod update;
@@ -213,6 +214,18 @@ const UNPAUSE: Verb = verb!(
     container::pause,
     pause::unpause
 );
+const SUSPEND: Verb = verb!(
+    "suspend",
+    "Take containers with their memory to the disk",
+    container::pause,
+    suspend::suspend
+);
+const RESUME: Verb = verb!(
+    "resume",
+    "Let suspended containers go on where they were",
+    container::pause,
+    suspend::resume
+);
 const PORT: Verb = verb!(
     "port",
     "Show the published ports of a container",
@@ -304,7 +317,8 @@ const SAVE: Verb = verb!("save", "Save images to an archive", image::save, save:
 pub(crate) const VERBS: &[Verb] = &[
     RUN, EXEC, PS, PULL, PUSH, IMAGES, LOGIN, LOGOUT, VERSION, INFO, ATTACH, COMMIT, COMPLETION,
     CP, CREATE, DIFF, EVENTS, EXPORT, HISTORY, IMPORT, INSPECT, KILL, LOAD, LOGS, OCI, PAUSE, PORT,
-    RENAME, RESTART, RM, RMI, SAVE, START, STATS, STOP, TAG, TOP, UNPAUSE, UPDATE, WAIT,
+    RENAME, RESTART, RESUME, RM, RMI, SAVE, START, STATS, STOP, SUSPEND, TAG, TOP, UNPAUSE, UPDATE,
+    WAIT,
 ];
 
 pub(crate) const NOUNS: &[Noun] = &[
@@ -347,11 +361,13 @@ pub(crate) const NOUNS: &[Noun] = &[
             ),
             ("rename", &[], RENAME),
             ("restart", &[], RESTART),
+            ("resume", &[], RESUME),
             ("rm", &["remove"], RM),
             ("run", &[], RUN),
             ("start", &[], START),
             ("stats", &[], STATS),
             ("stop", &[], STOP),
+            ("suspend", &[], SUSPEND),
             ("top", &[], TOP),
             ("unpause", &[], UNPAUSE),
             ("update", &[], UPDATE),

@@ -1,12 +1,14 @@
 //! `wharf start`.
 
 use engine::AttachRequest;
+use engine::containers::Started;
 use sys::{Context as _, Error, ErrorKind, Result};
 
 use super::Call;
 use super::attached::{OnClosedPipe, detach_keys, take_part};
 use super::each::each;
 use crate::args::Given as _;
+use crate::output;
 use crate::terminal;
 use crate::terminal::session::{Manner, require_terminal};
 use crate::terminal::signals::Signals;
@@ -25,10 +27,13 @@ pub(super) fn run(call: &Call<'_>) -> Result<u8> {
     }
     let engine = call.engine()?;
     each(call, &names, |name| {
-        engine
+        let started = engine
             .containers()
             .start(name)
             .context(|| format!("start {name}"))?;
+        if started == Started::Resumed {
+            output::note(&format!("{name} was suspended and goes on where it was"));
+        }
         Ok(Some(name.to_owned()))
     })
 }

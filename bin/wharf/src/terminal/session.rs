@@ -43,6 +43,8 @@ pub(crate) struct Manner {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum End {
     Exited(ExitRecord),
+    /// Its memory went to the disk.
+    Suspended,
     /// The user left with the detach keys.
     Detached,
     /// The user asked several times to end, and the container goes on.
@@ -164,6 +166,7 @@ impl Loop<'_> {
             SessionEvent::Stderr(data) if self.manner.stderr => (&stderr(), data),
             SessionEvent::Stdout(_) | SessionEvent::Stderr(_) => return Ok(None),
             SessionEvent::Exited(record) => return Ok(Some(End::Exited(record))),
+            SessionEvent::Suspended => return Ok(Some(End::Suspended)),
             SessionEvent::Closed => return Ok(Some(End::Lost)),
         };
         match write_all(fd.fd(), &data) {

@@ -62,13 +62,14 @@ pub(crate) struct Work<'a> {
     pub(crate) pool: Pool,
 }
 
-/// Fills the blank process `init` with the whole tree and lets it go.
+/// Fills the blank process `init` with the whole tree, asks whether it may go
+/// on and lets it go.
 pub(crate) fn rebuild(
     init: i32,
     pidfd: BorrowedFd<'_>,
-    checkpoint: &Checkpoint,
-    pages: &OwnedFd,
+    (checkpoint, pages): (&Checkpoint, &OwnedFd),
     bounds: &Bounds,
+    ready: &mut dyn FnMut() -> Result<()>,
 ) -> Result<()> {
     let first = take(init, checkpoint)?;
     let pool = Pool::prepare(&first, checkpoint, pages.as_fd())?;
@@ -100,6 +101,10 @@ pub(crate) fn rebuild(
         let what = work.process(puppet)?;
         threads::finish(puppet, what, &work).context(|| format!("process {}", what.pid))?;
     }
+    for puppet in &puppets {
+        threads::equip(puppet, work.process(puppet)?)?;
+    }
+    ready()?;
     for puppet in &puppets {
         threads::let_go(puppet, work.process(puppet)?)?;
     }

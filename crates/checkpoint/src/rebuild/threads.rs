@@ -141,8 +141,9 @@ fn limits(puppet: &Puppet, program: &mut Program, what: &Process) -> Result<()> 
     Ok(())
 }
 
-/// Takes our code away, gives every thread its registers and lets it go.
-pub(super) fn let_go(puppet: &Puppet, what: &Process) -> Result<()> {
+/// Takes our code away and gives every thread its registers: nothing that can
+/// fail is left for [`let_go`].
+pub(super) fn equip(puppet: &Puppet, what: &Process) -> Result<()> {
     let vdso = what
         .memory
         .mappings
@@ -161,10 +162,14 @@ pub(super) fn let_go(puppet: &Puppet, what: &Process) -> Result<()> {
         };
         set().context(|| format!("set the registers of thread {}", saved.tid))?;
     }
+    Ok(())
+}
+
+pub(super) fn let_go(puppet: &Puppet, what: &Process) -> Result<()> {
     if what.state == ProcessState::Stopped {
         sys::process::signal_pid(puppet.thread.tid, SIGSTOP)?;
     }
-    for thread in threads() {
+    for thread in std::iter::once(&puppet.thread).chain(&puppet.others) {
         ptrace::detach(thread.tid, 0).context(|| "let go of a new process")?;
     }
     Ok(())

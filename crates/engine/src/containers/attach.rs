@@ -44,14 +44,24 @@ pub(super) fn running(engine: &Engine, id: &ContainerId, named: &str) -> Result<
                 format!("container {named} is restarting: wait until it runs"),
             ));
         }
+        Status::Suspended(_) => {
+            return Err(super::stop::suspended(named, "resume it first"));
+        }
         Status::Created | Status::Exited(_) => return Err(conflict()),
     }
     connect(engine, id)?.ok_or_else(conflict)
 }
 
-/// What stands still can neither be talked to nor start anything.
+/// What stands still, or is on the disk, can neither be talked to nor start
+/// anything.
 pub(super) fn refuse_if_paused(engine: &Engine, id: &ContainerId, named: &str) -> Result<()> {
     let observed = observe::observe(engine, id)?;
+    if observed
+        .as_ref()
+        .is_some_and(observe::Observed::is_suspended)
+    {
+        return Err(super::stop::suspended(named, "resume it first"));
+    }
     if observed.is_some_and(|observed| matches!(observed.status, Status::Paused { .. })) {
         return Err(Error::new(
             ErrorKind::Conflict,

@@ -38,13 +38,13 @@ impl Containers<'_> {
     ) -> Result<(ContainerId, Channel)> {
         let id = self.resolve(container)?;
         let observed = observe::observe(self.engine, &id)?.ok_or_else(|| no_such(container))?;
+        refuse_if_paused(self.engine, &id, container)?;
         let sandbox = sandbox(&observed).ok_or_else(|| {
             Error::new(
                 ErrorKind::Conflict,
                 format!("container {container} is not running"),
             )
         })?;
-        refuse_if_paused(self.engine, &id, container)?;
         let process = process(&observed, request)?;
         let config = &observed.config;
         let job = MonitorJob {

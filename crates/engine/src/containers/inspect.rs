@@ -71,6 +71,21 @@ pub struct InspectState {
     pub finished_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<InspectHealth>,
+    /// Ours: its memory is on the disk. To Docker's clients it is `exited`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suspended: Option<InspectSuspended>,
+    /// Ours, as podman's: a checkpoint ended it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub checkpointed: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct InspectSuspended {
+    pub at: String,
+    pub processes: u64,
+    /// Bytes of memory on the disk.
+    pub size: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -447,6 +462,17 @@ fn state_of(observed: &Observed) -> InspectState {
             };
             (state, Some(*since), None)
         }
+        Status::Suspended(suspended) => {
+            let state = InspectState {
+                suspended: Some(InspectSuspended {
+                    at: suspended.at.to_string(),
+                    processes: suspended.memory.processes,
+                    size: suspended.memory.size,
+                }),
+                ..InspectState::default()
+            };
+            (state, suspended.started, Some(suspended.at))
+        }
         Status::Restarting(exit) | Status::Exited(exit) => {
             let waits = matches!(observed.status, Status::Restarting(_));
             let state = InspectState {
@@ -455,6 +481,7 @@ fn state_of(observed: &Observed) -> InspectState {
                 restarting: waits,
                 oom_killed: exit.out_of_memory,
                 exit_code: i32::from(exit.status.code()),
+                checkpointed: exit.checkpointed,
                 ..InspectState::default()
             };
             (state, exit.started, Some(exit.finished))
@@ -470,7 +497,11 @@ fn state_of(observed: &Observed) -> InspectState {
     }
     let time =
         |time: Option<Timestamp>| time.map_or_else(|| NEVER.to_owned(), |time| time.to_string());
-    state_word(&observed.status).clone_into(&mut state.status);
+    let word = match &observed.status {
+        Status::Suspended(_) => "exited",
+        status => state_word(status),
+    };
+    word.clone_into(&mut state.status);
     state.started_at = time(started);
     state.finished_at = time(finished);
     state

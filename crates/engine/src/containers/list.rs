@@ -65,6 +65,7 @@ pub enum StatusFilter {
     Paused,
     Restarting,
     Removing,
+    Suspended,
     Exited,
     Dead,
 }
@@ -104,6 +105,7 @@ impl std::str::FromStr for ListFilter {
                 "paused" => StatusFilter::Paused,
                 "restarting" => StatusFilter::Restarting,
                 "removing" => StatusFilter::Removing,
+                "suspended" => StatusFilter::Suspended,
                 "exited" => StatusFilter::Exited,
                 "dead" => StatusFilter::Dead,
                 _ => return Err(wrong("there is no such status")),
@@ -398,6 +400,7 @@ fn status_fits(wanted: StatusFilter, status: &Status) -> bool {
             | (StatusFilter::Running, Status::Running { .. })
             | (StatusFilter::Paused, Status::Paused { .. })
             | (StatusFilter::Restarting, Status::Restarting(_))
+            | (StatusFilter::Suspended, Status::Suspended(_))
             | (StatusFilter::Exited, Status::Exited(_))
     )
 }

@@ -30,6 +30,7 @@ pub mod snapshot;
 mod start;
 pub mod stats;
 mod stop;
+mod suspend;
 pub mod top;
 pub mod update;
 mod wait;
@@ -44,6 +45,8 @@ pub use commit::{Change, ChangeKind};
 pub(crate) use create::{ANONYMOUS_PREFIX, creation_lock};
 pub use prune::{PruneFilter, PrunedContainers};
 pub(crate) use resolve::merge_env;
+pub use start::Started;
+pub use suspend::DumpProgress;
 
 /// The containers of a store; one method is one verb.
 #[derive(Clone, Debug)]

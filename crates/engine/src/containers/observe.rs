@@ -24,6 +24,11 @@ impl Observed {
         matches!(self.status, Status::Running { .. } | Status::Paused { .. })
     }
 
+    /// Its memory is on the disk, and nowhere else.
+    pub(crate) fn is_suspended(&self) -> bool {
+        matches!(self.status, Status::Suspended(_))
+    }
+
     /// The container's first process, if there is one.
     pub(crate) fn init(&self) -> Option<ProcessRef> {
         let facts = self.facts.as_ref().filter(|_| self.is_running())?;
@@ -32,7 +37,10 @@ impl Observed {
 
     /// True if its monitor was killed, and it with it.
     pub(crate) fn ended_unseen(&self) -> bool {
-        self.exit.is_none() && self.facts.is_some() && !is_supervised(self.facts.as_ref())
+        !self.is_suspended()
+            && self.exit.is_none()
+            && self.facts.is_some()
+            && !is_supervised(self.facts.as_ref())
     }
 }
 
@@ -52,9 +60,34 @@ pub(crate) fn observe(engine: &Engine, id: &ContainerId) -> Result<Option<Observ
             status,
         }));
     }
-    // Read after the facts: whoever was alive above writes it on its end.
+    // Read after the facts: whoever was alive above writes them on its end.
+    if let Some(record) = Record::read_if_exists(&layout.container_suspended(id))? {
+        return Ok(Some(Observed {
+            config,
+            facts,
+            exit: None,
+            status: Status::Suspended(record),
+        }));
+    }
     let exit: Option<ExitRecord> = Record::read_if_exists(&layout.container_exit(id))?;
+    if exit.is_none() && facts.as_ref().is_some_and(|facts| facts.started.is_none()) {
+        // It was being resumed, and now it is.
+        return observe_again(engine, config);
+    }
     let status = status(engine, id, facts.as_ref(), exit.as_ref());
+    Ok(Some(Observed {
+        config,
+        facts,
+        exit,
+        status,
+    }))
+}
+
+fn observe_again(engine: &Engine, config: ContainerConfig) -> Result<Option<Observed>> {
+    let facts = facts(engine, &config.id)?;
+    let exit: Option<ExitRecord> =
+        Record::read_if_exists(&engine.layout().container_exit(&config.id))?;
+    let status = status(engine, &config.id, facts.as_ref(), exit.as_ref());
     Ok(Some(Observed {
         config,
         facts,

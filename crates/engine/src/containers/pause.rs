@@ -33,6 +33,9 @@ pub(super) fn ask(channel: &Channel, message: &ToMonitor, fds: &[BorrowedFd<'_>]
         match channel.receive::<FromMonitor>()? {
             Some((Frame::Message(FromMonitor::Done), _)) => return Ok(()),
             Some((Frame::Message(FromMonitor::Refused(error)), _)) => return Err(error),
+            Some((Frame::Message(FromMonitor::Suspended), _)) => {
+                return Err(Error::new(ErrorKind::Conflict, "it was just suspended"));
+            }
             Some((Frame::Message(FromMonitor::Exited(_)), _)) | None => {
                 return Err(Error::new(ErrorKind::Conflict, "it just ended"));
             }

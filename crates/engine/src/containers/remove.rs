@@ -8,6 +8,7 @@ use sys::{Error, ErrorKind, Result};
 use super::Containers;
 use super::request::RemoveRequest;
 use super::start::Locked;
+use super::stop::suspended;
 use crate::cleanup::Anonymous;
 
 impl Containers<'_> {
@@ -28,6 +29,12 @@ impl Containers<'_> {
             return Err(Error::new(
                 ErrorKind::Conflict,
                 format!("container {container} is running: stop it first, or force its removal"),
+            ));
+        }
+        if locked.observed.is_suspended() && !request.force {
+            return Err(suspended(
+                container,
+                "resume and stop it first, or force its removal",
             ));
         }
         self.engine.clear_run(&id, &locked.observed)?;

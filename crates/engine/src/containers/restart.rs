@@ -7,7 +7,7 @@ use sys::Result;
 
 use super::attach::connect;
 use super::start::Locked;
-use super::stop::{end_by, no_such};
+use super::stop::{end_by, no_such, suspended};
 use super::{Containers, observe};
 
 impl Containers<'_> {
@@ -21,6 +21,12 @@ impl Containers<'_> {
     ) -> Result<()> {
         let id = self.resolve(container)?;
         let mut locked = Locked::take(self.engine, id)?;
+        if locked.observed.is_suspended() {
+            return Err(suspended(
+                container,
+                "resume it, or kill it to give its memory up and start it",
+            ));
+        }
         let config = locked.observed.config.clone();
         if let Some(channel) = connect(self.engine, &id)? {
             let signal = signal.unwrap_or(config.stop.signal);

@@ -17,6 +17,9 @@ pub enum SessionEvent {
     Stderr(Vec<u8>),
     /// It is over and cleaned up; nothing follows.
     Exited(ExitRecord),
+    /// Its processes are on the disk, and what they left is cleaned up;
+    /// nothing follows.
+    Suspended,
     /// The connection ended without word of an exit: the monitor was killed,
     /// or closed the session. Nothing follows.
     Closed,
@@ -99,6 +102,12 @@ impl Session {
                         self.clean_up();
                     }
                     return Ok(SessionEvent::Exited(record));
+                }
+                Frame::Message(FromMonitor::Suspended) => {
+                    if self.role == Role::Launcher {
+                        self.clean_up();
+                    }
+                    return Ok(SessionEvent::Suspended);
                 }
                 Frame::Message(FromMonitor::Failed(error)) => return Err(error),
                 // Answers are for who asked, on a connection of its own.

@@ -5,13 +5,14 @@ use std::io::Write as _;
 use std::net::IpAddr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use network::{HostsFile, Networks, Reserved};
+use rustix::fs::{Mode, OFlags};
 use state::{
     Channel, ContainerConfig, ContainerId, Durability, ExitRecord, ExitStatus, FdRole, FileLock,
-    HealthJob, MonitorJob, NetworkMode, NetworkRecord, PidMode, PortRequest, Record, StartSpec,
-    Status, Timestamp, ToMonitor, Work,
+    HealthJob, MonitorJob, NetworkMode, NetworkRecord, PidMode, PortRequest, Record, RestoreSpec,
+    StartSpec, Status, Timestamp, ToMonitor, Work,
 };
 use sys::{Context as _, Error, ErrorKind, Result};
 
@@ -28,15 +29,21 @@ use crate::undo::Undo;
 use crate::volumes;
 
 impl Containers<'_> {
-    /// Starts a container in the background. Fine if it runs already.
-    pub fn start(&self, container: &str) -> Result<()> {
+    /// Starts a container in the background; one that is suspended goes on.
+    pub fn start(&self, container: &str) -> Result<Started> {
         let id = self.resolve(container)?;
         let locked = Locked::take(self.engine, id)?;
         refuse_if_paused(&locked.observed)?;
         if locked.observed.is_running() {
-            return Ok(());
+            return Ok(Started::RanAlready);
         }
-        locked.start(None).map(drop)
+        let started = if locked.observed.is_suspended() {
+            Started::Resumed
+        } else {
+            Started::Anew
+        };
+        locked.start(None)?;
+        Ok(started)
     }
 
     /// Starts a container and takes part in it: nothing of its output is
@@ -52,6 +59,27 @@ impl Containers<'_> {
         let channel = locked.start(Some(attach))?;
         Ok(Session::new(self.engine, id, channel, Role::Launcher))
     }
+}
+
+/// What a start was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Started {
+    Anew,
+    /// It was suspended and went on.
+    Resumed,
+    RanAlready,
+}
+
+/// Where a container's processes come from.
+pub(super) enum Origin {
+    /// Its program is started.
+    Program,
+    /// They go on from memory on the disk.
+    Memory {
+        directory: PathBuf,
+        /// Says that it is suspended, until they do.
+        record: Option<PathBuf>,
+    },
 }
 
 fn refuse_if_paused(observed: &Observed) -> Result<()> {
@@ -93,17 +121,45 @@ impl<'a> Locked<'a> {
     }
 
     pub(super) fn start(self, attach: Option<&AttachRequest>) -> Result<Channel> {
+        let layout = self.engine.layout();
+        let id = self.observed.config.id;
+        let origin = if self.observed.is_suspended() {
+            Origin::Memory {
+                directory: layout.container_memory(&id),
+                record: Some(layout.container_suspended(&id)),
+            }
+        } else {
+            Origin::Program
+        };
+        self.start_from(&origin, attach)
+    }
+
+    pub(super) fn start_from(
+        self,
+        origin: &Origin,
+        attach: Option<&AttachRequest>,
+    ) -> Result<Channel> {
         let engine = self.engine;
         let id = self.observed.config.id;
         let mut undo = Undo::new();
-        match self.try_start(attach, &mut undo) {
+        match self.try_start(origin, attach, &mut undo) {
             Ok(channel) => {
                 undo.disarm();
+                if self.observed.is_suspended() {
+                    // What is left of it goes with the end of this run.
+                    let _ = volumes::remove_tree(&engine.layout().container_memory(&id));
+                }
                 Ok(channel)
             }
             Err(error) => {
                 let error = undo.roll_back(error);
-                let error = match self.record_failure(&error) {
+                let stays_suspended = engine.layout().container_suspended(&id).exists();
+                let noted = if stays_suspended {
+                    Ok(())
+                } else {
+                    self.record_failure(&error)
+                };
+                let error = match noted {
                     Ok(()) => error,
                     Err(second) => Error::new(error.kind(), format!("{error}; and {second}")),
                 };
@@ -116,6 +172,7 @@ impl<'a> Locked<'a> {
 
     fn try_start<'u>(
         &'u self,
+        origin: &Origin,
         attach: Option<&AttachRequest>,
         undo: &mut Undo<'u>,
     ) -> Result<Channel> {
@@ -145,8 +202,17 @@ impl<'a> Locked<'a> {
             extra.push(port.socket.as_fd());
             roles.push(FdRole::Port);
         }
+        let memory = match origin {
+            Origin::Program => None,
+            Origin::Memory { directory, .. } => Some(open_memory(directory)?),
+        };
+        if let Some(memory) = &memory {
+            extra.push(memory.as_fd());
+            roles.push(FdRole::Memory);
+        }
         let size = attach.and_then(|attach| attach.size);
-        let job = self.job(&files, roles, size)?;
+        let work = self.work(origin, &files, size)?;
+        let job = self.job(work, roles)?;
         let bridge = netns
             .as_ref()
             .filter(|_| config.network == NetworkMode::Bridge);
@@ -191,26 +257,36 @@ impl<'a> Locked<'a> {
             .engine
             .layout()
             .container_exit(&self.observed.config.id);
-        if self.observed.exit.is_some() {
-            fs::remove_file(&exit).context(|| format!("remove {}", exit.display()))?;
+        if self.observed.exit.is_some() || self.observed.is_suspended() {
+            volumes::remove_tree_or_file(&exit)?;
         }
         let (channel, _init) = launched.go()?;
         crash_point!(self.engine, "after go");
         Ok(channel)
     }
 
-    fn job(
+    fn work(
         &self,
+        origin: &Origin,
         files: &NetworkFiles,
-        fds: Vec<FdRole>,
         size: Option<spec::runtime::ConsoleSize>,
-    ) -> Result<MonitorJob> {
+    ) -> Result<Work> {
+        let start = self.start_spec_of(files, size)?;
+        Ok(match origin {
+            Origin::Program => Work::Start(Box::new(start)),
+            Origin::Memory { record, .. } => Work::Restore(Box::new(RestoreSpec {
+                start,
+                record: record.clone(),
+            })),
+        })
+    }
+
+    fn job(&self, work: Work, fds: Vec<FdRole>) -> Result<MonitorJob> {
         let (engine, config) = (self.engine, &self.observed.config);
         let layout = engine.layout();
-        let start = self.start_spec_of(files, size)?;
         Ok(MonitorJob {
             id: config.id,
-            work: Work::Start(Box::new(start)),
+            work,
             run_dir: layout.run_container(&config.id),
             exit_record: Some(layout.container_exit(&config.id)),
             log: logs::target(engine, config),
@@ -288,6 +364,12 @@ impl<'a> Locked<'a> {
             .container_exit(&self.observed.config.id);
         Record::write(&path, &record, Durability::Fast)
     }
+}
+
+fn open_memory(directory: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::open(directory, flags, Mode::empty())
+        .context(|| format!("open {}", directory.display()))
 }
 
 /// Ports of `-p`, and of `-P` for what is exposed.

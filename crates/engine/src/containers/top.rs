@@ -8,7 +8,7 @@ use sys::{Context as _, Error, ErrorKind, Result};
 
 use super::Containers;
 use super::observe;
-use super::stop::no_such;
+use super::stop::{no_such, suspended};
 use crate::cgroup::Hierarchies;
 use crate::runtime_spec::cgroup_path;
 
@@ -34,6 +34,9 @@ impl Containers<'_> {
     pub fn pids(&self, container: &str) -> Result<Vec<i32>> {
         let id = self.resolve(container)?;
         let observed = observe::observe(self.engine, &id)?.ok_or_else(|| no_such(container))?;
+        if observed.is_suspended() {
+            return Err(suspended(container, "resume it first"));
+        }
         if !observed.is_running() {
             return Err(Error::new(
                 ErrorKind::Conflict,

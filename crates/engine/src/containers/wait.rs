@@ -22,7 +22,7 @@ impl Containers<'_> {
         channel.send(&ToMonitor::Wait)?;
         match exit_of(&channel, None)? {
             Heard::Exited(record) => Ok(record),
-            Heard::Gone | Heard::TimeOut => recorded(self.engine, &id),
+            Heard::Suspended | Heard::Gone | Heard::TimeOut => recorded(self.engine, &id),
         }
     }
 }
@@ -31,6 +31,8 @@ impl Containers<'_> {
 #[derive(Debug)]
 pub(super) enum Heard {
     Exited(ExitRecord),
+    /// It is on the disk now.
+    Suspended,
     /// The monitor died.
     Gone,
     TimeOut,
@@ -53,6 +55,7 @@ pub(super) fn exit_of(channel: &Channel, timeout: Option<Duration>) -> Result<He
             Some((Frame::Message(FromMonitor::Exited(record)), _)) => {
                 return Ok(Heard::Exited(record));
             }
+            Some((Frame::Message(FromMonitor::Suspended), _)) => return Ok(Heard::Suspended),
             Some(_) => {}
         }
     }
@@ -79,6 +82,13 @@ pub(super) fn recorded(engine: &Engine, id: &ContainerId) -> Result<ExitRecord> 
             status: ExitStatus::Code(0),
             ..ExitRecord::unseen(None, Timestamp::now())
         }),
+        Status::Suspended(_) => Err(Error::new(
+            ErrorKind::Conflict,
+            format!(
+                "container {} is suspended: it ends after it is resumed",
+                id.short()
+            ),
+        )),
         Status::Running { .. } | Status::Paused { .. } | Status::Restarting(_) => Err(Error::new(
             ErrorKind::Unavailable,
             format!("the monitor of container {} does not answer", id.short()),

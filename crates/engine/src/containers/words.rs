@@ -13,6 +13,7 @@ pub(super) fn state_word(status: &Status) -> &'static str {
         Status::Running { .. } => "running",
         Status::Paused { .. } => "paused",
         Status::Restarting(_) => "restarting",
+        Status::Suspended(_) => "suspended",
         Status::Exited(_) => "exited",
     }
 }
@@ -33,6 +34,11 @@ pub(super) fn status_text(status: &Status, health: Option<HealthStatus>, now: Ti
         },
         Status::Paused { since } => format!("{} (Paused)", up(*since)),
         Status::Restarting(last) => format!("Restarting {}", ended(last)),
+        Status::Suspended(record) => format!(
+            "Suspended ({}) {} ago",
+            in_words(record.memory.size),
+            human(now.since(record.at))
+        ),
         Status::Exited(exit) => format!("Exited {}", ended(exit)),
     }
 }
@@ -48,6 +54,7 @@ pub(super) fn reason(exit: &ExitRecord) -> String {
         .unwrap_or_default();
     match exit.status {
         ExitStatus::Signal(9) if exit.out_of_memory => format!(", OOM-killed{limit}"),
+        _ if exit.checkpointed => ", checkpointed".to_owned(),
         _ if exit.out_of_memory => format!(", a process was OOM-killed{limit}"),
         ExitStatus::Signal(number) => format!(", killed by {}", signal_name(number)),
         ExitStatus::Unknown => ", its end was not seen".to_owned(),
@@ -55,7 +62,7 @@ pub(super) fn reason(exit: &ExitRecord) -> String {
     }
 }
 
-/// A limit as people set it: `64 MiB`, `1.5 GiB`.
+/// As people set limits: `64 MiB`, `1.5 GiB`.
 fn in_words(bytes: u64) -> String {
     let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
     for (shift, unit) in units {

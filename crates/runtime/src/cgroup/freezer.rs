@@ -40,6 +40,16 @@ impl Cgroup {
         result
     }
 
+    /// Has every process in it and below stop as soon as it would move, and
+    /// does not wait for that: for those who stand already.
+    pub fn hold_still(&self) -> Result<()> {
+        let (file, value) = match self.freezer()? {
+            (Version::V1, directory) => (directory.join("freezer.state"), "FROZEN"),
+            (Version::V2, directory) => (directory.join("cgroup.freeze"), "1"),
+        };
+        write(&file, value).context(|| format!("freeze cgroup {self}"))
+    }
+
     /// Whether it could be had quickly; to be thawed in any case.
     pub(super) fn freeze_briefly(&self) -> bool {
         self.freeze_within(SHORT_PATIENCE).is_ok()

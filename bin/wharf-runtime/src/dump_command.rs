@@ -1,0 +1,64 @@
+//! `wharf-runtime dump`: takes a container's processes to the disk for the
+//! engine, holds them until it says what becomes of them, and ends. Whatever
+//! happens to us or to the engine, the kernel lets them go on.
+
+use std::os::fd::OwnedFd;
+
+use checkpoint::{DumpOptions, TcpPolicy};
+use runtime::{Cgroup, CgroupManager};
+use state::message::{CONTROL_FD, FIRST_EXTRA_FD, JOB_FD};
+use state::{Channel, Connections, DumpJob, Frame, FromDumper, MemoryImage, ToDumper};
+use sys::{Context as _, Error, ErrorKind, Result, inherited};
+
+/// Larger than any job.
+const JOB_MAX: usize = 64 << 10;
+/// Signals that would tear us away from a container that stands: the engine
+/// says what is to be done, and its death is noticed.
+const TOLERATED: [i32; 7] = [1, 2, 3, 10, 12, 13, 15];
+
+/// Runs until the processes are let go or ended.
+pub(crate) fn run() -> Result<()> {
+    let channel = Channel::from_fd(inherited::take(CONTROL_FD)?);
+    match dump() {
+        Ok((held, image)) => {
+            channel.send(&FromDumper::Dumped(image))?;
+            let done = match channel.receive::<ToDumper>() {
+                Ok(Some((Frame::Message(ToDumper::End), _))) => held.end(),
+                _ => held.release(),
+            };
+            // Who is not there any more need not be told.
+            let _ = channel.send(&match done {
+                Ok(()) => FromDumper::Done,
+                Err(error) => FromDumper::Failed(error),
+            });
+            Ok(())
+        }
+        Err(error) => channel.send(&FromDumper::Failed(error)),
+    }
+}
+
+fn dump() -> Result<(checkpoint::Held, MemoryImage)> {
+    sys::signalfd::tolerate(&TOLERATED)?;
+    let job = read_job().context(|| "read what is to be written down")?;
+    let directory: OwnedFd = inherited::take(FIRST_EXTRA_FD)?;
+    let options = DumpOptions {
+        tcp: match job.connections {
+            Connections::Refuse => TcpPolicy::Refuse,
+            Connections::Close => TcpPolicy::Close,
+        },
+        ..DumpOptions::default()
+    };
+    let cgroup = Cgroup::made_by(CgroupManager::Cgroupfs, &job.cgroup)?;
+    let (held, dumped) = checkpoint::hold(job.init, &cgroup, &directory, options)?;
+    let image = MemoryImage {
+        processes: u64::try_from(dumped.processes).unwrap_or(u64::MAX),
+        size: dumped.pages,
+    };
+    Ok((held, image))
+}
+
+fn read_job() -> Result<DumpJob> {
+    let text = sys::memfd::read_sealed(inherited::take(JOB_FD)?, JOB_MAX)?;
+    serde_json::from_slice(&text)
+        .map_err(|error| Error::new(ErrorKind::InvalidInput, error.to_string()))
+}

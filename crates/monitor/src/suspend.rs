@@ -1,0 +1,165 @@
+//! While the container's processes are written down, and when they go on from
+//! there.
+//!
+//! Who writes them down is a process of the engine's (`wharf-runtime dump`);
+//! we see to it that the container is either here or on the disk, whoever of
+//! them dies: between `Seal` and the end of its processes nothing of it can
+//! move, and if the engine is gone by then, its record says what was decided.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use state::{
+    CgroupManager, Departure, Durability, Facts, FromMonitor, ProcessRef, Record, SandboxRecord,
+    Timestamp,
+};
+use sys::{Context as _, Error, ErrorKind, Result};
+
+use crate::run::Monitor;
+use crate::transition::{Event, Phase};
+
+/// A client has the container to itself.
+#[derive(Debug, Default)]
+pub(crate) struct Hold {
+    /// Nothing moves; this record says, if it is there, that the container is
+    /// suspended.
+    sealed: Option<PathBuf>,
+}
+
+impl Monitor {
+    pub(crate) fn hold(&mut self, index: usize) -> Result<()> {
+        if !matches!(self.state.phase, Phase::Running { .. }) || self.task.is_exec() {
+            return Err(conflict("it is not running"));
+        }
+        if self.is_paused() {
+            return Err(conflict("it is paused: unpause it first"));
+        }
+        if self.held.is_some() {
+            return Err(conflict("somebody else is writing it down already"));
+        }
+        let at = self.now();
+        if let Some(checkup) = &mut self.checkup {
+            checkup.put_off(at);
+        }
+        self.held = Some(Hold::default());
+        self.clients[index].holds = true;
+        Ok(())
+    }
+
+    pub(crate) fn seal(&mut self, index: usize, record: PathBuf) -> Result<()> {
+        let (Some(running), true) = (&self.task.running, self.clients[index].holds) else {
+            return Err(conflict("it just ended"));
+        };
+        running.cgroup().hold_still()?;
+        self.held = Some(Hold {
+            sealed: Some(record),
+        });
+        Ok(())
+    }
+
+    pub(crate) fn release(&mut self, index: usize) -> Result<()> {
+        if !std::mem::take(&mut self.clients[index].holds) {
+            return Err(conflict("it is not held"));
+        }
+        self.let_go_of_hold()
+    }
+
+    pub(crate) fn leave(&mut self, index: usize, departure: Departure) -> Result<()> {
+        if !self.clients[index].holds {
+            return Err(conflict("it just ended"));
+        }
+        self.events.push_back(Event::Leave(departure));
+        Ok(())
+    }
+
+    /// Whoever held it is gone without a word.
+    pub(crate) fn holder_is_gone(&mut self) {
+        let record = self.held.as_ref().and_then(|hold| hold.sealed.as_ref());
+        if record.is_some_and(|record| record.exists()) {
+            self.events.push_back(Event::Leave(Departure::Suspended));
+        } else {
+            // If it fails, the container stands still and can be killed.
+            let _ = self.let_go_of_hold();
+        }
+    }
+
+    /// Nothing of a run is held beyond its end: the next one starts in the
+    /// same cgroup.
+    pub(crate) fn let_go_of_hold(&mut self) -> Result<()> {
+        let was_sealed = self.held.take().is_some_and(|hold| hold.sealed.is_some());
+        match &self.task.running {
+            Some(running) if was_sealed => running.cgroup().thaw(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends all of it at once.
+    pub(crate) fn end_all(&mut self) {
+        if let Some(running) = &self.task.running {
+            // Whoever wrote it down may have been quicker.
+            let _ = running.signal(9);
+        }
+        // On version 1 who stands still does not die.
+        let _ = self.let_go_of_hold();
+    }
+
+    pub(crate) fn announce_suspension(&mut self) {
+        self.tell("suspend", BTreeMap::new());
+        self.stop_listening();
+        self.ports.clear();
+        for client in &mut self.clients {
+            client.send(FromMonitor::Suspended);
+        }
+        self.told = Some(self.now());
+        self.task.let_go();
+    }
+
+    /// Starts what was created; what goes on from memory on the disk is
+    /// written down before it moves.
+    pub(crate) fn start(&mut self) -> Result<()> {
+        let record = self.task.suspend_record();
+        let cgroup = self.task.cgroup().to_owned();
+        let (facts, run_dir) = (&mut self.facts, &self.run_dir);
+        self.task.start(&mut self.stdio, &mut |init| {
+            if let Some(facts) = facts {
+                note_start(facts, run_dir, init, &cgroup);
+                Record::write(&run_dir.join("facts.json"), facts, Durability::Fast)?;
+            }
+            record.as_deref().map_or(Ok(()), take_away)
+        })
+    }
+}
+
+/// What there is to say of something that runs from now on.
+pub(crate) fn note_start(facts: &mut Facts, run_dir: &Path, init: ProcessRef, cgroup: &str) {
+    let now = Timestamp::now();
+    facts.started = Some(now);
+    facts.paused = false;
+    facts.waiting = None;
+    facts.sandbox = Some(SandboxRecord {
+        bundle: run_dir.to_owned(),
+        init,
+        cgroup: cgroup.to_owned(),
+        cgroup_manager: CgroupManager::Cgroupfs,
+        annotations: BTreeMap::new(),
+        created: now,
+    });
+}
+
+/// For good, also if the power fails: else it would go on once more from
+/// memory that its files are ahead of.
+fn take_away(record: &Path) -> Result<()> {
+    let take_away = || -> Result<()> {
+        fs::remove_file(record)?;
+        if let Some(directory) = record.parent() {
+            File::open(directory)?.sync_all()?;
+        }
+        Ok(())
+    };
+    take_away().context(|| format!("remove {}", record.display()))
+}
+
+fn conflict(why: &str) -> Error {
+    Error::new(ErrorKind::Conflict, why)
+}

@@ -1,0 +1,103 @@
+//! What is written down of containers whose memory is on the disk: one that
+//! is suspended, and named checkpoints.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ContainerConfig, ContainerId, ContainerName, ProcessRef, Timestamp};
+
+/// A container's processes are on the disk and nowhere else
+/// (`suspended.json`, durable). It exists from the moment at which they stood
+/// still for good until the moment at which they go on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SuspendRecord {
+    pub version: u32,
+    pub at: Timestamp,
+    /// When the program was started or last resumed.
+    pub started: Option<Timestamp>,
+    pub memory: MemoryImage,
+}
+
+/// What a memory image came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryImage {
+    pub processes: u64,
+    /// Bytes on the disk.
+    pub size: u64,
+}
+
+/// The form of [`SuspendRecord`] and [`CheckpointRecord`] on disk.
+pub const CHECKPOINT_VERSION: u32 = 1;
+
+/// A container at one instant, under a name (`checkpoint.json`, durable).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckpointRecord {
+    pub version: u32,
+    pub created: Timestamp,
+    /// The container as it was; its image is pinned by digest in there.
+    pub config: Box<ContainerConfig>,
+    /// It was left running.
+    pub left_running: bool,
+    pub memory: MemoryImage,
+    /// Bytes of its writable layer and its anonymous volumes.
+    pub files: u64,
+}
+
+impl CheckpointRecord {
+    /// Whose checkpoint it is.
+    pub fn container(&self) -> (&ContainerId, &ContainerName) {
+        (&self.config.id, &self.config.name)
+    }
+}
+
+/// What becomes of a container's processes once they are on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Departure {
+    /// They go on later, as the same container.
+    Suspended,
+    /// They end; others go on from the checkpoint.
+    Checkpointed,
+}
+
+/// What `wharf-runtime dump` needs to know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DumpJob {
+    pub init: ProcessRef,
+    /// Below the root of each hierarchy.
+    pub cgroup: String,
+    pub connections: Connections,
+}
+
+/// What becomes of TCP connections that are established.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Connections {
+    /// They are a reason to refuse.
+    #[default]
+    Refuse,
+    /// The processes find them reset by their peers.
+    Close,
+}
+
+/// To a process that takes processes to the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ToDumper {
+    /// Let them go on. So it is, too, if the connection closes.
+    LetGo,
+    /// Kill them.
+    End,
+}
+
+/// From such a process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FromDumper {
+    /// All of it is written, and they stand.
+    Dumped(MemoryImage),
+    /// It is not, and they go on.
+    Failed(sys::Error),
+    /// What was asked for is done.
+    Done,
+}
