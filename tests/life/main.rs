@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod boot;
+mod check;
 mod copy;
 mod disk;
 mod events;

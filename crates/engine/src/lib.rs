@@ -19,6 +19,7 @@
 
 mod boot;
 mod cgroup;
+pub mod check;
 mod cleanup;
 pub mod config;
 pub mod containers;

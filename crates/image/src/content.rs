@@ -198,7 +198,7 @@ impl ContentStore {
         fs::remove_file(self.path(digest)).context(|| format!("remove blob {digest}"))
     }
 
-    fn path(&self, digest: &Digest) -> PathBuf {
+    pub(crate) fn path(&self, digest: &Digest) -> PathBuf {
         let algorithm = digest.algorithm().name();
         let mut path = self.root.join("blobs");
         path.push(algorithm);

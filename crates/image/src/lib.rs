@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 pub mod archive;
+mod audit;
 mod buffer;
 mod change;
 mod commit;
@@ -28,6 +29,7 @@ mod sweep;
 mod tree;
 pub mod unpack;
 
+pub use audit::{Depth as AuditDepth, Finding};
 pub use change::{apply_change, apply_changes};
 pub use commit::{CommitOptions, ImportOptions, commit, import};
 pub use content::ContentStore;

@@ -37,9 +37,9 @@ pub struct Freed {
 }
 
 #[derive(Default)]
-struct Marked {
-    blobs: HashSet<Digest>,
-    chains: HashSet<ChainId>,
+pub(crate) struct Marked {
+    pub(crate) blobs: HashSet<Digest>,
+    pub(crate) chains: HashSet<ChainId>,
 }
 
 impl Store {
@@ -65,13 +65,7 @@ impl Store {
 
     fn sweep_locked(&self, keep: impl FnOnce() -> Result<KeepAlive>) -> Result<Freed> {
         let keep = keep()?;
-        let mut marked = Marked::default();
-        for named in self.references().list()? {
-            self.mark(&named.manifest, &mut marked)?;
-        }
-        for manifest in &keep.manifests {
-            self.mark(manifest, &mut marked)?;
-        }
+        let marked = self.marked(&keep)?;
         let mut freed = Freed::default();
         let mut errors = Errors::new();
         self.sweep_blobs(&marked, &mut freed, &mut errors);
@@ -80,6 +74,18 @@ impl Store {
         errors.keep(self.sweep_partial());
         errors.into_result().context(|| "remove unused images")?;
         Ok(freed)
+    }
+
+    /// What names and `keep` need.
+    pub(crate) fn marked(&self, keep: &KeepAlive) -> Result<Marked> {
+        let mut marked = Marked::default();
+        for named in self.references().list()? {
+            self.mark(&named.manifest, &mut marked)?;
+        }
+        for manifest in &keep.manifests {
+            self.mark(manifest, &mut marked)?;
+        }
+        Ok(marked)
     }
 
     /// Marks what a manifest or index needs. What is lost or damaged needs
@@ -188,7 +194,7 @@ impl Store {
     }
 }
 
-fn usable<T>(result: Result<T>) -> Result<Option<T>> {
+pub(crate) fn usable<T>(result: Result<T>) -> Result<Option<T>> {
     let gone = |error: &Error| {
         matches!(
             error.kind(),
@@ -202,7 +208,7 @@ fn usable<T>(result: Result<T>) -> Result<Option<T>> {
     }
 }
 
-fn members(directory: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn members(directory: &Path) -> Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -214,7 +220,7 @@ fn members(directory: &Path) -> Result<Vec<PathBuf>> {
         .context(|| format!("read {}", directory.display()))
 }
 
-fn file_name(path: &Path) -> String {
+pub(crate) fn file_name(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default();
     name.to_string_lossy().into_owned()
 }

@@ -56,6 +56,15 @@ pub(crate) fn boot(command: Command) -> Command {
     shape(command, "")
 }
 
+pub(crate) fn check(command: Command) -> Command {
+    shape(command, "[OPTIONS]")
+        .arg(flag("full", "Read every blob and compare its digest"))
+        .arg(flag(
+            "repair",
+            "Heal what crashes left, remove what nothing needs",
+        ))
+}
+
 pub(crate) fn df(command: Command) -> Command {
     shape(command, "[OPTIONS]")
         .arg(format_option())

@@ -5,6 +5,7 @@
 mod attach;
 mod attached;
 mod boot;
+mod check;
 mod cleanup;
 mod commit;
 mod completion;
@@ -423,6 +424,16 @@ pub(crate) const NOUNS: &[Noun] = &[
                     "Start what should run after the host came up",
                     system::boot,
                     boot::boot
+                ),
+            ),
+            (
+                "check",
+                &[],
+                verb!(
+                    "check",
+                    "Prove that every file has an owner and every claim is backed",
+                    system::check,
+                    check::run
                 ),
             ),
             (

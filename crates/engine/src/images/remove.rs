@@ -110,6 +110,12 @@ impl Images<'_> {
         Err(Error::new(ErrorKind::Conflict, words))
     }
 
+    /// Frees what no name and no container leads to; waits for pulls to end.
+    pub(crate) fn sweep_now(self) -> Result<Freed> {
+        let store = self.store()?;
+        store.sweep(|| self.still_used(&store))
+    }
+
     /// Frees what no name and no container leads to. Where a pull or the like
     /// goes on for long, that is left to the next sweep.
     fn sweep(self, store: &Store) -> Result<Freed> {
@@ -127,7 +133,7 @@ impl Images<'_> {
 
     /// What containers need. Asked under the store's lock, so that one made
     /// meanwhile keeps its image.
-    fn still_used(self, store: &Store) -> Result<KeepAlive> {
+    pub(crate) fn still_used(self, store: &Store) -> Result<KeepAlive> {
         let mut keep = KeepAlive::default();
         for user in users::all(self.engine.layout())? {
             let size = match store.content().size(&user.manifest) {
