@@ -7,10 +7,11 @@
 //! runs from one already: that is one more execve, and the same pages. Where
 //! no such mount can be made, a sealed copy in memory takes its place.
 
-use std::ffi::OsString;
+use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use sys::entry::arguments;
 use sys::{Result, exe, inherited};
 
 /// What protects the program; to be kept until the end.
@@ -27,14 +28,15 @@ impl Guard {
 }
 
 /// The verbs that start a process in a container.
-const STARTING: [&str; 4] = ["monitor", "create", "run", "exec"];
+const STARTING: [&CStr; 5] = [c"monitor", c"create", c"run", c"exec", c"restore"];
 
 /// Returns if we are protected or will start nothing; starts us again if not.
-/// To be called first of all: what was done before is done again.
+/// To be called first of all: what was done before is done again, down to the
+/// first byte of memory that was asked for.
 pub(crate) fn protect() -> Result<Guard> {
     // The verb is one of the arguments; which one does not matter here, since
     // to protect once too often does no harm.
-    if !std::env::args_os().any(|word| STARTING.iter().any(|verb| word == *verb)) {
+    if !arguments().any(|word| STARTING.contains(&word)) {
         return Ok(Guard { program: None });
     }
     if exe::is_protected()? {
@@ -45,6 +47,5 @@ pub(crate) fn protect() -> Result<Guard> {
     // Without the right to mount, or started from another mount namespace.
     let protected =
         exe::protect(Path::new(exe::SELF)).or_else(|_| exe::copy(Path::new(exe::SELF)))?;
-    let arguments: Vec<OsString> = std::env::args_os().collect();
-    match exe::execute(&protected, arguments)? {}
+    match exe::execute(&protected)? {}
 }

@@ -14,23 +14,27 @@ mod exe_guard;
 mod monitor_command;
 mod oci;
 
+use std::ffi::CStr;
+
 const FAILURE: u8 = 1;
 
 #[cfg(not(test))]
 sys::entry!(run);
 
 fn run() -> u8 {
-    let verb = std::env::args_os().nth(1);
-    let is_verb = |name: &str| verb.as_ref().is_some_and(|verb| verb == name);
-    let guard = match exe_guard::protect() {
+    let is_verb = |name: &CStr| sys::entry::arguments().nth(1) == Some(name);
+    // It may start us again: there is no use in preparing twice.
+    let guard = exe_guard::protect();
+    sys::entry::prepare();
+    let guard = match guard {
         Ok(guard) => guard,
         Err(error) => {
             oci::report(None, &error);
             return FAILURE;
         }
     };
-    if is_verb("monitor") || is_verb("dump") {
-        let done = if is_verb("monitor") {
+    if is_verb(c"monitor") || is_verb(c"dump") {
+        let done = if is_verb(c"monitor") {
             monitor_command::run(&guard)
         } else {
             dump_command::run()

@@ -3,12 +3,15 @@
 //! of them for a handler of stack overflows that a small program with one
 //! thread can do without.
 
+use std::ffi::{CStr, c_char};
 use std::os::fd::IntoRawFd;
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use rustix::fs::{Mode, OFlags};
 
 /// Defines the program's `main`. The crate says `#![no_main]` and gives a
-/// function that takes nothing and returns the exit code;
+/// function that takes nothing, calls [`prepare`] and returns the exit code;
 /// [`std::env::args_os`] works as ever.
 #[macro_export]
 macro_rules! entry {
@@ -18,21 +21,57 @@ macro_rules! entry {
         #[unsafe(no_mangle)]
         extern "C" fn main(
             _argc: ::core::ffi::c_int,
-            _argv: *const *const ::core::ffi::c_char,
+            argv: *mut *const ::core::ffi::c_char,
         ) -> ::core::ffi::c_int {
-            $crate::entry::enter($main)
+            // SAFETY: they are the arguments that the C library gives to main.
+            unsafe { $crate::entry::enter($main, argv) }
         }
     };
 }
 
-/// What of the preparations matters, then the program. For [`entry!`].
+/// What main was called with.
+static ARGUMENTS: AtomicPtr<*const c_char> = AtomicPtr::new(null_mut());
+
+/// Keeps the arguments; then the program. For [`entry!`].
+///
+/// # Safety
+/// `argv` is a list of pointers to strings that end with zero, ends with null,
+/// and lives as long as the program.
 #[doc(hidden)]
-pub fn enter(main: fn() -> u8) -> i32 {
+pub unsafe fn enter(main: fn() -> u8, argv: *mut *const c_char) -> i32 {
+    ARGUMENTS.store(argv, Ordering::Relaxed);
+    i32::from(main())
+}
+
+/// What of the preparations matters, for main to call before it opens a file
+/// that it keeps or writes a word.
+pub fn prepare() {
     fill_standard_streams();
     // A reader that goes away is an error of the write, not our end.
     // SAFETY: to ignore a signal runs no code of ours.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
-    i32::from(main())
+}
+
+/// The arguments, program name first, without memory being asked for; none in
+/// a program that did not begin with [`entry!`].
+pub fn arguments() -> impl Iterator<Item = &'static CStr> {
+    let mut next = argv();
+    std::iter::from_fn(move || {
+        // SAFETY: by the promise to `enter` there is an entry here, as long as
+        // the one before was not the null that ends the list.
+        let argument = unsafe { next.as_ref() }
+            .copied()
+            .filter(|one| !one.is_null())?;
+        // SAFETY: the list goes on after an entry that is not null.
+        next = unsafe { next.add(1) };
+        // SAFETY: by the same promise.
+        Some(unsafe { CStr::from_ptr(argument) })
+    })
+}
+
+/// The list itself, as execve(2) takes it; null without one.
+pub(crate) fn argv() -> *const *const c_char {
+    ARGUMENTS.load(Ordering::Relaxed)
 }
 
 /// A closed standard stream would be the number of the next file that is

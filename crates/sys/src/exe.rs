@@ -8,13 +8,10 @@
 //! namespace, costs no memory, and its pages are those of the file.
 
 use std::convert::Infallible;
-use std::ffi::{CString, OsString};
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
-use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
 
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, memfd_create};
-use rustix::io::FdFlags;
 use rustix::mount::OpenTreeFlags;
 
 use crate::{Context as _, Error, ErrorKind, Result};
@@ -86,32 +83,28 @@ unsafe extern "C" {
     static environ: *mut *const libc::c_char;
 }
 
-/// Replaces this program by the one behind `program`, with the environment
-/// that we have; it finds the descriptor at [`PLACE`].
-pub fn execute(program: &OwnedFd, arguments: Vec<OsString>) -> Result<Infallible> {
-    let program = rustix::io::fcntl_dupfd_cloexec(program, PLACE)?;
-    rustix::io::fcntl_setfd(&program, FdFlags::empty())?;
-    let arguments = arguments
-        .into_iter()
-        .map(|one| {
-            CString::new(one.into_vec())
-                .map_err(|_| Error::new(ErrorKind::InvalidInput, "argument holds a zero byte"))
-        })
-        .collect::<Result<Vec<CString>>>()?;
-    let argv: Vec<*const libc::c_char> = arguments
-        .iter()
-        .map(|one| one.as_ptr())
-        .chain([std::ptr::null()])
-        .collect();
-    // SAFETY: argv points to live, terminated strings and ends with null, as
-    // does the environment, which is the one that we were started with; the
-    // call returns only if it failed.
+/// Replaces this program by the one behind `program`, with the arguments and
+/// the environment that we have ([`crate::entry!`]); it finds the descriptor at
+/// [`PLACE`].
+pub fn execute(program: &OwnedFd) -> Result<Infallible> {
+    // SAFETY: the new number, at or after PLACE, is nobody else's.
+    let place = unsafe { libc::fcntl(program.as_raw_fd(), libc::F_DUPFD, PLACE) };
+    if place < 0 {
+        let error = std::io::Error::last_os_error();
+        return Err(error).context(|| "keep our own program open");
+    }
+    let argv = crate::entry::argv();
+    if argv.is_null() {
+        return Err(Error::new(ErrorKind::Internal, "there are no arguments"));
+    }
+    // SAFETY: arguments and environment are the lists that we were started
+    // with; the call returns only if it failed.
     unsafe {
         libc::syscall(
             libc::SYS_execveat,
-            program.as_raw_fd(),
+            place,
             c"".as_ptr(),
-            argv.as_ptr(),
+            argv,
             environ.cast_const(),
             libc::AT_EMPTY_PATH,
         );

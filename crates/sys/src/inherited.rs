@@ -3,9 +3,7 @@
 use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::io::FdFlags;
-
-use crate::{Context as _, Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// Numbers that were taken, as bits.
 static TAKEN: AtomicU64 = AtomicU64::new(0);
@@ -44,14 +42,11 @@ pub fn take(number: i32) -> Result<OwnedFd> {
     if TAKEN.fetch_or(bit, Ordering::Relaxed) & bit != 0 {
         return refuse("was taken already");
     }
-    // SAFETY: F_GETFD only asks whether the number is open.
-    if unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
+    // SAFETY: F_SETFD of a number that nobody took changes nothing else.
+    if unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
         return refuse("is not open");
     }
     // SAFETY: it is open, and by the bit nobody took it before; whoever
     // started us gave it to us to own.
-    let fd = unsafe { OwnedFd::from_raw_fd(number) };
-    rustix::io::fcntl_setfd(&fd, FdFlags::CLOEXEC)
-        .context(|| format!("keep descriptor {number} to ourselves"))?;
-    Ok(fd)
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }

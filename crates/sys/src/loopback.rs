@@ -1,13 +1,13 @@
 //! The loopback link of the caller's network namespace.
 
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use crate::{Error, Result};
 
-/// Brings `lo` up.
-pub fn up() -> Result<()> {
+/// Brings `lo` up; gives the socket that this took, which is done with.
+pub fn up() -> Result<OwnedFd> {
     let socket = rustix::net::socket_with(
         AddressFamily::INET,
         SocketType::DGRAM,
@@ -24,7 +24,7 @@ pub fn up() -> Result<()> {
     // SAFETY: SIOCSIFFLAGS reads an ifreq, which lives.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
     match result {
-        0 => Ok(()),
+        0 => Ok(socket),
         _ => Err(Error::from(std::io::Error::last_os_error())),
     }
 }

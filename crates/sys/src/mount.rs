@@ -1,8 +1,11 @@
 //! What the mount API of Linux 5.2 needs beyond rustix: mount_setattr(2) and
 //! the kernel's own words when a file system refuses its options.
 
-use std::ffi::OsStr;
-use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
+pub mod at_once;
+
+use std::ffi::{CStr, CString, OsStr};
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
@@ -12,7 +15,7 @@ use rustix::mount::{
     open_tree,
 };
 
-use crate::{Context as _, Error, Result};
+use crate::{Context as _, Error, ErrorKind, Result};
 
 /// Which mounts of a tree a change reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,25 +43,38 @@ pub struct AttributeChange {
     pub propagation: Option<Propagation>,
 }
 
+impl AttributeChange {
+    fn for_kernel(self) -> libc::mount_attr {
+        libc::mount_attr {
+            attr_set: self.set,
+            attr_clr: self.clear,
+            propagation: match self.propagation {
+                None => 0,
+                Some(Propagation::Private) => libc::MS_PRIVATE,
+                Some(Propagation::Shared) => libc::MS_SHARED,
+                Some(Propagation::Slave) => libc::MS_SLAVE,
+                Some(Propagation::Unbindable) => libc::MS_UNBINDABLE,
+            },
+            userns_fd: 0,
+        }
+    }
+}
+
+/// As [`change`], of the mount at `path`; nobody else may change what it leads
+/// to.
+pub fn change_at(path: &Path, depth: Depth, change: AttributeChange) -> Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())
+        .map_err(|_| Error::new(ErrorKind::InvalidInput, "the path has a zero byte in it"))?;
+    set_attributes((libc::AT_FDCWD, &path), depth, &change.for_kernel())
+}
+
 /// mount_setattr(2) on the mount that `fd` is on the root of (Linux 5.12);
 /// nothing if nothing is to be changed.
 pub fn change(fd: BorrowedFd<'_>, depth: Depth, change: AttributeChange) -> Result<()> {
     if change == AttributeChange::default() {
         return Ok(());
     }
-    let attributes = libc::mount_attr {
-        attr_set: change.set,
-        attr_clr: change.clear,
-        propagation: match change.propagation {
-            None => 0,
-            Some(Propagation::Private) => libc::MS_PRIVATE,
-            Some(Propagation::Shared) => libc::MS_SHARED,
-            Some(Propagation::Slave) => libc::MS_SLAVE,
-            Some(Propagation::Unbindable) => libc::MS_UNBINDABLE,
-        },
-        userns_fd: 0,
-    };
-    set_attributes(fd, depth, &attributes)
+    set_attributes((fd.as_raw_fd(), c""), depth, &change.for_kernel())
 }
 
 /// Lets the files of a detached mount show the ids that the user namespace
@@ -72,10 +88,14 @@ pub fn map_ids(fd: BorrowedFd<'_>, depth: Depth, users: BorrowedFd<'_>) -> Resul
         propagation: 0,
         userns_fd: u64::from(users.as_raw_fd().cast_unsigned()),
     };
-    set_attributes(fd, depth, &attributes)
+    set_attributes((fd.as_raw_fd(), c""), depth, &attributes)
 }
 
-fn set_attributes(fd: BorrowedFd<'_>, depth: Depth, attributes: &libc::mount_attr) -> Result<()> {
+fn set_attributes(
+    (fd, path): (RawFd, &CStr),
+    depth: Depth,
+    attributes: &libc::mount_attr,
+) -> Result<()> {
     let mut flags = libc::AT_EMPTY_PATH;
     if depth == Depth::Tree {
         flags |= libc::AT_RECURSIVE;
@@ -85,8 +105,8 @@ fn set_attributes(fd: BorrowedFd<'_>, depth: Depth, attributes: &libc::mount_att
     let result = unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
-            fd.as_raw_fd(),
-            c"".as_ptr(),
+            fd,
+            path.as_ptr(),
             flags,
             std::ptr::from_ref(attributes),
             std::mem::size_of::<libc::mount_attr>(),
@@ -133,6 +153,12 @@ pub fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<()> {
 pub fn attach_at(mount: BorrowedFd<'_>, directory: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     Ok(move_mount(mount, "", directory, name, flags)?)
+}
+
+/// Puts a detached mount over what is at `path` on the host, symlinks followed.
+pub fn attach_over(mount: BorrowedFd<'_>, path: &Path) -> Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_SYMLINKS;
+    Ok(move_mount(mount, "", rustix::fs::CWD, path, flags)?)
 }
 
 /// A file system being configured; what the kernel has to say about a refusal

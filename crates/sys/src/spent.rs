@@ -20,6 +20,12 @@ impl Spent {
         }
     }
 
+    pub fn extend(&mut self, fds: impl IntoIterator<Item = OwnedFd>) {
+        for fd in fds {
+            self.add(fd);
+        }
+    }
+
     /// Closes what was added. Dropping does the same.
     pub fn close(&mut self) {
         let mut all = std::mem::take(&mut self.0);

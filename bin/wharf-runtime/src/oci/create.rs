@@ -27,6 +27,13 @@ pub(super) struct Making<'a> {
     preserve_fds: u32,
 }
 
+/// What there is when everybody knows of it.
+pub(super) struct Announced {
+    pub(super) container: Container,
+    /// The terminal, if nobody else has it.
+    pub(super) console: Option<OwnedFd>,
+}
+
 pub(super) fn create(global: &Global, bring: &Bring) -> Result<()> {
     let making = Making::begin(global, bring)?;
     making.up_to_the_gate()
@@ -63,6 +70,7 @@ impl<'a> Making<'a> {
         if let Some(process) = &mut making.spec.process {
             process.env.extend(listening.variables());
         }
+        global.timings.done("bundle");
         Ok(making)
     }
 
@@ -76,6 +84,7 @@ impl<'a> Making<'a> {
         let gate = listen(&self.directory.join(GATE))?;
         let mut created = self.create(stdio, Gate::Socket(gate))?;
         created.wait_ready()?;
+        self.global.timings.done("set up");
         self.announce(&mut created)?;
         created.leave()
     }
@@ -90,7 +99,9 @@ impl<'a> Making<'a> {
             )
         });
         let rootfs = self.rootfs();
-        runtime::create(self.request(&rootfs, stdio, gate))
+        let created = runtime::create(self.request(&rootfs, stdio, gate))?;
+        self.global.timings.done("clone");
+        Ok(created)
     }
 
     /// Of a container whose root is the bundle's.
@@ -126,9 +137,8 @@ impl<'a> Making<'a> {
         RootFs::Directory(self.root.clone())
     }
 
-    /// Records it and tells everybody who asked; gives back the terminal if
-    /// nobody else has it.
-    pub(super) fn announce(&self, created: &mut Created) -> Result<Option<OwnedFd>> {
+    /// Records it and tells everybody who asked.
+    pub(super) fn announce(&self, created: &mut Created) -> Result<Announced> {
         let console = created.take_console()?;
         log::warn(self.global, created.warnings());
         let console = match (&self.bring.console_socket, console) {
@@ -142,15 +152,16 @@ impl<'a> Making<'a> {
             pidfd::send(socket, created.pidfd(), "standard")?;
         }
         let process = created.process();
-        self.record(process, created.cgroup())?;
+        let container = self.record(process, created.cgroup())?;
         write_pid_file(self.bring.pid_file.as_deref(), process.pid)?;
         log::debug(self.global, || {
             format!("{} is created, pid {}", self.bring.id, process.pid)
         });
-        Ok(console)
+        self.global.timings.done("record");
+        Ok(Announced { container, console })
     }
 
-    fn record(&self, init: ProcessRef, cgroup: &Cgroup) -> Result<()> {
+    fn record(&self, init: ProcessRef, cgroup: &Cgroup) -> Result<Container> {
         let facts = Facts {
             sandbox: SandboxRecord {
                 bundle: self.bundle.clone(),
@@ -163,7 +174,12 @@ impl<'a> Making<'a> {
             rootfs: self.bundle.join(&self.root),
             has_keyring: self.bring.keyring == Keyring::OfContainer,
         };
-        Container::write(&self.directory, &facts)
+        Container::write(&self.directory, &facts)?;
+        Ok(Container {
+            id: self.bring.id.clone(),
+            directory: self.directory.clone(),
+            facts,
+        })
     }
 
     pub(super) fn stdio_of_detached(&self) -> Result<ProcessStdio> {

@@ -52,6 +52,7 @@ pub(super) fn exec(global: &Global, exec: &Exec) -> Result<u8> {
         Some(Foreground::new()?)
     };
     log::debug(global, || format!("exec {:?} in {}", process.args, exec.id));
+    global.timings.done("container");
     let mut running = runtime::exec(ExecRequest {
         target: container.facts.sandbox.init,
         process: &process,
@@ -85,9 +86,14 @@ pub(super) fn exec(global: &Global, exec: &Exec) -> Result<u8> {
         pidfd::send(socket, running.pidfd(), "setns")?;
     }
     write_pid_file(exec.pid_file.as_deref(), running.process().pid)?;
+    global.timings.done("start");
     match foreground {
         None => Ok(0),
-        Some(foreground) => Ok(foreground.wait(&mut running, console.as_ref())?.code()),
+        Some(foreground) => {
+            let code = foreground.wait(&mut running, console.as_ref())?.code();
+            global.timings.done("program");
+            Ok(code)
+        }
     }
 }
 

@@ -9,6 +9,7 @@ const GLOBAL: &str = "\
   --log FILE                    append messages there, too
   --log-format text|json        how (text)
   --debug                       say what is done
+  --timings                     tell how long each phase took
   --cgroup-manager NAME         cgroupfs, systemd or disabled (cgroupfs)
   --systemd-cgroup              the same as --cgroup-manager systemd
   --rootless auto|true|false    go on without a cgroup where none may be made (auto)

@@ -14,8 +14,8 @@ pub(super) struct Inherited {
 /// Looks whether they are there.
 pub(super) fn inherited(preserved: u32) -> Result<Inherited> {
     let variable = |name: &str| std::env::var(name).ok();
-    let pid = std::process::id();
-    let listening = listening(variable("LISTEN_PID"), variable("LISTEN_FDS"), pid)?;
+    let own = std::process::id;
+    let listening = listening(variable("LISTEN_PID"), variable("LISTEN_FDS"), own)?;
     let inherited = Inherited {
         listening,
         preserved,
@@ -25,11 +25,11 @@ pub(super) fn inherited(preserved: u32) -> Result<Inherited> {
 }
 
 /// sd_listen_fds(3): only if they are meant for this process.
-fn listening(pid: Option<String>, count: Option<String>, own: u32) -> Result<u32> {
+fn listening(pid: Option<String>, count: Option<String>, own: fn() -> u32) -> Result<u32> {
     let (Some(pid), Some(count)) = (pid, count) else {
         return Ok(0);
     };
-    if pid.parse() != Ok(own) {
+    if pid.parse() != Ok(own()) {
         return Ok(0);
     }
     match count.parse() {
@@ -65,11 +65,11 @@ mod tests {
     #[test]
     fn takes_only_what_is_meant_for_it() {
         let text = |text: &str| Some(text.to_owned());
-        assert_eq!(listening(text("7"), text("2"), 7).unwrap(), 2);
-        assert_eq!(listening(text("8"), text("2"), 7).unwrap(), 0);
-        assert_eq!(listening(None, text("2"), 7).unwrap(), 0);
-        assert_eq!(listening(text("7"), None, 7).unwrap(), 0);
-        assert!(listening(text("7"), text("-1"), 7).is_err());
-        assert!(listening(text("7"), text("33"), 7).is_err());
+        assert_eq!(listening(text("7"), text("2"), || 7).unwrap(), 2);
+        assert_eq!(listening(text("8"), text("2"), || 7).unwrap(), 0);
+        assert_eq!(listening(None, text("2"), || 7).unwrap(), 0);
+        assert_eq!(listening(text("7"), None, || 7).unwrap(), 0);
+        assert!(listening(text("7"), text("-1"), || 7).is_err());
+        assert!(listening(text("7"), text("33"), || 7).is_err());
     }
 }

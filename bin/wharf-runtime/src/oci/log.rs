@@ -57,6 +57,14 @@ pub(super) fn debug(global: &Global, message: impl FnOnce() -> String) {
     to_log(global, Level::Debug, &message);
 }
 
+/// Where the time went, if that is asked for. The last phase ends now.
+pub(super) fn timings(global: &Global) {
+    global.timings.done("end");
+    if let Some(report) = global.timings.report() {
+        to_stderr("", &format!("where the time went\n{report}"));
+    }
+}
+
 #[allow(clippy::print_stderr)] // The command line is where printing belongs.
 fn to_stderr(prefix: &str, message: &str) {
     eprintln!("wharf-runtime: {prefix}{message}");

@@ -26,6 +26,7 @@ mod ps;
 mod restore;
 mod run;
 mod start;
+mod timings;
 mod update;
 
 use sys::{Error, ErrorKind, Result};
@@ -56,6 +57,9 @@ pub(crate) fn run() -> u8 {
         (None, Ok(_)) => unreachable!(),
         (_, Err(error)) => Err(error),
     };
+    if let Some(global) = &global {
+        log::timings(global);
+    }
     match done {
         Ok(code) => code,
         Err(error) => {

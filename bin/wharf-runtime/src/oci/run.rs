@@ -7,7 +7,7 @@ use sys::Result;
 use super::args::{Bring, Global};
 use super::console::{self, Foreground};
 use super::container::Container;
-use super::create::Making;
+use super::create::{Announced, Making};
 use super::delete;
 
 /// Leaves it running.
@@ -24,9 +24,10 @@ pub(super) fn detached(global: &Global, bring: &Bring) -> Result<()> {
 /// Stays until it ends; its exit code.
 pub(super) fn attached(global: &Global, bring: &Bring, keep: bool) -> Result<u8> {
     let making = Making::begin(global, bring)?;
-    let ended = stay_with(&making).map_err(|error| making.failed(error))?;
+    let ended = stay_with(global, &making).map_err(|error| making.failed(error))?;
     if !keep {
         delete::ended(global, &ended.container, &ended.cgroup, making.spec())?;
+        global.timings.done("delete");
     }
     Ok(ended.code)
 }
@@ -38,7 +39,7 @@ struct Ended {
     code: u8,
 }
 
-fn stay_with(making: &Making<'_>) -> Result<Ended> {
+fn stay_with(global: &Global, making: &Making<'_>) -> Result<Ended> {
     let stdio = match making.terminal() {
         Some(process) => ProcessStdio::Terminal {
             size: console::size().or(process.console_size),
@@ -48,14 +49,20 @@ fn stay_with(making: &Making<'_>) -> Result<Ended> {
     // From here on no signal is lost, and none ends us before the container.
     let foreground = Foreground::new()?;
     let mut created = making.create(stdio, Gate::Parent)?;
-    let console = making.announce(&mut created)?;
+    created.wait_ready()?;
+    global.timings.done("set up");
+    let Announced { container, console } = making.announce(&mut created)?;
     let mut running = created.start()?;
-    let container = making.container()?;
+    global.timings.done("start");
     container.poststart(making.spec())?;
     let code = foreground.wait(&mut running, console.as_ref())?.code();
+    global.timings.done("program");
+    let cgroup = running.cgroup().clone();
+    // Our own end closes them, with one call less for each.
+    std::mem::forget((running, foreground));
     Ok(Ended {
         container,
-        cgroup: running.cgroup().clone(),
+        cgroup,
         code,
     })
 }

@@ -1,7 +1,6 @@
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::statfs;
+use rustix::fs::{Dir, FileType, Mode, OFlags, statfs};
 use state::CgroupManager;
 use sys::{Context as _, Error, ErrorKind, Result};
 
@@ -77,16 +76,20 @@ impl Hierarchies {
             });
         }
         let mut all = Vec::new();
-        for entry in fs::read_dir(root).context(|| format!("read {ROOT}"))? {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(root, flags, Mode::empty());
+        for entry in Dir::new(directory.context(|| format!("open {ROOT}"))?)? {
             let entry = entry.context(|| format!("read {ROOT}"))?;
-            let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
-            let Ok(name) = entry.file_name().into_string() else {
+            let Ok(name) = entry.file_name().to_str() else {
                 continue;
             };
-            if !is_directory {
+            if name == "."
+                || name == ".."
+                || !matches!(entry.file_type(), FileType::Directory | FileType::Unknown)
+            {
                 continue;
             }
-            let mountpoint = entry.path();
+            let mountpoint = root.join(name);
             match kind_of(&mountpoint) {
                 Some(CGROUP_V2) => all.push(Hierarchy::Unified { mountpoint }),
                 Some(CGROUP_V1) => all.push(Hierarchy::Legacy {

@@ -239,9 +239,8 @@ fn refuse_in_use(directory: &Path) -> Result<()> {
 fn fill_cpuset(root: &Path, path: &CgroupPath) -> Result<()> {
     const FILES: [&str; 2] = ["cpuset.cpus", "cpuset.mems"];
     let own = root.join(path.relative());
-    let filled =
-        |file: &str| apply::read_file(&own.join(file)).is_ok_and(|value| !value.trim().is_empty());
-    if FILES.into_iter().all(filled) {
+    // What the kernel fills it fills together.
+    if apply::read_file(&own.join(FILES[1])).is_ok_and(|value| !value.trim().is_empty()) {
         return Ok(());
     }
     let mut parent = root.to_owned();

@@ -73,10 +73,16 @@ pub(crate) fn session_keyring(keyring: Keyring, id: &str) -> Result<()> {
 /// to be loaded without no_new_privs; [`filter`] gives it up.
 pub(crate) fn apply(identity: &Identity<'_>, account: &Account) -> Result<()> {
     caps::bound(identity.bounding)?;
-    // Without this a change to another user would drop all capabilities.
-    rustix::thread::set_keep_capabilities(true).context(|| "keep capabilities")?;
+    // Without this a change from root to another user would drop all
+    // capabilities.
+    let drops = account.uid != 0;
+    if drops {
+        rustix::thread::set_keep_capabilities(true).context(|| "keep capabilities")?;
+    }
     change_ids(account)?;
-    rustix::thread::set_keep_capabilities(false).context(|| "keep capabilities")?;
+    if drops {
+        rustix::thread::set_keep_capabilities(false).context(|| "keep capabilities")?;
+    }
     if identity.process.no_new_privileges {
         rustix::thread::set_no_new_privs(true).context(|| "set no_new_privs")?;
     }

@@ -82,6 +82,10 @@ pub(crate) fn execute(program: &Program) -> Result<Infallible> {
 /// procfs to open files are not followed: some of ours are still open.
 pub(crate) fn enter_directory(root: &Root, directory: &str) -> Result<()> {
     let enter = || -> Result<()> {
+        // Our own root is the container's by now.
+        if directory == "/" {
+            return Ok(rustix::process::chdir("/")?);
+        }
         let flags = OFlags::PATH | OFlags::DIRECTORY;
         let opened = match root.open(Path::new(directory), flags) {
             Err(Errno::LOOP) => {

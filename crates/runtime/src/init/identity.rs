@@ -6,6 +6,7 @@ use rustix::fs::{CWD, Gid, Mode, OFlags, ResolveFlags, Uid, openat, openat2};
 use rustix::mount::MountAttrFlags;
 use sys::clone::CLONE_NEWTIME;
 use sys::mount::{FileSystem, attach};
+use sys::spent::Spent;
 use sys::{Context as _, Result};
 
 use crate::sandbox::{Sandbox, invalid};
@@ -98,7 +99,7 @@ fn drop_groups() -> Result<()> {
 }
 
 /// Host name, domain name, sysctls.
-pub(super) fn names_and_sysctls(sandbox: &Sandbox<'_>) -> Result<()> {
+pub(super) fn names_and_sysctls(sandbox: &Sandbox<'_>, spent: &mut Spent) -> Result<()> {
     if let Some(name) = sandbox.hostname {
         rustix::system::sethostname(name.as_bytes())
             .context(|| format!("set the host name to {name:?}"))?;
@@ -109,7 +110,7 @@ pub(super) fn names_and_sysctls(sandbox: &Sandbox<'_>) -> Result<()> {
     }
     // A new network namespace has its loopback link down.
     if sandbox.namespaces.network.is_new() {
-        sys::loopback::up().context(|| "bring up the loopback link")?;
+        spent.add(sys::loopback::up().context(|| "bring up the loopback link")?);
     }
     if sandbox.sysctls.is_empty() {
         return Ok(());

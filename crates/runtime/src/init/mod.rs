@@ -179,7 +179,7 @@ fn set_up(init: &Init<'_>, link: &mut Link) -> Result<Infallible> {
         &hooks.create_container
     })?;
     // Through a procfs of our own, before /proc/sys is made read-only.
-    identity::names_and_sysctls(sandbox)?;
+    identity::names_and_sysctls(sandbox, &mut built.spent)?;
     rootfs::protect(init, &mut built)?;
     // The host is out of sight from here on.
     rootfs::enter(init, &built.root)?;
@@ -213,8 +213,12 @@ fn set_up(init: &Init<'_>, link: &mut Link) -> Result<Infallible> {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     }
     // Whatever else the parent had open ends here, before anybody outside can
-    // make us wait.
-    drop(built);
+    // make us wait; a parent at the gate does not.
+    if matches!(init.gate, Gate::Parent) {
+        std::mem::forget(built);
+    } else {
+        drop(built);
+    }
     sys::process::close_on_exec_from(3 + init.preserve_fds)?;
     link.tell_parent(&FromInit::Ready {
         warnings,

@@ -7,19 +7,20 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 use state::RootFs;
-use sys::mount::{AttributeChange, Depth, Propagation, attach, change};
+use sys::mount::{AttributeChange, Depth, Propagation, attach, attach_over, change, change_at};
 use sys::spent::Spent;
 use sys::{Context as _, Error, ErrorKind, Result};
 
 use super::Init;
 use super::old_mounts::OldMounts;
 use crate::create::RootSwitch;
+use crate::mounts::cgroups::View;
 use crate::mounts::devices::{self, Source};
 use crate::mounts::masks::{self, MaskSources};
 use crate::mounts::overlay::{self, Owner};
 use crate::mounts::plan::What;
 use crate::mounts::root::Root;
-use crate::mounts::step::{self, Opened, View};
+use crate::mounts::step::{self, Opened};
 
 /// The root, with what had to be taken from the host.
 #[derive(Debug)]
@@ -30,7 +31,7 @@ pub(super) struct Built<'a> {
     masks: Option<MaskSources>,
     /// Of mounts that are made; closed before anything of the container is
     /// looked up, for /proc/self/fd leads to them.
-    spent: Spent,
+    pub(super) spent: Spent,
 }
 
 /// Mounts the root in the new namespace, over its place on the host, and opens
@@ -61,8 +62,11 @@ pub(super) fn build<'a>(init: &'a Init<'_>) -> Result<Built<'a>> {
     };
     // A namespace that is joined is as its makers want it.
     if sandbox.namespaces.mount.is_new() {
-        let host = open(Path::new("/"))?;
-        set_propagation(&host, propagation, Depth::Tree)
+        let change = AttributeChange {
+            propagation: Some(propagation),
+            ..AttributeChange::default()
+        };
+        change_at(Path::new("/"), Depth::Tree, change)
             .context(|| "separate mounts from the host")?;
     }
     let (mount, place) = match init.rootfs {
@@ -81,10 +85,14 @@ pub(super) fn build<'a>(init: &'a Init<'_>) -> Result<Built<'a>> {
             (mount, init.mountpoint.to_owned())
         }
     };
-    set_propagation(&mount, propagation, Depth::Tree)
-        .context(|| "separate the root from the host")?;
-    let target = open(&place)?;
-    attach(mount.as_fd(), target.as_fd())
+    // In a namespace of our own it is a copy of what was separated above.
+    if !sandbox.namespaces.mount.is_new() {
+        set_propagation(&mount, propagation, Depth::Tree)
+            .context(|| "separate the root from the host")?;
+    }
+    // From here on it is known by its descriptor: where it hangs is of no
+    // importance, as long as it is in this namespace.
+    attach_over(mount.as_fd(), &place)
         .context(|| format!("mount the root file system on {}", place.display()))?;
     Ok(Built {
         root: Root::new(mount),
@@ -134,10 +142,10 @@ pub(super) fn fill(init: &Init<'_>, built: &mut Built<'_>) -> Result<Vec<String>
         in_cgroup_namespace: !namespaces.cgroup.is_host(),
         is_host_user: namespaces.user.is_host(),
         label: init.sandbox.mount_label,
+        at_once: namespaces.mount.is_new(),
     };
-    for source in std::mem::take(&mut built.sources) {
-        source.make(&built.root, &view, &mut built.spent)?;
-    }
+    let mounts = std::mem::take(&mut built.sources);
+    step::make(mounts, &built.root, &view, &mut built.spent)?;
     // A /dev bound from outside is used as it is.
     let bound_dev = init.sandbox.mounts.iter().any(|mount| {
         mount.destination == Path::new("/dev") && matches!(mount.what, What::Bind { .. })
@@ -145,7 +153,8 @@ pub(super) fn fill(init: &Init<'_>, built: &mut Built<'_>) -> Result<Vec<String>
     if bound_dev {
         return Ok(devices::missing(&built.root, init.sandbox.devices));
     }
-    devices::populate(&built.root, init.sandbox.devices, &built.nodes)?;
+    let dev = devices::populate(&built.root, init.sandbox.devices, &built.nodes)?;
+    built.spent.add(dev);
     Ok(devices::warnings(init.sandbox.devices, &built.nodes))
 }
 
@@ -154,8 +163,11 @@ pub(super) fn protect(init: &Init<'_>, built: &mut Built<'_>) -> Result<()> {
     let sandbox = &init.sandbox;
     // Read-only first: a mask below a read-only path stays on top of it.
     masks::protect(&built.root, &sandbox.read_only, &mut built.spent)?;
-    if let Some(sources) = &built.masks {
-        masks::mask(&built.root, &sandbox.masked, sources, &mut built.spent)?;
+    if let Some(sources) = built.masks.take() {
+        let at_once = sandbox.namespaces.mount.is_new();
+        let masks = (sandbox.masked.as_slice(), &sources, at_once);
+        masks::mask(&built.root, masks, &mut built.spent)?;
+        built.spent.add(sources);
     }
     if sandbox.root_read_only {
         // Only now: mount points had to be made in it.
@@ -186,10 +198,9 @@ pub(super) fn enter(init: &Init<'_>, root: &Root) -> Result<()> {
 fn pivot(root: &Root) -> Result<()> {
     rustix::process::fchdir(root)?;
     // The old root ends up on top of the new one, from where it is taken
-    // away without a directory for it.
+    // away without a directory for it. We stay in the new one, where we are.
     rustix::process::pivot_root(".", ".")?;
     rustix::mount::unmount(".", UnmountFlags::DETACH)?;
-    rustix::process::chdir("/")?;
     Ok(())
 }
 

@@ -91,9 +91,10 @@ pub(crate) fn missing(root: &Root, devices: &[Device]) -> Vec<String> {
 }
 
 /// Fills /dev. With a file system of our own there nobody interferes; in the
-/// image's own /dev nothing is followed and nothing overwritten.
-pub(crate) fn populate(root: &Root, devices: &[Device], source: &Source) -> Result<()> {
-    let fill = || -> Result<()> {
+/// image's own /dev nothing is followed and nothing overwritten. Gives the
+/// directory, which is done with.
+pub(crate) fn populate(root: &Root, devices: &[Device], source: &Source) -> Result<OwnedFd> {
+    let fill = || -> Result<OwnedFd> {
         let dev = root.plain_mount_point(Path::new("/dev"))?;
         for (name, major, minor) in DEFAULT {
             let path = Path::new("/dev").join(name);
@@ -114,16 +115,16 @@ pub(crate) fn populate(root: &Root, devices: &[Device], source: &Source) -> Resu
                 Err(errno) => return Err(errno.into()),
             }
         }
-        Ok(())
+        Ok(dev)
     };
-    fill().context(|| "make the devices of /dev")?;
+    let dev = fill().context(|| "make the devices of /dev")?;
     // A privileged container is given all of the host's: its own terminals
     // stay where the link to them leads.
     let own = |device: &&Device| device.path == Path::new("/dev/ptmx");
     for device in devices.iter().filter(|device| !own(device)) {
         add(root, device, source).context(|| format!("make device {}", device.path.display()))?;
     }
-    Ok(())
+    Ok(dev)
 }
 
 fn add(root: &Root, device: &Device, source: &Source) -> Result<()> {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, major, minor, openat};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
+use sys::mount::at_once::{self, Target};
 use sys::mount::{AttributeChange, Depth, FileSystem, attach, change, copy_tree};
 use sys::spent::Spent;
 use sys::{Context as _, Error, ErrorKind, Result};
@@ -17,6 +18,13 @@ use super::root::Root;
 #[derive(Debug)]
 pub(crate) struct MaskSources {
     null: OwnedFd,
+}
+
+/// To be closed with others.
+impl From<MaskSources> for OwnedFd {
+    fn from(sources: MaskSources) -> Self {
+        sources.null
+    }
 }
 
 impl MaskSources {
@@ -38,11 +46,10 @@ impl MaskSources {
 }
 
 /// Hides each path that exists: a directory under an empty one, anything else
-/// under the null device.
+/// under the null device. `at_once`: the host's /proc is in sight.
 pub(crate) fn mask(
     root: &Root,
-    paths: &[PathBuf],
-    sources: &MaskSources,
+    (paths, sources, at_once): (&[PathBuf], &MaskSources, bool),
     spent: &mut Spent,
 ) -> Result<()> {
     // Attached to the first directory; the others get copies of it.
@@ -52,6 +59,16 @@ pub(crate) fn mask(
             let Some(target) = open_if_there(root, path)? else {
                 return Ok(());
             };
+            // Most of what is hidden in /sys is a directory.
+            let first = if path.starts_with("/sys") {
+                Cover::Empty
+            } else {
+                Cover::Null
+            };
+            if at_once && mask_at_once(&target, sources, first) {
+                spent.add(target);
+                return Ok(());
+            }
             let stat = fstat(&target)?;
             if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
                 let cover = copy_tree(sources.null.as_fd(), Depth::One)?;
@@ -68,6 +85,25 @@ pub(crate) fn mask(
         hide().context(|| format!("mask {}", path.display()))?;
     }
     Ok(())
+}
+
+/// What to try first.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cover {
+    Null,
+    Empty,
+}
+
+/// Of the two, the one that does not fit is refused by the kernel: a file is
+/// not mounted on a directory, nor a directory on a file.
+fn mask_at_once(target: &OwnedFd, sources: &MaskSources, first: Cover) -> bool {
+    let on = Target::On(target.as_fd());
+    let null = || at_once::bind(&at_once::by_descriptor(sources.null.as_fd()), on);
+    let empty = || {
+        let options = EMPTY.map(|(key, value)| (key.to_owned(), Some(value.to_owned())));
+        at_once::file_system(("tmpfs", "none"), &options, SEALED, on)
+    };
+    (first == Cover::Null && null()) || empty() || (first == Cover::Empty && null())
 }
 
 /// Makes each path that exists read-only, with all below it.
@@ -109,14 +145,14 @@ fn open_if_there(root: &Root, path: &Path) -> Result<Option<OwnedFd>> {
 }
 
 /// A tmpfs that holds nothing and takes nothing.
+const EMPTY: [(&str, &str); 2] = [("size", "0"), ("nr_inodes", "1")];
+const SEALED: u64 = libc_attr::RDONLY | libc_attr::NOSUID | libc_attr::NODEV | libc_attr::NOEXEC;
+
 fn empty_directory() -> Result<OwnedFd> {
     let tmpfs = FileSystem::open("tmpfs")?;
-    tmpfs.set("size", "0")?;
-    tmpfs.set("nr_inodes", "1")?;
-    tmpfs.mount(
-        MountAttrFlags::MOUNT_ATTR_RDONLY
-            | MountAttrFlags::MOUNT_ATTR_NOSUID
-            | MountAttrFlags::MOUNT_ATTR_NODEV
-            | MountAttrFlags::MOUNT_ATTR_NOEXEC,
-    )
+    for (key, value) in EMPTY {
+        tmpfs.set(key, value)?;
+    }
+    let flags = u32::try_from(SEALED).unwrap_or_default();
+    tmpfs.mount(MountAttrFlags::from_bits_retain(flags))
 }

@@ -2,6 +2,7 @@
 //! `root` has the one descriptor through which everything in the root is
 //! reached, `step` makes the mounts.
 
+pub(crate) mod cgroups;
 mod copy_up;
 pub(crate) mod devices;
 pub(crate) mod masks;

@@ -1,20 +1,21 @@
-//! Making the planned mounts. Nothing is mounted by path: sources become
-//! detached mounts, targets are descriptors.
+//! Making the planned mounts. No path of the container is walked by the mount
+//! itself: sources become detached mounts, targets are descriptors.
 
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat2, symlinkat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat2};
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, OpenTreeFlags, open_tree};
-use sys::mount::{AttributeChange, Depth, FileSystem, Propagation, attach, attach_at, change};
+use sys::mount::at_once::{self, Target};
+use sys::mount::{AttributeChange, Depth, FileSystem, Propagation, attach, change};
 use sys::spent::Spent;
 use sys::{Context as _, Error, ErrorKind, Result};
 
-use super::plan::{CgroupVersion, PlannedMount, What, libc_attr};
+use super::cgroups::{self, View};
+use super::plan::{PlannedMount, What};
 use super::root::{Root, Shape};
 use super::{copy_up, overlay};
-use crate::cgroup::{CgroupPath, Hierarchies, Hierarchy};
 use crate::sandbox::invalid;
 
 /// A mount whose source was opened while the host was still in sight.
@@ -92,22 +93,67 @@ pub(crate) fn copy_of(source: &Path, depth: Depth) -> Result<OwnedFd> {
 }
 
 impl Opened<'_> {
-    /// Makes the mount in `root`.
-    pub(crate) fn make(self, root: &Root, view: &View<'_>, spent: &mut Spent) -> Result<()> {
-        let destination = self.plan.destination.clone();
-        self.try_make(root, view, spent)
-            .context(|| format!("mount {}", destination.display()))
+    /// Whether it is mounted on an entry of the directory `parent`.
+    fn is_in(&self, parent: &Path) -> bool {
+        self.plan.destination.parent() == Some(parent)
     }
+}
 
-    fn try_make(self, root: &Root, view: &View<'_>, spent: &mut Spent) -> Result<()> {
-        let plan = self.plan;
+/// Makes the mounts in `root`, in their order.
+pub(crate) fn make(
+    mounts: Vec<Opened<'_>>,
+    root: &Root,
+    view: &View<'_>,
+    spent: &mut Spent,
+) -> Result<()> {
+    let mut making = Making {
+        root,
+        view,
+        spent,
+        fresh: None,
+    };
+    let mut mounts = mounts.into_iter().peekable();
+    while let Some(mount) = mounts.next() {
+        let destination = &mount.plan.destination;
+        let is_filled = mounts.peek().is_some_and(|next| next.is_in(destination));
+        making
+            .one(mount, is_filled)
+            .context(|| format!("mount {}", destination.display()))?;
+    }
+    making.spent.extend(making.fresh.map(|fresh| fresh.mount));
+    Ok(())
+}
+
+struct Making<'a> {
+    root: &'a Root,
+    view: &'a View<'a>,
+    spent: &'a mut Spent,
+    /// Of the mounts before, while nothing can have covered it.
+    fresh: Option<Fresh<'a>>,
+}
+
+/// A tmpfs that we made and that nobody else has seen: what is in it is ours,
+/// and names in it can be trusted.
+struct Fresh<'a> {
+    destination: &'a Path,
+    mount: OwnedFd,
+}
+
+impl<'a> Making<'a> {
+    /// `is_filled`: the next one is mounted on an entry of this one.
+    fn one(&mut self, mount: Opened<'a>, is_filled: bool) -> Result<()> {
+        let plan = mount.plan;
+        // A mount elsewhere may be one over the tmpfs, by way of a symlink.
+        if let Some(old) = self.fresh.take_if(|fresh| !mount.is_in(fresh.destination)) {
+            self.spent.add(old.mount);
+        }
         match &plan.what {
             What::Bind { .. } => {
-                let Some(tree) = self.bind else {
+                let Some(tree) = mount.bind else {
                     return Err(Error::new(ErrorKind::Internal, "source was not opened"));
                 };
-                spent.add(bind(plan, &tree, root)?);
-                spent.add(tree);
+                self.spent.add(bind(plan, &tree, self.root)?);
+                self.spent.add(tree);
                 Ok(())
             }
             What::FileSystem {
@@ -115,47 +161,126 @@ impl Opened<'_> {
                 source,
                 options,
             } => {
-                let file_system = FileSystem::open(kind)?;
-                if let Some(label) = view.label.filter(|_| takes_label(kind)) {
-                    file_system.set("context", label)?;
-                }
-                if let Some(source) = source {
-                    file_system.set("source", source)?;
-                }
-                for (key, value) in options {
-                    match value {
-                        Some(value) => file_system.set(key, value)?,
-                        None => file_system.set_flag(key)?,
-                    }
-                }
-                // The target is opened first: /proc must not be a symlink
-                // into something that the image prepared.
-                let target = if matches!(kind.as_str(), "proc" | "sysfs") {
-                    root.plain_mount_point(&plan.destination)?
-                } else {
-                    root.mount_point(&plan.destination, Shape::Directory)?
+                let of = FileSystemPlan {
+                    kind,
+                    source: source.as_deref(),
+                    options,
                 };
-                let flags = u32::try_from(plan.attributes.set).unwrap_or_default();
-                let mount = file_system.mount(MountAttrFlags::from_bits_retain(flags))?;
-                spent.add(file_system);
-                if plan.copy_up {
-                    copy_up::copy(root, &plan.destination, &mount)?;
-                }
-                attach(mount.as_fd(), target.as_fd())?;
-                spent.add(target);
-                finish(plan, &mount)?;
-                spent.add(mount);
-                Ok(())
+                self.file_system(plan, &of, is_filled)
             }
             What::Layers { lower, subpath } => {
-                let mount = overlay::mount_lower(lower, view.label)?;
-                spent.add(layers(plan, &mount, subpath, root)?);
-                spent.add(mount);
+                let mount = overlay::mount_lower(lower, self.view.label)?;
+                self.spent.add(layers(plan, &mount, subpath, self.root)?);
+                self.spent.add(mount);
                 Ok(())
             }
-            What::Cgroups(version) => mount_cgroups(plan, *version, (root, view), spent),
-            What::Remount => remount(plan, root),
+            What::Cgroups(version) => {
+                cgroups::mount(plan, *version, (self.root, self.view), self.spent)
+            }
+            What::Remount => remount(plan, self.root),
         }
+    }
+
+    fn file_system(
+        &mut self,
+        plan: &'a PlannedMount,
+        of: &FileSystemPlan<'_>,
+        is_filled: bool,
+    ) -> Result<()> {
+        let is_root = plan.destination.file_name().is_none();
+        let is_tmpfs_to_fill = is_filled && of.kind == "tmpfs" && !is_root;
+        // What is done to a mount later needs its descriptor.
+        let is_plain = self.view.label.is_none()
+            && !plan.copy_up
+            && plan.recursive == AttributeChange::default()
+            && plan.propagation.is_none();
+        let at_once = self.view.at_once && is_plain && !is_tmpfs_to_fill;
+        if at_once && self.in_fresh(plan, of) {
+            return Ok(());
+        }
+        // The target is opened first: /proc must not be a symlink into
+        // something that the image prepared.
+        let target = if matches!(of.kind, "proc" | "sysfs") {
+            self.root.plain_mount_point(&plan.destination)?
+        } else {
+            self.root.mount_point(&plan.destination, Shape::Directory)?
+        };
+        if at_once && of.mount_at_once(plan, Target::On(target.as_fd())) {
+            self.spent.add(target);
+            return Ok(());
+        }
+        let mount = of.mount(plan, self.view.label, self.spent)?;
+        if plan.copy_up {
+            copy_up::copy(self.root, &plan.destination, &mount)?;
+        }
+        attach(mount.as_fd(), target.as_fd())?;
+        self.spent.add(target);
+        finish(plan, &mount)?;
+        let done = if is_tmpfs_to_fill && is_plain {
+            let destination = &plan.destination;
+            let fresh = Fresh { destination, mount };
+            self.fresh.replace(fresh).map(|before| before.mount)
+        } else {
+            Some(mount)
+        };
+        self.spent.extend(done);
+        Ok(())
+    }
+
+    /// Mounts it on a new directory of the tmpfs that was mounted before, if
+    /// it belongs there.
+    fn in_fresh(&self, plan: &PlannedMount, of: &FileSystemPlan<'_>) -> bool {
+        let name = plan.destination.file_name();
+        let (Some(fresh), Some(name)) = (&self.fresh, name) else {
+            return false;
+        };
+        mkdirat(&fresh.mount, name, Mode::from(0o755)).is_ok()
+            && of.mount_at_once(plan, Target::In(fresh.mount.as_fd(), name))
+    }
+}
+
+/// A file system to make.
+struct FileSystemPlan<'a> {
+    kind: &'a str,
+    source: Option<&'a str>,
+    options: &'a [(String, Option<String>)],
+}
+
+impl FileSystemPlan<'_> {
+    fn mount_at_once(&self, plan: &PlannedMount, target: Target<'_>) -> bool {
+        let source = self.source.unwrap_or("none");
+        at_once::file_system(
+            (self.kind, source),
+            self.options,
+            plan.attributes.set,
+            target,
+        )
+    }
+
+    /// Makes a detached mount of it.
+    fn mount(
+        &self,
+        plan: &PlannedMount,
+        label: Option<&str>,
+        spent: &mut Spent,
+    ) -> Result<OwnedFd> {
+        let file_system = FileSystem::open(self.kind)?;
+        if let Some(label) = label.filter(|_| takes_label(self.kind)) {
+            file_system.set("context", label)?;
+        }
+        if let Some(source) = self.source {
+            file_system.set("source", source)?;
+        }
+        for (key, value) in self.options {
+            match value {
+                Some(value) => file_system.set(key, value)?,
+                None => file_system.set_flag(key)?,
+            }
+        }
+        let flags = u32::try_from(plan.attributes.set).unwrap_or_default();
+        let mount = file_system.mount(MountAttrFlags::from_bits_retain(flags))?;
+        spent.add(file_system);
+        Ok(mount)
     }
 }
 
@@ -234,94 +359,4 @@ fn remount(plan: &PlannedMount, root: &Root) -> Result<()> {
 /// own file systems have labels of their own.
 fn takes_label(kind: &str) -> bool {
     !matches!(kind, "proc" | "sysfs" | "mqueue")
-}
-
-/// What the container sees of the host.
-#[derive(Debug)]
-pub(crate) struct View<'a> {
-    pub(crate) path: &'a CgroupPath,
-    pub(crate) hierarchies: &'a Hierarchies,
-    /// Whether it has a cgroup namespace of its own or joined one.
-    pub(crate) in_cgroup_namespace: bool,
-    /// Whether it is in the host's user namespace.
-    pub(crate) is_host_user: bool,
-    pub(crate) label: Option<&'a str>,
-}
-
-/// The container's own group of each hierarchy: version 2 alone on the target
-/// itself, or each below a tmpfs there, under the names of the host.
-fn mount_cgroups(
-    plan: &PlannedMount,
-    version: CgroupVersion,
-    (root, view): (&Root, &View<'_>),
-    spent: &mut Spent,
-) -> Result<()> {
-    let target = root.plain_mount_point(&plan.destination)?;
-    let mut attributes = plan.attributes;
-    attributes.set |= libc_attr::NOSUID | libc_attr::NODEV | libc_attr::NOEXEC;
-    let mut recursive = plan.recursive;
-    recursive.propagation = Some(plan.propagation.map_or(Propagation::Private, |(p, _)| p));
-    let own = |mountpoint: &Path| copy_of(&mountpoint.join(view.path.relative()), Depth::One);
-    let unified = view.hierarchies.unified();
-    let is_pure = view.hierarchies.all.iter().all(Hierarchy::is_unified);
-    let tree = match (unified, version) {
-        // Without a namespace /proc/self/cgroup has the path from the host's
-        // root, and only the whole tree fits it.
-        (Some(mountpoint), _) if is_pure && !view.in_cgroup_namespace && view.is_host_user => {
-            copy_of(mountpoint, Depth::One)?
-        }
-        (Some(mountpoint), CgroupVersion::Two) => own(mountpoint)?,
-        (Some(mountpoint), CgroupVersion::Any) if is_pure => own(mountpoint)?,
-        (None, CgroupVersion::Two) => {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                "type cgroup2: this host has no control groups of version 2; use type cgroup",
-            ));
-        }
-        (_, CgroupVersion::Any) => {
-            let tmpfs = FileSystem::open("tmpfs")?;
-            tmpfs.set("mode", "755")?;
-            tmpfs.set("source", "tmpfs")?;
-            if let Some(label) = view.label {
-                tmpfs.set("context", label)?;
-            }
-            let mount = tmpfs.mount(MountAttrFlags::empty())?;
-            spent.add(tmpfs);
-            attach(mount.as_fd(), target.as_fd())?;
-            for hierarchy in &view.hierarchies.all {
-                spent.add(mount_beside_others(&mount, hierarchy.mountpoint(), &own)?);
-            }
-            attributes.propagation = recursive.propagation.take();
-            change(mount.as_fd(), Depth::Tree, attributes)?;
-            change(mount.as_fd(), Depth::Tree, recursive)?;
-            spent.add(mount);
-            spent.add(target);
-            return Ok(());
-        }
-    };
-    change(tree.as_fd(), Depth::One, attributes)?;
-    change(tree.as_fd(), Depth::Tree, recursive)?;
-    attach(tree.as_fd(), target.as_fd())
-}
-
-fn mount_beside_others(
-    tmpfs: &OwnedFd,
-    mountpoint: &Path,
-    own: &dyn Fn(&Path) -> Result<OwnedFd>,
-) -> Result<OwnedFd> {
-    let tree = own(mountpoint)?;
-    let Some(name) = mountpoint.file_name() else {
-        return Ok(tree);
-    };
-    mkdirat(tmpfs, name, Mode::from(0o755))?;
-    // The tmpfs is new, and nobody but us has seen it.
-    attach_at(tree.as_fd(), tmpfs.as_fd(), name)?;
-    // `cpu,cpuacct` is reached by either name.
-    let name = name.to_string_lossy();
-    if name.contains(',') {
-        for part in name.split(',') {
-            symlinkat(&*name, tmpfs, part)?;
-        }
-    }
-    Ok(tree)
 }

@@ -18,6 +18,8 @@ pub(crate) use exec::Exec;
 pub(crate) use update::{Source, Update};
 use words::{Word, Words, usage};
 
+use super::timings::Timings;
+
 /// Options before the verb.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Global {
@@ -28,6 +30,7 @@ pub(crate) struct Global {
     pub(crate) debug: bool,
     pub(crate) cgroup_manager: CgroupManager,
     pub(crate) rootless: Rootless,
+    pub(crate) timings: Timings,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +129,7 @@ pub(crate) fn parse(words: Vec<String>, root: PathBuf) -> (Global, Result<Verb>)
         debug: false,
         cgroup_manager: CgroupManager::Cgroupfs,
         rootless: Rootless::Auto,
+        timings: Timings::default(),
     };
     let verb = parse_global(&mut words, &mut global);
     (global, verb)
@@ -153,6 +157,7 @@ fn parse_global(words: &mut Words, global: &mut Global) -> Result<Verb> {
             "log" => global.log = Some(words.value()?.into()),
             "log-format" => global.log_format = words.choice(&formats)?,
             "debug" => global.debug = words.flag()?,
+            "timings" => global.timings = Timings::begin(words.flag()?),
             "systemd-cgroup" | "s" => {
                 if words.flag()? {
                     global.cgroup_manager = CgroupManager::Systemd;
