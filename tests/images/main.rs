@@ -7,3 +7,4 @@ mod commit;
 mod layers;
 mod names;
 mod registry;
+mod rework;

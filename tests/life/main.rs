@@ -3,11 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod boot;
+mod change;
 mod check;
 mod copy;
 mod disk;
 mod events;
 mod health;
+mod live;
 mod policy;
 mod prune;
 mod snapshot;

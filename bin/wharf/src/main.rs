@@ -13,6 +13,7 @@ mod args;
 mod commands;
 mod environment;
 mod errors;
+mod live;
 mod output;
 mod progress;
 mod terminal;

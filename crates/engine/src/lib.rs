@@ -47,7 +47,7 @@ pub use containers::request::{
     HealthRequest, LogsRequest, NamespacesRequest, NetworkRequest, PidRequest, ProcessRequest,
     PullPolicy, RemoveRequest, RunRequest, SeccompRequest, StopRequest, Streams,
 };
-pub use containers::update::UpdateRequest;
+pub use containers::update::{Effect, UpdateRequest};
 pub use containers::{Containers, CreateEvent, Created};
 pub use engine::{Engine, Info, Repaired};
 pub use volumes::{VolumeRequest, Volumes};

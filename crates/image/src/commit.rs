@@ -147,6 +147,28 @@ pub fn import(
     add(store, &config, vec![layer])
 }
 
+/// Makes an image of the layers that `image` has above `from`, on top of
+/// `onto`. It is kept without a name until one is set.
+pub fn rebase(store: &Store, image: &Image, from: &Image, onto: &Image) -> Result<Image> {
+    let _lock = store.use_lock()?;
+    let own = from.chain.len();
+    let layers = onto.parsed.layers.iter().chain(&image.parsed.layers[own..]);
+    let layers = layers.map(as_oci).collect();
+    let mut config = image.config.clone();
+    config
+        .rootfs
+        .diff_ids
+        .clone_from(&onto.config.rootfs.diff_ids);
+    config
+        .rootfs
+        .diff_ids
+        .extend_from_slice(&image.config.rootfs.diff_ids[own..]);
+    let steps = image.config.history.iter().skip(from.config.history.len());
+    config.history = onto.config.history.iter().chain(steps).cloned().collect();
+    config.created = Some(Timestamp::now().to_string());
+    add(store, &config, layers)
+}
+
 /// Stores config and manifest, and finishes the snapshots.
 fn add(store: &Store, config: &ImageConfig, layers: Vec<Descriptor>) -> Result<Image> {
     let config_blob = store.content().put(MediaType::OciConfig, &json(config)?)?;

@@ -311,26 +311,90 @@ fn stop_timeout() -> Arg {
     .alias("time")
 }
 
+const TOP_KEYS: &str = "
+Without a container: all that run, as it changes. Keys there:
+  c m i p n   sort by CPU, memory, I/O, processes, name
+  up, down    choose one (or k, j)
+  l           what it prints; s stop it, r restart it (asks first)
+  q           leave
+";
+
 pub(crate) fn top(command: Command) -> Command {
-    shape(command, "CONTAINER [PS_OPTION...]").arg(words("CONTAINER", 1).allow_hyphen_values(true))
+    shape(command, "[CONTAINER [PS_OPTION...]]")
+        .after_help(TOP_KEYS)
+        .arg(
+            words("CONTAINER", 0)
+                .required(false)
+                .allow_hyphen_values(true),
+        )
 }
 
 const UPDATE_EXAMPLES: &str = "
 Examples:
   wharf update -m 512m --cpus 1.5 web    at once, without a restart
   wharf update --restart always db
+  wharf update -p 8081:80 -e DEBUG=1 web with its next start
+  wharf recreate --snapshot -v /srv/www:/www web    now: stopped and started again
 ";
 
 pub(crate) fn update(command: Command) -> Command {
     shape(command, "[OPTIONS] CONTAINER [CONTAINER...]")
         .after_help(UPDATE_EXAMPLES)
-        .args(super::run::changeable_limits())
-        .arg(super::run::restart_policy())
+        .args(changes())
         .arg(flag(
             "snapshot",
             "Take a snapshot of its files first (it must not run)",
         ))
         .arg(operands("CONTAINER"))
+}
+
+pub(crate) fn recreate(command: Command) -> Command {
+    shape(command, "[OPTIONS] CONTAINER [CONTAINER...]")
+        .after_help(UPDATE_EXAMPLES)
+        .args(changes())
+        .arg(flag("snapshot", "Take a snapshot of its files first"))
+        .arg(operands("CONTAINER"))
+}
+
+/// What `update` and `recreate` can change.
+fn changes() -> Vec<Arg> {
+    let mut all = Vec::from(super::run::changeable_limits());
+    all.extend([
+        super::run::restart_policy(),
+        short_list(
+            'e',
+            "env",
+            "NAME[=VALUE]",
+            "Set a variable; NAME alone takes ours",
+        ),
+        list("env-file", "FILE", "Read variables from a file"),
+        list("unsetenv", "NAME", "Take a variable away"),
+        short_list(
+            'p',
+            "publish",
+            "[[IP:]PORT:]PORT[/udp]",
+            "Publish a port, in place of what was published of it",
+        ),
+        list(
+            "unpublish",
+            "PORT[/udp]",
+            "Publish a port of the container no more",
+        ),
+        short_list(
+            'v',
+            "volume",
+            "[SOURCE:]DIR[:ro]",
+            "Mount a directory of the host or a volume",
+        ),
+        list(
+            "mount",
+            "MOUNT",
+            "As type=bind,source=DIR,target=DIR or type=volume|tmpfs,…",
+        ),
+        list("tmpfs", "DIR[:OPTIONS]", "Mount a tmpfs"),
+        list("unmount", "DIR", "Mount nothing there any more"),
+    ]);
+    all
 }
 
 pub(crate) fn wait(command: Command) -> Command {

@@ -48,6 +48,50 @@ pub(crate) fn images(command: Command) -> Command {
         .arg(format_option())
         .arg(flag("no-trunc", "Do not shorten"))
         .arg(short_flag('q', "quiet", "Only ids"))
+        .arg(flag("tree", "Show which image stands on which"))
+        .arg(operand("NAME").required(false))
+}
+
+pub(crate) fn tree(command: Command) -> Command {
+    shape(command, "[IMAGE]").arg(operand("NAME").required(false))
+}
+
+pub(crate) fn diff(command: Command) -> Command {
+    shape(command, "IMAGE IMAGE")
+        .arg(operand("FROM"))
+        .arg(operand("TO"))
+}
+
+pub(crate) fn explore(command: Command) -> Command {
+    shape(command, "[OPTIONS] IMAGE")
+        .arg(flag("files", "Show every file, not the largest ones only"))
+        .arg(value("layer", "NUMBER", "Show one layer only"))
+        .arg(operand("IMAGE"))
+}
+
+pub(crate) fn squash(command: Command) -> Command {
+    shape(command, "[OPTIONS] IMAGE [REPOSITORY[:TAG]]")
+        .arg(short_value('m', "message", "TEXT", "What it is"))
+        .arg(operand("IMAGE"))
+        .arg(operand("NAME").required(false))
+}
+
+const REBASE_EXAMPLES: &str = "
+Examples:
+  wharf image rebase app:1 --onto debian:12.9 app:1-patched
+  wharf image rebase app:1 --from debian:12.8 --onto debian:12.9
+";
+
+pub(crate) fn rebase(command: Command) -> Command {
+    shape(command, "[OPTIONS] IMAGE [REPOSITORY[:TAG]]")
+        .after_help(REBASE_EXAMPLES)
+        .arg(value(
+            "from",
+            "IMAGE",
+            "What it stands on now (default: found among the images here)",
+        ))
+        .arg(value("onto", "IMAGE", "What it shall stand on").required(true))
+        .arg(operand("IMAGE"))
         .arg(operand("NAME").required(false))
 }
 

@@ -388,7 +388,7 @@ fn process(given: &ArgMatches, command: Vec<String>) -> Result<ProcessRequest> {
     })
 }
 
-fn mounts(given: &ArgMatches) -> Result<Vec<state::MountRequest>> {
+pub(crate) fn mounts(given: &ArgMatches) -> Result<Vec<state::MountRequest>> {
     let base = std::env::current_dir().unwrap_or_else(|_| Path::new("/").to_owned());
     let mut mounts = each(given, "volume", |text| parse::volume(text, &base))?;
     mounts.extend(each(given, "mount", parse::mount)?);

@@ -65,6 +65,10 @@ pub(crate) fn check(command: Command) -> Command {
         ))
 }
 
+pub(crate) fn generate(command: Command) -> Command {
+    shape(command, "CONTAINER").arg(operand("CONTAINER"))
+}
+
 pub(crate) fn df(command: Command) -> Command {
     shape(command, "[OPTIONS]")
         .arg(format_option())

@@ -29,6 +29,9 @@ const HEADERS: [(&str, &str); 11] = [
 
 pub(super) fn run(call: &Call<'_>) -> Result<u8> {
     let given = call.given;
+    if given.on("tree") {
+        return super::layers::tree(call);
+    }
     let filters: Vec<Filter> = given
         .texts("filter")
         .into_iter()

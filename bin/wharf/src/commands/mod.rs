@@ -17,12 +17,14 @@ mod each;
 mod events;
 mod exec;
 mod export;
+mod generate;
 mod history;
 mod images;
 mod import;
 mod info;
 mod inspect;
 mod kill;
+mod layers;
 mod load;
 mod login;
 mod logout;
@@ -259,9 +261,15 @@ const TOP: Verb = verb!(
 );
 const UPDATE: Verb = verb!(
     "update",
-    "Change limits and restart policy of containers",
+    "Change limits, policy, environment, ports and mounts of containers",
     container::update,
     update::run
+);
+const RECREATE: Verb = verb!(
+    "recreate",
+    "Change containers and start them again, with their files",
+    container::recreate,
+    update::recreate
 );
 const RM: Verb = verb!("rm", "Remove containers", container::rm, rm::run);
 const RMI: Verb = verb!("rmi", "Remove images", image::rmi, rmi::run);
@@ -318,8 +326,8 @@ const SAVE: Verb = verb!("save", "Save images to an archive", image::save, save:
 pub(crate) const VERBS: &[Verb] = &[
     RUN, EXEC, PS, PULL, PUSH, IMAGES, LOGIN, LOGOUT, VERSION, INFO, ATTACH, COMMIT, COMPLETION,
     CP, CREATE, DIFF, EVENTS, EXPORT, HISTORY, IMPORT, INSPECT, KILL, LOAD, LOGS, OCI, PAUSE, PORT,
-    RENAME, RESTART, RESUME, RM, RMI, SAVE, START, STATS, STOP, SUSPEND, TAG, TOP, UNPAUSE, UPDATE,
-    WAIT,
+    RECREATE, RENAME, RESTART, RESUME, RM, RMI, SAVE, START, STATS, STOP, SUSPEND, TAG, TOP,
+    UNPAUSE, UPDATE, WAIT,
 ];
 
 pub(crate) const NOUNS: &[Noun] = &[
@@ -360,6 +368,7 @@ pub(crate) const NOUNS: &[Noun] = &[
                     prune::containers
                 ),
             ),
+            ("recreate", &[], RECREATE),
             ("rename", &[], RENAME),
             ("restart", &[], RESTART),
             ("resume", &[], RESUME),
@@ -394,7 +403,57 @@ pub(crate) const NOUNS: &[Noun] = &[
                     inspect::images
                 ),
             ),
+            (
+                "diff",
+                &[],
+                verb!(
+                    "diff",
+                    "Show in which files two images differ",
+                    image::diff,
+                    layers::diff
+                ),
+            ),
+            (
+                "explore",
+                &[],
+                verb!(
+                    "explore",
+                    "Show what each layer of an image added",
+                    image::explore,
+                    layers::explore
+                ),
+            ),
             ("ls", &["list"], IMAGES),
+            (
+                "rebase",
+                &[],
+                verb!(
+                    "rebase",
+                    "Put an image's own layers on another base",
+                    image::rebase,
+                    layers::rebase
+                ),
+            ),
+            (
+                "squash",
+                &[],
+                verb!(
+                    "squash",
+                    "Make one layer of all that an image has",
+                    image::squash,
+                    layers::squash
+                ),
+            ),
+            (
+                "tree",
+                &[],
+                verb!(
+                    "tree",
+                    "Show which image stands on which",
+                    image::tree,
+                    layers::tree
+                ),
+            ),
             (
                 "prune",
                 &[],
@@ -486,6 +545,33 @@ pub(crate) const NOUNS: &[Noun] = &[
                     "Look at everything and heal what crashes left",
                     system::repair,
                     repair::run
+                ),
+            ),
+        ],
+    },
+    Noun {
+        name: "generate",
+        about: "Write what other programs need to run a container",
+        hidden: false,
+        verbs: &[
+            (
+                "kube",
+                &[],
+                verb!(
+                    "kube",
+                    "Print a container as a pod of Kubernetes",
+                    system::generate,
+                    generate::kube
+                ),
+            ),
+            (
+                "systemd",
+                &[],
+                verb!(
+                    "systemd",
+                    "Print a unit of systemd that runs a container",
+                    system::generate,
+                    generate::systemd
                 ),
             ),
         ],

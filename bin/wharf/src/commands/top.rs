@@ -16,6 +16,9 @@ pub(super) fn run(call: &Call<'_>) -> Result<u8> {
     let words = call.given.texts("CONTAINER");
     let (name, options) = words.split_first().map_or(("", &[][..]), |(a, b)| (a, b));
     let engine = call.engine()?;
+    if words.is_empty() {
+        return crate::live::run(&engine);
+    }
     let act = || format!("top of {name}");
     if options.is_empty() {
         let rows = engine.containers().top(name).context(act)?;

@@ -7,6 +7,7 @@ pub(crate) mod human;
 pub(crate) mod list;
 pub(crate) mod table;
 pub(crate) mod template;
+pub(crate) mod yaml;
 
 use std::io::{self, Write as _};
 

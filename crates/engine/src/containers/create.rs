@@ -237,11 +237,28 @@ impl Containers<'_> {
 
     /// `--storage-opt size=`: of the writable layer, what the kernel keeps
     /// beside it included.
-    fn limit_storage(&self, id: &ContainerId, size: u64) -> Result<()> {
+    pub(super) fn limit_storage(&self, id: &ContainerId, size: u64) -> Result<()> {
         let active = self.engine.layout().active_snapshot(id);
         let parts = [active.join("upper"), active.join("work")];
         volumes::limit_directories(&[&parts[0], &parts[1]], size)
             .context(|| "limit the writable layer")
+    }
+
+    /// Makes what mounts that were added need.
+    pub(super) fn prepare_mounts<'u>(
+        &self,
+        config: &mut ContainerConfig,
+        store: &Store,
+        image: &Image,
+        undo: &mut Undo<'u>,
+    ) -> Result<()>
+    where
+        Self: 'u,
+    {
+        check_host(config)?;
+        let _use = store.use_lock()?;
+        find_images(config, store)?;
+        self.make_volumes(config, store, image, undo)
     }
 
     /// Names anonymous volumes and makes what is not there.
@@ -289,7 +306,9 @@ impl Containers<'_> {
 /// sweep takes their layers away.
 fn find_images(config: &mut ContainerConfig, store: &Store) -> Result<()> {
     for mount in &mut config.mounts {
-        if let MountKind::Image(mount) = &mut mount.kind {
+        if let MountKind::Image(mount) = &mut mount.kind
+            && mount.image.is_none()
+        {
             let image = store.find(&mount.name)?;
             store.ensure_unpacked(&image)?;
             mount.image = Some(ImageUse {
@@ -315,6 +334,18 @@ fn note_anonymous(layout: &state::Layout, id: &ContainerId, volume: &str) -> Res
     std::fs::File::create_new(&path)
         .map(drop)
         .context(|| format!("write {}", path.display()))
+}
+
+/// The volume is the container's no more.
+pub(super) fn forget_anonymous(
+    layout: &state::Layout,
+    id: &ContainerId,
+    volume: &str,
+) -> Result<()> {
+    let path = layout
+        .container(id)
+        .join(format!("{ANONYMOUS_PREFIX}{volume}"));
+    volumes::remove_tree_or_file(&path)
 }
 
 /// Shared by all who create containers; the sweep of what none of them owns

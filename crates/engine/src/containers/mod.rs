@@ -12,6 +12,7 @@ mod commit;
 pub mod copy;
 mod create;
 mod exec;
+mod generate;
 pub mod health;
 pub mod inspect;
 pub mod list;

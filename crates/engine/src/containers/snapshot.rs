@@ -1,6 +1,6 @@
 //! Snapshots of a container's files, in constant time.
 
-use state::Timestamp;
+use state::{ContainerConfig, Timestamp};
 use sys::{Error, ErrorKind, Result};
 
 use super::attach::connect;
@@ -37,17 +37,21 @@ impl Containers<'_> {
         name: Option<&str>,
         running: Running,
     ) -> Result<String> {
-        self.at_rest(container, running, |locked| {
-            let config = &locked.observed.config;
-            let store = self.engine.images().store()?;
-            store.snapshots().heal(&config.id, &config.image.chain)?;
-            let name = store
-                .snapshots()
-                .seal(&config.id, &config.image.chain, name)?;
-            self.engine
-                .tell(config, "snapshot", &[("snapshot", name.clone())]);
-            Ok(name)
-        })
+        self.at_rest(container, running, |locked| self.seal(locked, name))
+    }
+
+    /// The container does not run.
+    pub(super) fn seal(&self, locked: &Locked<'_>, name: Option<&str>) -> Result<String> {
+        let config = &locked.observed.config;
+        let store = self.engine.images().store()?;
+        store.snapshots().heal(&config.id, &config.image.chain)?;
+        let name = store
+            .snapshots()
+            .seal(&config.id, &config.image.chain, name)?;
+        self.limit_again(config)?;
+        self.engine
+            .tell(config, "snapshot", &[("snapshot", name.clone())]);
+        Ok(name)
     }
 
     /// Oldest first.
@@ -85,6 +89,7 @@ impl Containers<'_> {
             store
                 .snapshots()
                 .restore(&config.id, &config.image.chain, name)?;
+            self.limit_again(config)?;
             self.engine
                 .tell(config, "snapshot-restore", &[("snapshot", name.to_owned())]);
             Ok(())
@@ -108,18 +113,26 @@ impl Containers<'_> {
         Ok(Sorted::by_author(changes, config).container)
     }
 
-    fn at_rest<R>(
+    /// The new writable directory has the limit of the old one.
+    fn limit_again(&self, config: &ContainerConfig) -> Result<()> {
+        match config.resources.storage {
+            Some(size) => self.limit_storage(&config.id, size),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn at_rest<R>(
         &self,
         container: &str,
         running: Running,
-        act: impl FnOnce(&Locked<'_>) -> Result<R>,
+        act: impl FnOnce(&mut Locked<'_>) -> Result<R>,
     ) -> Result<R> {
         let id = self.resolve(container)?;
         let mut locked = Locked::take(self.engine, id)?;
         let config = locked.observed.config.clone();
         let Some(channel) = connect(self.engine, &id)? else {
             self.engine.clear_run(&id, &locked.observed)?;
-            return act(&locked);
+            return act(&mut locked);
         };
         if running == Running::Refuse {
             return Err(Error::new(
@@ -131,7 +144,7 @@ impl Containers<'_> {
         end_by(&channel, &id, config.stop.signal, config.stop.timeout)?;
         locked.observed = observe::observe(self.engine, &id)?.ok_or_else(|| no_such(container))?;
         self.engine.clear_run(&id, &locked.observed)?;
-        let done = act(&locked);
+        let done = act(&mut locked);
         // It runs again whatever came of it.
         locked.start(None)?;
         done

@@ -3,31 +3,95 @@
 //! refused was never true.
 
 use std::os::fd::AsFd as _;
+use std::path::PathBuf;
 
 use spec::runtime::Pids;
-use state::{Channel, Durability, LiveUpdate, Record, ResourceLimits, RestartPolicy, ToMonitor};
+use state::{
+    Channel, ContainerConfig, Durability, LiveUpdate, MountKind, MountRequest, PortRange,
+    PortRequest, Protocol, Record, ResourceLimits, RestartPolicy, ToMonitor,
+};
 use sys::{Error, ErrorKind, Result};
 
-use super::Containers;
 use super::attach::connect;
+use super::create::forget_anonymous;
 use super::pause::ask;
 use super::resolve::resources as checked;
+use super::snapshot::Running;
 use super::start::Locked;
+use super::{Containers, merge_env};
 use crate::runtime_spec;
+use crate::undo::Undo;
 
 /// What is to change; what is absent stays.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct UpdateRequest {
     pub resources: ResourceLimits,
     pub restart: Option<RestartPolicy>,
+    /// `NAME=value` sets, `NAME` alone takes it away.
+    pub env: Vec<String>,
+    /// What was published of the same port in the container goes.
+    pub publish: Vec<PortRequest>,
+    pub unpublish: Vec<(PortRange, Protocol)>,
+    /// What was mounted at the same place goes.
+    pub mounts: Vec<MountRequest>,
+    pub unmount: Vec<PathBuf>,
+}
+
+/// When a change is true.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    Now,
+    /// With the next start: the kernel has no way to do it to what runs.
+    NextStart,
+}
+
+impl UpdateRequest {
+    fn waits_for_a_start(&self) -> bool {
+        !(self.env.is_empty()
+            && self.publish.is_empty()
+            && self.unpublish.is_empty()
+            && self.mounts.is_empty()
+            && self.unmount.is_empty())
+    }
 }
 
 impl Containers<'_> {
-    /// Changes limits and restart policy, live if it runs.
-    pub fn update(&self, container: &str, request: &UpdateRequest) -> Result<()> {
+    /// Changes limits and restart policy at once if it runs; environment,
+    /// ports and mounts with the next start.
+    pub fn update(&self, container: &str, request: &UpdateRequest) -> Result<Effect> {
         let id = self.resolve(container)?;
         let mut locked = Locked::take(self.engine, id)?;
+        let channel = connect(self.engine, &id)?;
+        self.change(container, request, &mut locked, channel.as_ref())?;
+        let waits = request.waits_for_a_start() && locked.observed.is_running();
+        Ok(if waits {
+            Effect::NextStart
+        } else {
+            Effect::Now
+        })
+    }
+
+    /// Changes all of it at once: a container that runs is stopped as `stop`
+    /// does, and started again. Id, name and files stay.
+    pub fn recreate(&self, container: &str, request: &UpdateRequest, snapshot: bool) -> Result<()> {
+        let act = |locked: &mut Locked<'_>| -> Result<()> {
+            if snapshot {
+                self.seal(locked, None)?;
+            }
+            self.change(container, request, locked, None)
+        };
+        self.at_rest(container, Running::Restart, act)
+    }
+
+    fn change(
+        &self,
+        container: &str,
+        request: &UpdateRequest,
+        locked: &mut Locked<'_>,
+        channel: Option<&Channel>,
+    ) -> Result<()> {
         let config = &mut locked.observed.config;
+        let id = config.id;
         if let Some(restart) = request.restart {
             if config.auto_remove && restart != RestartPolicy::No {
                 return Err(Error::new(
@@ -41,15 +105,90 @@ impl Containers<'_> {
             config.restart = restart;
         }
         config.resources = merged(&config.resources, &request.resources)?;
-        if let Some(channel) = connect(self.engine, &id)? {
-            update_live(&locked, request, &channel)?;
+        config.process.env = merge_env(&config.process.env, &request.env);
+        change_ports(&mut config.ports, request)?;
+        let mut undo = Undo::new();
+        let dropped = self.change_mounts(config, request, &mut undo)?;
+        let written = || -> Result<()> {
+            if let Some(channel) = channel {
+                update_live(locked, request, channel)?;
+            }
+            let path = self.engine.layout().container_config(&id);
+            Record::write(&path, &locked.observed.config, Durability::Fast)
+        };
+        match written() {
+            Ok(()) => undo.disarm(),
+            Err(error) => return Err(undo.roll_back(error)),
         }
-        let config = &locked.observed.config;
-        let path = self.engine.layout().container_config(&id);
-        Record::write(&path, config, Durability::Fast)?;
-        self.engine.tell(config, "update", &[]);
+        for name in dropped {
+            // It is nobody's now; volume prune takes it.
+            forget_anonymous(self.engine.layout(), &id, &name)?;
+        }
+        self.engine.tell(&locked.observed.config, "update", &[]);
         Ok(())
     }
+
+    /// Gives the names of anonymous volumes that are mounted no more.
+    fn change_mounts<'u>(
+        &self,
+        config: &mut ContainerConfig,
+        request: &UpdateRequest,
+        undo: &mut Undo<'u>,
+    ) -> Result<Vec<String>>
+    where
+        Self: 'u,
+    {
+        for target in &request.unmount {
+            if !config.mounts.iter().any(|mount| mount.target == *target) {
+                return Err(Error::new(
+                    ErrorKind::NotFound,
+                    format!("nothing is mounted at {}", target.display()),
+                ));
+            }
+        }
+        if request.mounts.is_empty() && request.unmount.is_empty() {
+            return Ok(Vec::new());
+        }
+        let goes = |mount: &MountRequest| {
+            let replaced = request.mounts.iter().any(|new| new.target == mount.target);
+            replaced || request.unmount.contains(&mount.target)
+        };
+        let mut dropped = Vec::new();
+        for mount in config.mounts.iter().filter(|mount| goes(mount)) {
+            if let MountKind::Volume(volume) = &mount.kind
+                && volume.anonymous
+            {
+                dropped.push(volume.name.clone());
+            }
+        }
+        config.mounts.retain(|mount| !goes(mount));
+        config.mounts.extend(request.mounts.iter().cloned());
+        let store = self.engine.images().store()?;
+        let image = store.load(config.image.manifest)?;
+        self.prepare_mounts(config, &store, &image, undo)?;
+        Ok(dropped)
+    }
+}
+
+fn change_ports(ports: &mut Vec<PortRequest>, request: &UpdateRequest) -> Result<()> {
+    for (range, protocol) in &request.unpublish {
+        let before = ports.len();
+        ports.retain(|port| (port.container, port.protocol) != (*range, *protocol));
+        if ports.len() == before {
+            return Err(Error::new(
+                ErrorKind::NotFound,
+                format!("port {} is not published", range.first),
+            ));
+        }
+    }
+    for new in &request.publish {
+        ports.retain(|port| {
+            (port.container, port.protocol) != (new.container, new.protocol)
+                || request.publish.contains(port)
+        });
+        ports.push(new.clone());
+    }
+    Ok(())
 }
 
 fn update_live(locked: &Locked<'_>, request: &UpdateRequest, channel: &Channel) -> Result<()> {

@@ -17,7 +17,7 @@ mod unpack;
 
 pub(crate) use pack::{Mounts, pack};
 pub(crate) use place::{Side, host_root};
-pub(crate) use root::{Access, with_root};
+pub(crate) use root::{Access, with_layers, with_root};
 pub(crate) use tree::{Copier, Ownership};
 pub(crate) use unpack::unpack;
 

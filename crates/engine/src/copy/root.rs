@@ -76,18 +76,7 @@ fn mounted(
     overlay: &OverlayRoot,
     access: Access,
 ) -> Result<OwnedFd> {
-    sys::namespace::own_working_directory()?;
-    sys::namespace::unshare(CLONE_NEWNS).context(|| "make a mount namespace")?;
-    let host = open(Path::new("/"))?;
-    sys::mount::change(
-        host.as_fd(),
-        Depth::Tree,
-        AttributeChange {
-            propagation: Some(Propagation::Private),
-            ..AttributeChange::default()
-        },
-    )
-    .context(|| "part from the host's mounts")?;
+    part_from_host()?;
     let mount = mount(layout, config, overlay, access)
         .context(|| format!("mount the files of container {}", config.id.short()))?;
     let place = layout.rootfs_mountpoint();
@@ -96,6 +85,60 @@ fn mounted(
     let root = open(&place)?;
     add_mounts(layout, config, &root, access)?;
     Ok(root)
+}
+
+/// The thread gets mounts of its own.
+fn part_from_host() -> Result<()> {
+    sys::namespace::own_working_directory()?;
+    sys::namespace::unshare(CLONE_NEWNS).context(|| "make a mount namespace")?;
+    let host = open(Path::new("/"))?;
+    let private = AttributeChange {
+        propagation: Some(Propagation::Private),
+        ..AttributeChange::default()
+    };
+    sys::mount::change(host.as_fd(), Depth::Tree, private).context(|| "part from the host's mounts")
+}
+
+/// Calls `act` with the root of some layers, topmost first, mounted read-only
+/// where nobody else sees them.
+pub(crate) fn with_layers<R: Send>(
+    layout: &Layout,
+    mut layers: Vec<PathBuf>,
+    act: impl FnOnce(&OwnedFd) -> Result<R> + Send,
+) -> Result<R> {
+    // One directory alone is no overlay.
+    layers.push(layout.snapshots().join("empty"));
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(|| {
+            part_from_host()?;
+            let lower = layers
+                .iter()
+                .map(|path| open(path))
+                .collect::<Result<Vec<_>>>()?;
+            let layers = OverlayLayers {
+                lower: &lower,
+                writable: None,
+            };
+            let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
+                | MountAttrFlags::MOUNT_ATTR_NODEV
+                | MountAttrFlags::MOUNT_ATTR_RDONLY;
+            let mount = layers
+                .mount(&|overlay: &sys::mount::FileSystem| {
+                    for (key, value) in OVERLAY_OPTIONS {
+                        overlay.set(key, value)?;
+                    }
+                    overlay.mount(attributes)
+                })
+                .context(|| "mount the layers")?;
+            let place = layout.rootfs_mountpoint();
+            sys::mount::attach(mount.as_fd(), open(&place)?.as_fd())
+                .context(|| format!("mount on {}", place.display()))?;
+            act(&open(&place)?)
+        });
+        worker
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 fn mount(

@@ -8,11 +8,13 @@
 
 pub mod archive;
 pub mod inspect;
+pub mod layers;
 pub mod list;
 mod login;
 pub mod pull;
 pub mod push;
 pub mod remove;
+mod rework;
 mod users;
 
 use image::{Image, Limits, Store};
@@ -26,6 +28,7 @@ pub use ::registry::{CredentialFiles, Credentials, Uploaded};
 pub use archive::ImportRequest;
 pub use image::archive::Loaded;
 pub use inspect::{HistoryEntry, ImageInspect};
+pub use layers::{LayerView, TreeNode};
 pub use list::ImageSummary;
 pub(crate) use list::layer_size;
 pub use pull::{LayerInfo, PullEvent, PullRequest, PullStatus, Pulled};

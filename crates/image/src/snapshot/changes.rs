@@ -43,6 +43,19 @@ impl OverlaySnapshots {
         Ok(changes(below, &self.state(id, None)?)?.into_list())
     }
 
+    /// What one layer of an image does to those below it.
+    pub fn changes_of_layer(&self, below: &[ChainId], layer: &ChainId) -> Result<Vec<Change>> {
+        let below = below.iter().map(|chain_id| self.fs(chain_id)).collect();
+        Ok(changes(below, &[self.fs(layer)])?.into_list())
+    }
+
+    /// What leads from one image's files to another's.
+    pub fn changes_between(&self, from: &[ChainId], to: &[ChainId]) -> Result<Vec<Change>> {
+        let paths =
+            |chain: &[ChainId]| -> Vec<PathBuf> { chain.iter().map(|one| self.fs(one)).collect() };
+        changes_from(Vec::new(), &paths(from), &paths(to))
+    }
+
     /// The differences between two states of a container: snapshots, or what it
     /// is now.
     pub fn changes_since(
@@ -53,13 +66,19 @@ impl OverlaySnapshots {
         to: Option<&str>,
     ) -> Result<Vec<Change>> {
         let (from, to) = (self.state(id, Some(from))?, self.state(id, to)?);
-        let both = from.iter().zip(&to).take_while(|(a, b)| a == b).count();
-        let mut below: Vec<PathBuf> = chain.iter().map(|chain_id| self.fs(chain_id)).collect();
-        below.extend_from_slice(&to[..both]);
-        let undone = changes(below.clone(), &from[both..])?;
-        let done = changes(below, &to[both..])?;
-        Ok(undone.reversed_then(done).into_list())
+        let below = chain.iter().map(|chain_id| self.fs(chain_id)).collect();
+        changes_from(below, &from, &to)
     }
+}
+
+/// What leads from some directories on top of `below` to others; each lowest
+/// first.
+fn changes_from(mut below: Vec<PathBuf>, from: &[PathBuf], to: &[PathBuf]) -> Result<Vec<Change>> {
+    let both = from.iter().zip(to).take_while(|(a, b)| a == b).count();
+    below.extend_from_slice(&to[..both]);
+    let undone = changes(below.clone(), &from[both..])?;
+    let done = changes(below, &to[both..])?;
+    Ok(undone.reversed_then(done).into_list())
 }
 
 /// What some directories of changes do together to what is below, lowest first.
