@@ -6,6 +6,7 @@
 mod images;
 mod objects;
 mod refused;
+mod servers;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -22,7 +23,8 @@ pub struct Subject<'a> {
 
 impl<'a> Subject<'a> {
     pub fn new(bed: &'a Bed, program: &str) -> Self {
-        let bundle = Bundle::new(bed, &["/bin/programs", program]);
+        let mut bundle = Bundle::new(bed, &["/bin/programs", program]);
+        bundle.mount("/tmp", "tmpfs", "tmpfs", &["nosuid", "nodev", "mode=1777"]);
         let source = |name| format!(concat!(env!("CARGO_MANIFEST_DIR"), "/checkpoint/{}"), name);
         let sources = SOURCES.map(source);
         let binary = bundle.root().join("bin/programs");
@@ -31,6 +33,11 @@ impl<'a> Subject<'a> {
         arguments.extend(["-o", binary.to_str().unwrap()]);
         arguments.extend(options);
         bed.host("cc", &arguments).ok();
+        Self::of(bundle)
+    }
+
+    /// Of a bundle whose program keeps to the same protocol.
+    pub fn of(bundle: Bundle<'a>) -> Self {
         let data = bundle.root().join("data");
         fs::create_dir(&data).unwrap();
         fs::set_permissions(&data, fs::Permissions::from_mode(0o777)).unwrap();

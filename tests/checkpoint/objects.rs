@@ -6,7 +6,7 @@ use crate::Subject;
 
 /// Through a checkpoint that leaves it running, then one that ends it, then
 /// a restore, a checkpoint of what was restored, and one more restore.
-fn survives(bed: &Bed, program: &str) {
+fn survives(bed: &Bed, program: &str, options: &[&str]) {
     let subject = Subject::new(bed, program);
     subject.start();
     let (first, second, third) = (
@@ -14,13 +14,14 @@ fn survives(bed: &Bed, program: &str) {
         subject.image("second"),
         subject.image("third"),
     );
-    subject.checkpoint(&first, &["--leave-running"]).ok();
+    let leave = [&["--leave-running"], options].concat();
+    subject.checkpoint(&first, &leave).ok();
     assert_eq!(subject.bundle.status(), "running");
-    subject.checkpoint(&second, &[]).ok();
+    subject.checkpoint(&second, options).ok();
     assert_eq!(subject.bundle.status(), "stopped");
     subject.bundle.delete();
     subject.restore(&second).ok();
-    subject.checkpoint(&third, &[]).ok();
+    subject.checkpoint(&third, options).ok();
     subject.bundle.delete();
     subject.restore(&third).ok();
     assert_eq!(subject.verdict(), "ok", "{program}");
@@ -29,11 +30,12 @@ fn survives(bed: &Bed, program: &str) {
 }
 
 /// The original goes on unharmed, and is none the wiser.
-fn goes_on(bed: &Bed, program: &str) {
+fn goes_on(bed: &Bed, program: &str, options: &[&str]) {
     let subject = Subject::new(bed, program);
     subject.start();
     let image = subject.image("image");
-    subject.checkpoint(&image, &["--leave-running"]).ok();
+    let leave = [&["--leave-running"], options].concat();
+    subject.checkpoint(&image, &leave).ok();
     assert_eq!(subject.verdict(), "ok", "{program}");
     subject.bundle.wait_stopped();
     subject.bundle.delete();
@@ -46,15 +48,41 @@ macro_rules! programs {
 
             #[test]
             fn is_restored() {
-                bed!(|bed| survives(bed, stringify!($name)));
+                bed!(|bed| survives(bed, stringify!($name), &[]));
             }
 
             #[test]
             fn goes_on_unharmed() {
-                bed!(|bed| goes_on(bed, stringify!($name)));
+                bed!(|bed| goes_on(bed, stringify!($name), &[]));
             }
         }
     )*};
 }
 
-programs! { dontneed memory threads tree shared pipes signals timers events files identity waiting registers filter unix_streams unix_messages unix_names network }
+programs! { dontneed memory threads tree shared pipes signals timers events files identity waiting registers filter unix_streams unix_messages unix_names network memory_files }
+
+#[test]
+fn connections_go_on() {
+    bed!(|bed| survives(bed, "connected", &["--tcp-established"]));
+}
+
+#[test]
+fn connections_are_unharmed() {
+    bed!(|bed| goes_on(bed, "connected", &["--tcp-established"]));
+    bed!(|bed| goes_on(bed, "connected", &["--tcp-close"]));
+}
+
+#[test]
+fn connections_are_reset() {
+    bed!(|bed| {
+        let subject = Subject::new(bed, "disconnected");
+        subject.start();
+        let image = subject.image("image");
+        subject.checkpoint(&image, &["--tcp-close"]).ok();
+        subject.bundle.delete();
+        subject.restore(&image).ok();
+        assert_eq!(subject.verdict(), "ok");
+        subject.bundle.wait_stopped();
+        subject.bundle.delete();
+    });
+}

@@ -587,6 +587,45 @@ static void filter(void)
 	CHECK(syscall(SYS_getpgrp) == -1 && errno == 123 && getpid() == 1);
 }
 
+/* Files of memory file systems, which are gone with the container. */
+static void memory_files(void)
+{
+	char text[16], *shared, *private;
+	struct stat stat_of;
+	struct timespec times[2] = { { 1000, 5 }, { 2000, 7 } };
+	CHECK(!mkdir("/tmp/a b", 0750) && !mkdir("/tmp/a b/deep", 01777) && !chown("/tmp/a b", 5, 6));
+	int fd = open("/tmp/a b/deep/file", O_CREAT | O_RDWR, 0640);
+	CHECK(pwrite(fd, "begin", 5, 0) == 5 && pwrite(fd, "end", 3, 5000000) == 3 && lseek(fd, 2, 0) == 2);
+	CHECK(!link("/tmp/a b/deep/file", "/tmp/other") && !symlink("a b/deep/file", "/tmp/link"));
+	CHECK(!mkfifo("/tmp/pipe", 0600) && !futimens(fd, times) && !fchown(fd, 7, 8));
+	int mapped = open("/tmp/mapped", O_CREAT | O_RDWR, 0600), gone = open("/tmp/gone", O_CREAT | O_RDWR, 0600);
+	CHECK(!ftruncate(mapped, 20000) && write(gone, "nameless", 8) == 8 && !unlink("/tmp/gone"));
+	shared = mmap(0, 20000, PROT_READ | PROT_WRITE, MAP_SHARED, mapped, 0);
+	private = mmap(0, 20000, PROT_READ | PROT_WRITE, MAP_PRIVATE, mapped, 0);
+	strcpy(shared + 10000, "shared");
+	strcpy(private + 4096, "private");
+	close(mapped);
+	int device = open("/dev/own", O_CREAT | O_WRONLY, 0600);
+	CHECK(write(device, "own", 3) == 3 && !close(device));
+	stage();
+	CHECK(read(fd, text, 3) == 3 && !memcmp(text, "gin", 3) && pread(fd, text, 3, 5000000) == 3);
+	CHECK(!memcmp(text, "end", 3) && !fstat(fd, &stat_of) && stat_of.st_nlink == 2 && stat_of.st_blocks < 100);
+	CHECK(stat_of.st_uid == 7 && stat_of.st_gid == 8 && (stat_of.st_mode & 07777) == 0640);
+	CHECK(stat_of.st_mtim.tv_sec == 2000 && stat_of.st_mtim.tv_nsec == 7 && stat_of.st_size == 5000003);
+	CHECK(!stat("/tmp/a b", &stat_of) && stat_of.st_uid == 5 && (stat_of.st_mode & 07777) == 0750);
+	CHECK(!stat("/tmp/a b/deep", &stat_of) && (stat_of.st_mode & 07777) == 01755);
+	CHECK(!stat("/tmp/link", &stat_of) && stat_of.st_size == 5000003);
+	CHECK(!stat("/tmp/pipe", &stat_of) && S_ISFIFO(stat_of.st_mode) && access("/tmp/gone", F_OK));
+	CHECK(!strcmp(shared + 10000, "shared") && !strcmp(private + 4096, "private"));
+	CHECK(!strcmp(private + 10000, "shared") && pread(gone, text, 8, 0) == 8);
+	mapped = open("/tmp/mapped", O_RDWR);
+	CHECK(pread(mapped, text, 6, 10000) == 6 && !memcmp(text, "shared", 6));
+	strcpy(shared, "later");
+	CHECK(pread(mapped, text, 5, 0) == 5 && !memcmp(text, "later", 5) && !access("/dev/own", F_OK));
+	fd = open("/tmp/link", O_WRONLY);
+	CHECK(write(fd, "w", 1) == 1);
+}
+
 static void semaphores(void)
 {
 	int id = semget(IPC_PRIVATE, 3, 0600);
@@ -626,6 +665,8 @@ static const struct {
 	{ "semaphores", semaphores }, { "unix_streams", unix_streams },
 	{ "unix_messages", unix_messages }, { "unix_names", unix_names },
 	{ "network", network }, { "connected", connected },
+	{ "disconnected", disconnected },
+	{ "memory_files", memory_files },
 };
 
 int main(int count, char **arguments)

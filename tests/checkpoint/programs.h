@@ -32,3 +32,4 @@ void unix_messages(void);
 void unix_names(void);
 void network(void);
 void connected(void);
+void disconnected(void);

@@ -33,24 +33,6 @@ fn system_v_semaphores() {
 }
 
 #[test]
-fn content_of_memory_file_systems() {
-    bed!(|bed| {
-        let mut subject = Subject::new(bed, "files");
-        subject.bundle.mount("/tmp", "tmpfs", "tmpfs", &[]);
-        subject.start();
-        let exec = ["exec", subject.bundle.id(), "/bin/touch", "/tmp/x"];
-        subject.bundle.runtime(&exec).ok();
-        let image = subject.image("image");
-        subject
-            .checkpoint(&image, &[])
-            .fails(1, &["memory file system /tmp"]);
-        assert_eq!(subject.verdict(), "ok");
-        subject.bundle.wait_stopped();
-        subject.bundle.delete();
-    });
-}
-
-#[test]
 fn processes_that_were_put_in_from_outside() {
     bed!(|bed| {
         let subject = Subject::new(bed, "files");

@@ -246,12 +246,52 @@ void network(void)
 	CHECK(!connect(fresh, (void *)&six_address, sizeof six_address));
 }
 
-/* With a connection that stays as it is: refused, or reset. */
+/* A connection with itself, with data on its way in both directions. */
 void connected(void)
+{
+	char text[16], *much = malloc(200000), *got = malloc(200000);
+	int listener = tcp(AF_INET, 8080, SO_REUSEADDR, SOL_SOCKET), client = dial(8080), on = 1;
+	int served = accept(listener, NULL, NULL), done = dial(8080), quiet = accept(listener, NULL, NULL);
+	for (int at = 0; at < 200000; at++)
+		much[at] = (char)(at * 5 / 3);
+	CHECK(!setsockopt(client, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on));
+	CHECK(write(client, much, 200000) == 200000 && write(served, "unread", 6) == 6);
+	struct sockaddr_in before, after;
+	socklen_t length = sizeof before;
+	CHECK(!getsockname(client, (void *)&before, &length));
+	int epoll = epoll_create1(0);
+	struct epoll_event event = { .events = EPOLLIN | EPOLLET, .data.fd = served };
+	CHECK(!epoll_ctl(epoll, EPOLL_CTL_ADD, served, &event));
+	stage();
+	CHECK(epoll_wait(epoll, &event, 1, 1000) == 1 && event.data.fd == served);
+	for (int at = 0, more; at < 200000; at += more) {
+		CHECK((more = (int)read(served, got + at, 200000 - (size_t)at)) > 0);
+	}
+	CHECK(!memcmp(much, got, 200000) && read(client, text, 16) == 6 && !memcmp(text, "unread", 6));
+	length = sizeof after;
+	CHECK(!getsockname(client, (void *)&after, &length) && after.sin_port == before.sin_port);
+	for (int round = 0; round < 100; round++) {
+		CHECK(write(client, much, 10000) == 10000 && write(served, "pong", 4) == 4);
+		for (int at = 0, more; at < 10000; at += more)
+			CHECK((more = (int)read(served, got, 10000 - (size_t)at)) > 0);
+		CHECK(read(client, text, 4) == 4 && !memcmp(text, "pong", 4));
+	}
+	length = sizeof on;
+	CHECK(!getsockopt(client, IPPROTO_TCP, TCP_NODELAY, &on, &length) && on);
+	CHECK(!close(client) && read(served, text, 16) == 0 && write(done, "late", 4) == 4);
+	CHECK(read(quiet, text, 16) == 4 && dial(8080) >= 0);
+}
+
+/* One that a restore resets: both ends hear of it, and nobody else. */
+void disconnected(void)
 {
 	char text[8];
 	int listener = tcp(AF_INET, 8080, SO_REUSEADDR, SOL_SOCKET), client = dial(8080);
 	int served = accept(listener, NULL, NULL);
 	stage();
+	CHECK(read(client, text, 8) < 0 && errno == ECONNRESET);
+	CHECK(read(served, text, 8) < 0 && errno == ECONNRESET);
+	client = dial(8080);
+	served = accept(listener, NULL, NULL);
 	CHECK(write(client, "hello", 5) == 5 && read(served, text, 5) == 5);
 }

@@ -7,7 +7,7 @@ use runtime::Cgroup;
 use state::ProcessRef;
 use sys::{Context as _, Error, ErrorKind, Result};
 
-use crate::collect::collect;
+use crate::collect::{Stilled, collect};
 use crate::freeze::{self, Stopped};
 use crate::image::schema::Checkpoint;
 use crate::image::{self, PageWriter};
@@ -30,6 +30,8 @@ pub enum TcpPolicy {
     /// They are a reason to refuse.
     #[default]
     Refuse,
+    /// They go on where they are restored, if the addresses are the same.
+    Keep,
     /// They are restored as reset by their peers.
     Close,
 }
@@ -50,6 +52,7 @@ const PAUSE: Duration = Duration::from_millis(7);
 /// does the kernel, if we are killed.
 #[derive(Debug)]
 pub struct Held {
+    connections: Vec<Stilled>,
     stopped: Stopped,
 }
 
@@ -86,7 +89,7 @@ pub fn hold(
         ));
     }
     let deadline = Instant::now() + PATIENCE;
-    let (stopped, checkpoint, pages) = loop {
+    let (stopped, checkpoint, pages, connections) = loop {
         match attempt(init.pid, cgroup, &directory, options) {
             // Something is half done that will be done in a moment.
             Err(error) if error.kind() == ErrorKind::Unavailable && Instant::now() < deadline => {
@@ -100,18 +103,31 @@ pub fn hold(
         processes: checkpoint.processes.len(),
         pages: pages.pages() * sys::pagemap::PAGE,
     };
-    Ok((Held { stopped }, dumped))
+    Ok((
+        Held {
+            connections,
+            stopped,
+        },
+        dumped,
+    ))
 }
 
 impl Held {
     /// Lets them go on.
     pub fn release(self) -> Result<()> {
+        drop(self.connections);
         self.stopped.release().context(|| "let the container go on")
     }
 
     /// Kills them; returns when they are gone.
     pub fn end(self) -> Result<()> {
-        self.stopped.kill().context(|| "end the container")
+        self.connections
+            .iter()
+            .try_for_each(Stilled::prepare_end)
+            .context(|| "reset connections")?;
+        self.stopped.kill().context(|| "end the container")?;
+        self.connections.into_iter().for_each(Stilled::finish);
+        Ok(())
     }
 }
 
@@ -121,11 +137,11 @@ fn attempt(
     cgroup: &Cgroup,
     directory: impl AsFd,
     options: DumpOptions,
-) -> Result<(Stopped, Checkpoint, PageWriter)> {
+) -> Result<(Stopped, Checkpoint, PageWriter, Vec<Stilled>)> {
     let pages = PageWriter::create(&directory)?;
     let stopped = freeze::stop(init, cgroup)?;
-    let (checkpoint, pages) = collect(&stopped, pages, options)?;
+    let (checkpoint, pages, connections) = collect(&stopped, pages, options)?;
     // From here on our death does them no harm.
     stopped.put_back()?;
-    Ok((stopped, checkpoint, pages))
+    Ok((stopped, checkpoint, pages, connections))
 }

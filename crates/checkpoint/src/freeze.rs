@@ -152,6 +152,7 @@ impl StoppedProcess {
             return Ok(is_new);
         }
         let mut changed = is_new;
+        let own = rustix::process::getpid().as_raw_pid().to_string();
         for tid in procfs::threads(pid)? {
             if self.threads.iter().any(|thread| thread.thread.tid == tid) {
                 continue;
@@ -163,6 +164,10 @@ impl StoppedProcess {
                 status => status?,
             };
             let tracer = status.get("TracerPid");
+            if tracer == own {
+                // It was ending when we took hold of it, and is not gone yet.
+                return Err(Error::from_errno(NO_PROCESS));
+            }
             if tracer != "0" {
                 let why = format!("is traced by process {tracer}; end the debugger");
                 return Err(refusal(pid, &why));
@@ -194,9 +199,11 @@ impl StoppedProcess {
     }
 }
 
+/// `ESRCH`
+const NO_PROCESS: i32 = 3;
+
 fn is_gone(error: &Error) -> bool {
     const NO_ENTRY: i32 = 2;
-    const NO_PROCESS: i32 = 3;
     matches!(error.errno(), Some(NO_ENTRY | NO_PROCESS))
 }
 

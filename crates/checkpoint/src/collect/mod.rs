@@ -7,7 +7,7 @@ mod epoll;
 mod events;
 mod files;
 mod memory;
-mod mounts;
+pub(crate) mod memory_files;
 mod pipes;
 mod process;
 mod shared_memory;
@@ -29,11 +29,14 @@ use crate::inject::{Area, Arg, Program, find_syscall};
 use crate::maps::{self, Line};
 
 pub(crate) use files::Gathered;
+pub(crate) use sockets::Stilled;
 
 /// What is gathered from process to process.
 pub(crate) struct Collection {
     pub(crate) checkpoint: Checkpoint,
     pub(crate) options: DumpOptions,
+    /// TCP connections that are not to change while they are looked at.
+    pub(crate) held: Vec<Stilled>,
     pub(crate) pages: PageWriter,
     pub(crate) files: Gathered,
     pub(crate) shared: shared_memory::Known,
@@ -54,17 +57,18 @@ pub(crate) fn collect(
     stopped: &Stopped,
     pages: PageWriter,
     options: DumpOptions,
-) -> Result<(Checkpoint, PageWriter)> {
+) -> Result<(Checkpoint, PageWriter, Vec<Stilled>)> {
     let mut all = Collection {
         checkpoint: Checkpoint::default(),
         options,
+        held: Vec::new(),
         pages,
         files: Gathered::default(),
         shared: shared_memory::Known::default(),
         system_v: [0; 3],
     };
     if let Some(init) = stopped.processes.first() {
-        mounts::refuse_lost_content(init.pid)?;
+        memory_files::collect(init.pid, &mut all)?;
     }
     for process in &stopped.processes {
         let parent = stopped
@@ -89,7 +93,7 @@ pub(crate) fn collect(
     }
     files::finish(stopped, &mut all)?;
     system_v::refuse_lost(all.system_v, &all)?;
-    Ok((all.checkpoint, all.pages))
+    Ok((all.checkpoint, all.pages, all.held))
 }
 
 /// Makes a place for programs in the process.

@@ -12,6 +12,7 @@ const RAW: i32 = 255;
 const NETLINK: i32 = 270;
 const AF_INET6: i32 = 10;
 const AF_NETLINK: i32 = 16;
+const SOCK_STREAM: i32 = 1;
 const SOCK_RAW: i32 = 3;
 
 /// Netlink protocols without a state of their own: routes, diagnosis, events
@@ -53,7 +54,7 @@ const ALL: [(i32, usize); 22] = [
 /// Type of service, lifetime, packet information, path discovery, errors,
 /// received lifetime and service, binding to what is not here, transparency,
 /// original destination, least lifetime, late ports, multicast, device, ports.
-const OF_IP: [(i32, usize); 20] = [
+const OF_IP: [(i32, usize); 16] = [
     (1, 4),
     (2, 4),
     (6, 4),
@@ -68,24 +69,16 @@ const OF_IP: [(i32, usize); 20] = [
     (20, 4),
     (21, 4),
     (24, 4),
-    (32, 4),
-    (33, 4),
-    (34, 4),
-    (49, 4),
     (50, 4),
     (51, 4),
 ];
 
 /// The same for version 6, and whether it is that alone.
-const OF_IPV6: [(i32, usize); 20] = [
+const OF_IPV6: [(i32, usize); 16] = [
     (26, 4),
     (16, 4),
-    (17, 4),
-    (18, 4),
-    (19, 4),
     (23, 4),
     (25, 4),
-    (29, 4),
     (49, 4),
     (51, 4),
     (62, 4),
@@ -99,6 +92,10 @@ const OF_IPV6: [(i32, usize); 20] = [
     (78, 4),
     (56, 4),
 ];
+
+/// Device, lifetime, loop, all of multicast: of no use to streams.
+const OF_MULTICAST: [(i32, usize); 4] = [(32, 4), (33, 4), (34, 4), (49, 4)];
+const OF_MULTICAST6: [(i32, usize); 4] = [(17, 4), (18, 4), (19, 4), (29, 4)];
 
 /// No delay, cork, keep-alive, attempts, linger, deferred accept, congestion
 /// control, timeout, fast open, low mark of what is unsent.
@@ -130,10 +127,17 @@ type Table = &'static [(i32, usize)];
 pub(crate) fn of(socket: &Socket) -> impl Iterator<Item = (i32, i32, usize)> + use<> {
     let is_inet = socket.domain == 2 || socket.domain == AF_INET6;
     let is_raw = socket.kind == SOCK_RAW;
-    let tables: [(bool, i32, Table); 7] = [
+    let is_stream = socket.kind == SOCK_STREAM;
+    let tables: [(bool, i32, Table); 9] = [
         (true, SOL_SOCKET, &ALL),
         (is_inet, IP, &OF_IP),
         (socket.domain == AF_INET6, IPV6, &OF_IPV6),
+        (is_inet && !is_stream, IP, &OF_MULTICAST),
+        (
+            socket.domain == AF_INET6 && !is_stream,
+            IPV6,
+            &OF_MULTICAST6,
+        ),
         (is_inet && socket.protocol == TCP, TCP, &OF_TCP),
         (is_inet && socket.protocol == UDP, UDP, &OF_UDP),
         (is_inet && is_raw, RAW, &[(1, 4)]),

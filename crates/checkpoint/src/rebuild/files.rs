@@ -22,6 +22,7 @@ const OPENAT2: u32 = 437;
 const AT_FDCWD: i32 = -100;
 const O_RDWR: u32 = 2;
 const O_NOCTTY: u32 = 0o400;
+const O_NOFOLLOW: u32 = 0o400_000;
 const O_PATH: u32 = 0o10_000_000;
 const O_CLOEXEC: u32 = 0o2_000_000;
 /// What open(2) is given again; the rest is of the moment of the first open.
@@ -186,7 +187,7 @@ pub(super) fn reopen(program: &mut Program, from: i32, flags: u32) {
         &[
             AT_FDCWD.into(),
             path.into(),
-            (flags | O_NOCTTY).into(),
+            (flags & !O_NOFOLLOW | O_NOCTTY).into(),
             0.into(),
         ],
     );

@@ -6,6 +6,7 @@ mod epoll;
 mod events;
 mod files;
 mod memory;
+mod memory_files;
 mod pipes;
 mod pool;
 mod process;
@@ -80,6 +81,7 @@ pub(crate) fn rebuild(
     };
     clear(&first)?;
     process::continue_clocks(&first, checkpoint.clocks)?;
+    memory_files::make(init, checkpoint, pages)?;
     shared_memory::make(&first, pidfd, &work, pages)?;
     files::open_all(&first, &work)?;
     sockets::Sockets::new(&first, pidfd, &work).make()?;

@@ -35,6 +35,11 @@ pub(super) fn checkpoint(words: &mut Words) -> Result<Checkpoint> {
     let id = id_and(words, |name, words| match name {
         "image-path" => words.value().map(|value| image = value.into()),
         "leave-running" => words.flag().map(|flag| leave_running = flag),
+        "tcp-established" => words.flag().map(|flag| {
+            if flag {
+                tcp = TcpPolicy::Keep;
+            }
+        }),
         "tcp-close" => words.flag().map(|flag| {
             if flag {
                 tcp = TcpPolicy::Close;

@@ -7,7 +7,7 @@ use sys::{Error, Result, socket};
 use super::super::Collection;
 use super::super::descriptors::refuse;
 use super::super::files::Seen;
-use super::busy;
+use super::{busy, connection};
 use crate::dump::TcpPolicy;
 use crate::image::hex;
 use crate::image::schema::{Socket, SocketState, Tcp, TcpLink};
@@ -27,7 +27,7 @@ const LISTENING: u8 = 10;
 const BACKLOG: usize = 28;
 const ENOTCONN: i32 = 107;
 
-pub(super) fn collect(one: &Seen, what: &Socket, all: &Collection) -> Result<SocketState> {
+pub(super) fn collect(one: &Seen, what: &Socket, all: &mut Collection) -> Result<SocketState> {
     match what.kind {
         SOCK_STREAM if what.protocol == TCP => tcp(one, all).map(SocketState::Tcp),
         SOCK_DGRAM | SOCK_RAW => {
@@ -47,7 +47,7 @@ pub(super) fn collect(one: &Seen, what: &Socket, all: &Collection) -> Result<Soc
     }
 }
 
-fn tcp(one: &Seen, all: &Collection) -> Result<Tcp> {
+fn tcp(one: &Seen, all: &mut Collection) -> Result<Tcp> {
     let ours = one.ours.as_fd();
     let info = socket::option(ours, TCP, TCP_INFO, 64)?;
     let state = info.first().copied().unwrap_or(0);
@@ -77,17 +77,25 @@ fn tcp(one: &Seen, all: &Collection) -> Result<Tcp> {
     })
 }
 
-fn established(one: &Seen, all: &Collection) -> Result<TcpLink> {
-    match all.options.tcp {
-        TcpPolicy::Refuse => Err(connected(one)),
-        TcpPolicy::Close => Ok(TcpLink::Closed),
-    }
+fn established(one: &Seen, all: &mut Collection) -> Result<TcpLink> {
+    let (connection, held) = match all.options.tcp {
+        TcpPolicy::Refuse => return Err(connected(one)),
+        TcpPolicy::Keep => connection::keep(one)?,
+        TcpPolicy::Close => connection::close(one)?,
+    };
+    all.held.push(held);
+    let connection = Box::new(connection);
+    Ok(match all.options.tcp {
+        TcpPolicy::Keep => TcpLink::Connected(connection),
+        _ => TcpLink::Closed(connection),
+    })
 }
 
 fn connected(one: &Seen) -> Error {
     let peer = socket::peer_address(one.ours.as_fd()).unwrap_or_default();
     refuse(&format!(
-        "is a TCP connection to {}; use --tcp-close to have it reset",
+        "is a TCP connection to {}; use --tcp-established to carry it, or --tcp-close to \
+         have it reset",
         crate::image::address(&peer)
     ))
 }

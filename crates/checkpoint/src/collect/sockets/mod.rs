@@ -1,5 +1,6 @@
 //! Sockets: what they are bound and connected to, and what waits in them.
 
+mod connection;
 mod inet;
 mod netlink;
 mod options;
@@ -10,6 +11,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::AsFd;
 
+pub(crate) use connection::Stilled;
 use sys::netlink::unix_diag::{self, UnixSocket};
 use sys::netlink::{Protocol, Socket as Netlink};
 use sys::{Context as _, Error, ErrorKind, Result};
@@ -112,7 +114,7 @@ impl Sockets {
         place: usize,
         one: &Seen,
         stopped: &Stopped,
-        all: &Collection,
+        all: &mut Collection,
     ) -> Result<Kind> {
         if self.is_foreign(one) {
             return Err(refuse(

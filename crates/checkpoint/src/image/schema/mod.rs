@@ -1,10 +1,13 @@
 //! What a checkpoint says, apart from the pages themselves. `docs/checkpoint.md`
 //! has every field; a change here is a new format version.
 
+mod memory_files;
 mod sockets;
 
+pub use memory_files::{Entry, EntryKind, MemoryFiles};
 pub use sockets::{
-    Message, Socket, SocketOption, SocketState, Tcp, TcpLink, Unix, UnixLink, UnixName,
+    Message, Socket, SocketOption, SocketState, Tcp, TcpConnection, TcpLink, Unix, UnixLink,
+    UnixName,
 };
 
 use serde::{Deserialize, Serialize};
@@ -26,6 +29,8 @@ pub struct Checkpoint {
     /// Files that memory is mapped from, each once.
     pub files: Vec<MappedFile>,
     pub pipes: Vec<Pipe>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub memory_files: Vec<MemoryFiles>,
 }
 
 /// What has to be the same where it goes on.

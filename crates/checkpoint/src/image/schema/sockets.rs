@@ -132,6 +132,35 @@ pub enum TcpLink {
     Listening {
         backlog: u32,
     },
-    /// It was connected, and is restored as one whose peer reset it.
-    Closed,
+    /// Restored as one whose peer reset it; only what that takes is there.
+    Closed(Box<TcpConnection>),
+    Connected(Box<TcpConnection>),
+}
+
+/// What both sides of a connection know.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TcpConnection {
+    pub peer: String,
+    /// Ours is done sending.
+    pub is_half_closed: bool,
+    /// Sequence numbers of the first byte of each queue.
+    pub send: u32,
+    pub receive: u32,
+    /// Written by the program and not acknowledged by the peer.
+    pub outgoing: String,
+    /// How many bytes at the end of that were never sent.
+    pub unsent: u32,
+    /// Acknowledged and not read.
+    pub incoming: String,
+    /// Bytes of the largest segment that the peer takes.
+    pub segment: u32,
+    /// Of the peer's windows and of ours, as exponents.
+    pub scales: Option<(u8, u8)>,
+    /// Selective acknowledgments.
+    pub selective: bool,
+    /// What the clock of our timestamps says.
+    pub time: Option<u32>,
+    /// `struct tcp_repair_window`.
+    pub window: String,
 }

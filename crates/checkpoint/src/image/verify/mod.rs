@@ -2,6 +2,7 @@
 //! Its writer may have been anybody: every number that leads somewhere is
 //! looked at here.
 
+mod memory_files;
 mod sockets;
 
 use std::collections::BTreeSet;
@@ -35,6 +36,9 @@ pub fn verify(checkpoint: &Checkpoint, pages: u64) -> Result<()> {
             ensure(fits, "a page lies outside of its shared memory")?;
             stored_within(*stored, *count, pages)?;
         }
+    }
+    for files in &checkpoint.memory_files {
+        memory_files::verify(files, pages)?;
     }
     kinds(checkpoint)
 }
@@ -193,3 +197,6 @@ fn ensure(good: bool, why: &str) -> Result<()> {
         format!("the checkpoint is damaged: {why}"),
     ))
 }
+
+#[cfg(test)]
+mod tests;

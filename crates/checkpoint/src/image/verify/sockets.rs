@@ -6,7 +6,8 @@ use super::ensure;
 use crate::image::hex;
 use crate::image::options::{self, NETLINK_CARRIED};
 use crate::image::schema::{
-    Checkpoint, Kind, Message, Socket, SocketState, TcpLink, Unix, UnixLink, UnixName,
+    Checkpoint, Kind, Message, Socket, SocketState, TcpConnection, TcpLink, Unix, UnixLink,
+    UnixName,
 };
 
 const AF_UNIX: i32 = 1;
@@ -18,6 +19,10 @@ const DATAGRAM: i32 = 2;
 const RAW: i32 = 3;
 const SEQPACKET: i32 = 5;
 const TCP: i32 = 6;
+/// Of windows (RFC 7323).
+const SCALE_MAX: u8 = 14;
+/// `struct tcp_repair_window`.
+const WINDOW: usize = 20;
 /// `sun_path`.
 const NAME_MAX: usize = 108;
 const DESCRIPTORS_MAX: usize = 253;
@@ -44,11 +49,16 @@ pub(super) fn verify(place: usize, socket: &Socket, checkpoint: &Checkpoint) -> 
     match &socket.state {
         SocketState::Unix(it) => unix(place, socket, it, checkpoint),
         SocketState::Tcp(tcp) => {
-            let listens = matches!(tcp.link, TcpLink::Listening { .. });
             ensure(
-                address(&tcp.own, socket.domain) && !(listens && tcp.own.is_empty()),
+                address(&tcp.own, socket.domain)
+                    && (tcp.link == TcpLink::None || !tcp.own.is_empty()),
                 "a socket has an impossible address",
-            )
+            )?;
+            match &tcp.link {
+                TcpLink::Connected(it) => connection(it, socket.domain, true),
+                TcpLink::Closed(it) => connection(it, socket.domain, false),
+                TcpLink::None | TcpLink::Listening { .. } => Ok(()),
+            }
         }
         SocketState::Datagram { own, peer } => ensure(
             address(own, socket.domain) && address(peer, socket.domain),
@@ -56,6 +66,21 @@ pub(super) fn verify(place: usize, socket: &Socket, checkpoint: &Checkpoint) -> 
         ),
         SocketState::Netlink { .. } => Ok(()),
     }
+}
+
+fn connection(it: &TcpConnection, domain: i32, is_whole: bool) -> Result<()> {
+    ensure(
+        address(&it.peer, domain) && !(is_whole && it.peer.is_empty()),
+        "a connection has an impossible address",
+    )?;
+    let scale = |scale: u8| scale <= SCALE_MAX;
+    let good = it
+        .scales
+        .is_none_or(|(one, other)| scale(one) && scale(other))
+        && u16::try_from(it.segment).is_ok()
+        && it.unsent as usize * 2 <= it.outgoing.len()
+        && (it.window.is_empty() && !is_whole || it.window.len() == WINDOW * 2);
+    ensure(good, "a connection is in an impossible state")
 }
 
 /// None, or one of that family.

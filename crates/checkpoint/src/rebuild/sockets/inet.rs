@@ -4,7 +4,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 
 use sys::{Context as _, Error, ErrorKind, Result, socket};
 
-use super::set_options;
+use super::{connection, set_options};
 use crate::image::schema::{Socket, Tcp, TcpLink};
 use crate::image::{address, hex};
 
@@ -17,13 +17,14 @@ const AF_NETLINK: u16 = 16;
 pub(super) fn tcp(ours: &OwnedFd, what: &Socket, tcp: &Tcp) -> Result<()> {
     set_options(ours, what)?;
     match &tcp.link {
-        TcpLink::None => bind(ours, &hex::decode(&tcp.own)?),
+        TcpLink::None => connection::bind(ours, what, &hex::decode(&tcp.own)?),
         TcpLink::Listening { backlog } => {
             bind(ours, &hex::decode(&tcp.own)?)?;
             let backlog = i32::try_from(*backlog).unwrap_or(i32::MAX);
             rustix::net::listen(ours, backlog).context(|| "listen")
         }
-        TcpLink::Closed => Ok(()),
+        TcpLink::Connected(it) => connection::repair(ours, &tcp.own, it),
+        TcpLink::Closed(_) => Ok(()),
     }
 }
 
@@ -61,7 +62,7 @@ pub(super) fn netlink(ours: &OwnedFd, what: &Socket, port: u32, groups: u32) -> 
     Ok(())
 }
 
-fn bind(ours: &OwnedFd, own: &[u8]) -> Result<()> {
+pub(super) fn bind(ours: &OwnedFd, own: &[u8]) -> Result<()> {
     if own.is_empty() {
         return Ok(());
     }

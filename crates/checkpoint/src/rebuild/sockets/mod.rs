@@ -1,6 +1,7 @@
 //! Sockets: made inside, where the container's names and its network are;
 //! given options and content from outside, through a copy of the descriptor.
 
+mod connection;
 mod inet;
 mod queue;
 mod unix;
@@ -13,7 +14,7 @@ use sys::{Context as _, Error, ErrorKind, Result, socket};
 use super::pool::{OPENED, put};
 use super::{Puppet, Work};
 use crate::image::hex;
-use crate::image::schema::{Kind, Process, Socket, SocketState, Unix, UnixLink};
+use crate::image::schema::{Kind, Process, Socket, SocketState, TcpLink, Unix, UnixLink};
 use crate::inject::Program;
 
 const SOCKET: u32 = 41;
@@ -78,9 +79,37 @@ impl<'a> Sockets<'a> {
                 }
             }
         }
+        self.reset()?;
+        self.set_going()?;
         queue::fill(self, &unix)?;
         unix.finish(self)?;
         self.set_flags()
+    }
+
+    /// Later than those that listen, whose addresses they have.
+    fn reset(&self) -> Result<()> {
+        for (place, socket) in &self.all {
+            if let SocketState::Tcp(tcp) = &socket.state
+                && let TcpLink::Closed(it) = &tcp.link
+            {
+                connection::reset(&self.ours(*place)?, socket, &tcp.own, it)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Connections may be with each other: none says anything before all are
+    /// there.
+    fn set_going(&self) -> Result<()> {
+        for (place, socket) in &self.all {
+            if let SocketState::Tcp(tcp) = &socket.state
+                && let TcpLink::Connected(connection) = &tcp.link
+            {
+                let ours = self.ours(*place)?;
+                connection::set_going(&ours, socket, connection)?;
+            }
+        }
+        Ok(())
     }
 
     fn open(&self, place: usize, socket: &Socket) -> Result<()> {

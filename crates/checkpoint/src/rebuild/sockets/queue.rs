@@ -6,12 +6,11 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use sys::{Context as _, Error, ErrorKind, Result, socket};
 
 use super::unix::Made;
-use super::{SO_SNDBUFFORCE, SOL_SOCKET, Sockets};
+use super::{SO_RCVBUF, SO_RCVBUFFORCE, SO_SNDBUF, SO_SNDBUFFORCE, SOL_SOCKET, Sockets};
 use crate::image::hex;
 use crate::image::schema::{Message, Socket, Unix, UnixLink};
 
 const SOCK_STREAM: i32 = 1;
-const SO_SNDBUF: i32 = 7;
 const SO_BUF_LOCK: i32 = 72;
 /// Bytes that one call sends of a stream.
 const PIECE: usize = 64 << 10;
@@ -54,26 +53,31 @@ fn fill_one(
     Ok(())
 }
 
-/// What was in flight may be more than the sender would be let to send now.
-fn with_room(
-    sender: BorrowedFd<'_>,
-    send: impl FnOnce(BorrowedFd<'_>) -> Result<()>,
+/// What was in flight may be more than would be let in now.
+pub(super) fn with_room(
+    socket: BorrowedFd<'_>,
+    fill: impl FnOnce(BorrowedFd<'_>) -> Result<()>,
 ) -> Result<()> {
     const ROOM: i32 = 256 << 20;
     let number = |name| {
-        let value = socket::option(sender, SOL_SOCKET, name, 4).ok()?;
+        let value = socket::option(socket, SOL_SOCKET, name, 4).ok()?;
         Some(i32::from_ne_bytes(value.try_into().ok()?))
     };
-    let (usual, locks) = (number(SO_SNDBUF).unwrap_or(0), number(SO_BUF_LOCK));
-    let forced = socket::set_number(sender, SOL_SOCKET, SO_SNDBUFFORCE, ROOM).is_ok();
-    let sent = send(sender);
-    if forced {
-        socket::set_number(sender, SOL_SOCKET, SO_SNDBUFFORCE, usual / 2)?;
-        if let Some(locks) = locks {
-            socket::set_number(sender, SOL_SOCKET, SO_BUF_LOCK, locks)?;
+    let sizes = [(SO_SNDBUF, SO_SNDBUFFORCE), (SO_RCVBUF, SO_RCVBUFFORCE)];
+    let usual = sizes.map(|(name, _)| number(name).unwrap_or(0));
+    let locks = number(SO_BUF_LOCK);
+    let forced =
+        sizes.map(|(_, force)| socket::set_number(socket, SOL_SOCKET, force, ROOM).is_ok());
+    let filled = fill(socket);
+    for (place, (_, force)) in sizes.into_iter().enumerate() {
+        if forced[place] {
+            socket::set_number(socket, SOL_SOCKET, force, usual[place] / 2)?;
         }
     }
-    sent
+    if let Some(locks) = locks {
+        socket::set_number(socket, SOL_SOCKET, SO_BUF_LOCK, locks)?;
+    }
+    filled
 }
 
 fn send(
