@@ -1,6 +1,6 @@
 //! `run`, `kill` and signals.
 
-use black_box_tests::{Bundle, bed, binary, eventually};
+use black_box_tests::{Bundle, bed, eventually};
 
 #[test]
 fn signals_reach_the_container() {
@@ -64,49 +64,6 @@ fn kill_reaches_one_or_all() {
             .runtime(&["kill", bundle.id(), "NOSUCH"])
             .fails(1, &["nosuch"]);
         bundle.delete();
-    });
-}
-
-/// The bound of BUDGETS.md, the program's own calls among them, with the configuration that `spec` writes.
-#[test]
-fn a_default_run_takes_few_system_calls() {
-    bed!(|bed| {
-        let bundle = Bundle::new(bed, &["true"]);
-        let dir = bed.dir().join("default");
-        std::fs::create_dir(&dir).unwrap();
-        let dir = dir.to_str().unwrap();
-        bundle.runtime(&["spec", "--bundle", dir]).ok();
-        let file = format!("{dir}/config.json");
-        let mut config: serde_json::Value =
-            serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
-        config["process"]["terminal"] = false.into();
-        config["process"]["args"] = serde_json::json!(["/bin/true"]);
-        config["root"]["path"] = bundle.root().to_str().into();
-        std::fs::write(&file, config.to_string()).unwrap();
-        // The group above those of containers stays from the first run on.
-        let run = ["--root", "/run/oci", "run", "--bundle", dir, "counted"];
-        bundle.runtime(&run[2..]).ok();
-        let record = bed.dir().join("calls");
-        let runtime = binary("wharf-runtime");
-        let strace = [
-            "-f",
-            "-qq",
-            "-e",
-            "signal=none",
-            "-o",
-            record.to_str().unwrap(),
-            runtime.to_str().unwrap(),
-        ];
-        bed.host("strace", &[&strace[..], &run[..]].concat()).ok();
-        let record = std::fs::read_to_string(&record).unwrap();
-        // A build with assertions looks before each close whether the descriptor is open. What two processes do at
-        // a time is written in two lines.
-        let is_call = |line: &&str| !line.contains("F_GETFD") && !line.contains("resumed>");
-        let calls = record.lines().filter(is_call).count();
-        assert!(
-            (200..=350).contains(&calls),
-            "{calls} system calls:\n{record}"
-        );
     });
 }
 
