@@ -16,6 +16,7 @@
 #include <sys/file.h>
 #include <sys/ipc.h>
 #include <sys/mman.h>
+#include <sys/msg.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/sem.h>
@@ -628,10 +629,63 @@ static void memory_files(void)
 
 static void semaphores(void)
 {
-	int id = semget(IPC_PRIVATE, 3, 0600);
+	int spare = semget(IPC_PRIVATE, 1, 0600), id = semget(77, 3, IPC_CREAT | 0640);
+	unsigned short values[] = { 5, 0, 300 }, got[3];
+	CHECK(spare >= 0 && id >= 0 && !semctl(spare, 0, IPC_RMID) && !semctl(id, 0, SETALL, values));
+	int waiter = fork();
+	if (!waiter) {
+		struct sembuf take = { 1, -1, 0 };
+		_exit(semop(id, &take, 1) != 0);
+	}
+	usleep(20000);
+	stage();
+	struct semid_ds about;
+	struct sembuf give = { 1, 1, 0 };
+	CHECK(semget(77, 3, 0) == id && !semctl(id, 0, GETALL, got) && !memcmp(values, got, sizeof got));
+	CHECK(!semctl(id, 0, IPC_STAT, &about) && (about.sem_perm.mode & 0777) == 0640);
+	int status;
+	CHECK(!semop(id, &give, 1) && waitpid(waiter, &status, 0) == waiter && status == 0);
+	CHECK(!semctl(id, 0, IPC_RMID));
+}
+
+static void queues(void)
+{
+	struct {
+		long kind;
+		char text[9000];
+	} message = { 3, "first" };
+	int id = msgget(88, IPC_CREAT | 0600);
+	CHECK(id >= 0 && !msgsnd(id, &message, 6, 0));
+	message.kind = 2;
+	memset(message.text, 's', 8000);
+	CHECK(!msgsnd(id, &message, 8000, 0));
+	stage();
+	CHECK(msgget(88, 0) == id && msgrcv(id, &message, 9000, 2, IPC_NOWAIT) == 8000 && message.text[7999] == 's');
+	CHECK(msgrcv(id, &message, 9000, 0, IPC_NOWAIT) == 6 && message.kind == 3 && !strcmp(message.text, "first"));
+	CHECK(msgrcv(id, &message, 9000, 0, IPC_NOWAIT) < 0 && errno == ENOMSG && !msgctl(id, IPC_RMID, NULL));
+}
+
+/* Not carried: it notices nothing. */
+static void unattached(void)
+{
+	int id = shmget(IPC_PRIVATE, 4096, 0600);
 	CHECK(id >= 0);
 	stage();
-	CHECK(!semctl(id, 0, IPC_RMID));
+	CHECK(!shmctl(id, IPC_RMID, NULL));
+}
+
+static void named_pipes(void)
+{
+	char text[16];
+	CHECK(!mkfifo("/tmp/fifo", 0600) && !mkfifo("/data/fifo", 0600));
+	int both = open("/tmp/fifo", O_RDWR), reader = open("/data/fifo", O_RDONLY | O_NONBLOCK);
+	int writer = open("/data/fifo", O_WRONLY), other = open("/data/fifo", O_WRONLY);
+	CHECK(both >= 0 && write(both, "circle", 6) == 6 && write(writer, "one", 3) == 3 && write(other, "two", 3) == 3);
+	CHECK(!close(other));
+	stage();
+	CHECK(read(both, text, 16) == 6 && !memcmp(text, "circle", 6));
+	CHECK(read(reader, text, 16) == 6 && !memcmp(text, "onetwo", 6));
+	CHECK(read(reader, text, 16) < 0 && errno == EAGAIN && !close(writer) && read(reader, text, 16) == 0);
 }
 
 /* Registers of the floating point unit and of vectors. */
@@ -662,7 +716,8 @@ static const struct {
 	{ "signals", signals },	  { "timers", timers },	  { "events", events },
 	{ "files", files },	  { "identity", identity }, { "waiting", waiting },
 	{ "registers", registers }, { "filter", filter }, 
-	{ "semaphores", semaphores }, { "unix_streams", unix_streams },
+	{ "semaphores", semaphores }, { "queues", queues }, { "unattached", unattached },
+	{ "named_pipes", named_pipes }, { "unix_streams", unix_streams },
 	{ "unix_messages", unix_messages }, { "unix_names", unix_names },
 	{ "network", network }, { "connected", connected },
 	{ "disconnected", disconnected },

@@ -28,8 +28,8 @@ fn tcp_connections() {
 }
 
 #[test]
-fn system_v_semaphores() {
-    bed!(|bed| is_refused(bed, "semaphores", &["System V semaphores"]));
+fn system_v_segments_that_nobody_has() {
+    bed!(|bed| is_refused(bed, "unattached", &["System V segments"]));
 }
 
 #[test]

@@ -15,6 +15,8 @@ use crate::procfs::{self, Status};
 const PATIENCE: Duration = Duration::from_secs(5);
 /// What ends needs about so long to be gone.
 const ENDING: Duration = Duration::from_micros(200);
+/// How long to wait for one that is to go on at once.
+const ABANDONED: Duration = Duration::from_millis(500);
 /// How often the tree is walked before that is given up.
 const ROUNDS: u32 = 200;
 
@@ -104,7 +106,9 @@ impl Stopped {
                 Ok(new) => changed |= new,
                 // It ended meanwhile, or its thread did.
                 Err(error) if is_gone(&error) && pid != init => {
-                    self.processes.pop();
+                    if let Some(process) = self.processes.pop() {
+                        process.threads.iter().for_each(StoppedThread::abandon);
+                    }
                     changed = true;
                     continue;
                 }
@@ -238,11 +242,16 @@ fn stand(stopped: &mut StoppedThread, deadline: Instant) -> Result<bool> {
     Ok(with_group)
 }
 
-/// epoll_wait(2) says EINTR instead of asking to be restarted; where no
+/// Some calls say EINTR instead of asking to be restarted; where no
 /// signal is there for the program to see, it shall not see that either.
 fn roll_back(stopped: &mut StoppedThread) -> Result<()> {
     const EINTR: u64 = 4;
-    const INTERRUPTED: [u64; 3] = [232, 281, 441];
+    /// epoll_wait and its kin, semop, semtimedop, rt_sigtimedwait,
+    /// io_getevents, io_pgetevents; reading, writing, accepting, receiving and
+    /// sending where a socket has a timeout.
+    const INTERRUPTED: [u64; 19] = [
+        232, 281, 441, 65, 220, 128, 208, 333, 0, 1, 19, 20, 43, 288, 44, 45, 46, 47, 299,
+    ];
     let registers = &mut stopped.registers.0;
     let call = registers[register::ORIG_RAX];
     if !INTERRUPTED.contains(&call) || registers[register::RAX] != EINTR.wrapping_neg() {
@@ -340,8 +349,12 @@ impl Stopped {
         self.released = true;
         let mut errors = sys::Errors::new();
         for process in &self.processes {
-            for thread in process.threads.iter().filter(|thread| thread.stands) {
-                errors.keep(thread.go_on());
+            for thread in &process.threads {
+                if thread.stands {
+                    errors.keep(thread.go_on());
+                    continue;
+                }
+                thread.abandon();
             }
         }
         errors.into_result()
@@ -353,6 +366,24 @@ impl StoppedThread {
         let tid = self.thread.tid;
         ptrace::set_registers(tid, &self.registers)?;
         ptrace::set_signal_mask(tid, self.signal_mask)
+    }
+
+    /// Lets go of one that was not read: it has to stand for that. Those that
+    /// are ending do not, and need not.
+    fn abandon(&self) {
+        if self.stands {
+            // What it meets then is its end, if anything.
+            let _ = self.go_on();
+            return;
+        }
+        let tid = self.thread.tid;
+        let signal = match ptrace::wait_until(tid, Instant::now() + ABANDONED) {
+            Ok(Some(Stop::Signal(signal))) => signal,
+            Ok(Some(Stop::Gone)) => return,
+            _ => 0,
+        };
+        // If that fails it ends with us.
+        let _ = ptrace::detach(tid, signal);
     }
 
     fn go_on(&self) -> Result<()> {

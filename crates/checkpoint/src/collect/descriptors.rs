@@ -3,7 +3,7 @@
 use rustix::fs::FileType;
 use sys::{Error, ErrorKind, Result};
 
-use super::files::{O_ACCMODE, Seen};
+use super::files::{self, O_ACCMODE, Seen};
 use super::{Collection, epoll, events, pipes, shared_memory};
 use crate::freeze::Stopped;
 use crate::image::schema::{Kind, Pipe};
@@ -27,7 +27,7 @@ struct End {
 impl Ends {
     pub(super) fn new(seen: &[Seen]) -> Self {
         let mut ends = Self::default();
-        for one in seen.iter().filter(|one| one.link.starts_with("pipe:[")) {
+        for one in seen.iter().filter(|one| is_pipe(one)) {
             let access = one.info.flags() & O_ACCMODE;
             let place = ends.known.iter().position(|end| end.link == one.link);
             let place = place.unwrap_or_else(|| {
@@ -70,6 +70,15 @@ impl Ends {
     }
 }
 
+/// With a name or without.
+fn is_pipe(one: &Seen) -> bool {
+    let kind = |stat: rustix::fs::Stat| FileType::from_raw_mode(stat.st_mode);
+    one.link.starts_with("pipe:[")
+        || one.link.starts_with('/')
+            && one.info.flags() & files::O_PATH == 0
+            && rustix::fs::fstat(&one.ours).is_ok_and(|it| kind(it) == FileType::Fifo)
+}
+
 /// What it is if it is not a thing with a path; an error names the remedy.
 pub(super) fn special(
     stopped: &Stopped,
@@ -98,9 +107,10 @@ pub(super) fn special(
     }
     let stat = rustix::fs::fstat(&one.ours)?;
     match FileType::from_raw_mode(stat.st_mode) {
-        FileType::Fifo => Err(refuse(
-            "is a named pipe, which is not carried yet; close it first",
-        )),
+        FileType::Fifo => {
+            files::must_be_there(one, &stat, all)?;
+            pipes::collect(one, seen, ends).map(Some)
+        }
         FileType::CharacterDevice => device(&stat).map(|()| None),
         FileType::BlockDevice => Err(refuse("is a block device; close it first")),
         _ => Ok(None),

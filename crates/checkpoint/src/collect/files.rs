@@ -18,7 +18,7 @@ use crate::procfs;
 
 const O_CLOEXEC: u32 = 0o2_000_000;
 pub(super) const O_ACCMODE: u32 = 3;
-const O_PATH: u32 = 0o10_000_000;
+pub(super) const O_PATH: u32 = 0o10_000_000;
 const O_TMPFILE_BITS: u32 = 0o20_000_000;
 
 /// What was seen so far.
@@ -303,11 +303,22 @@ fn understand(
 
 fn by_path(one: &Seen, all: &mut Collection) -> Result<Kind> {
     let stat = rustix::fs::fstat(&one.ours)?;
-    let mount = u32::try_from(one.info.number("mnt_id")).unwrap_or(0);
     if stat.st_nlink == 0 || one.info.flags() & O_TMPFILE_BITS == O_TMPFILE_BITS {
         let memory = shared_memory::removed(one, &stat, all)?;
         return Ok(Kind::Memory { memory });
     }
+    must_be_there(one, &stat, all)?;
+    let regular =
+        rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::RegularFile;
+    Ok(Kind::Path {
+        path: one.link.clone(),
+        size: regular.then(|| u64::try_from(stat.st_size).unwrap_or(0)),
+    })
+}
+
+/// Its path leads to it, in the container.
+pub(super) fn must_be_there(one: &Seen, stat: &rustix::fs::Stat, all: &Collection) -> Result<()> {
+    let mount = u32::try_from(one.info.number("mnt_id")).unwrap_or(0);
     if !all.files.mounts.contains(&mount) {
         return Err(Error::new(
             ErrorKind::Unsupported,
@@ -325,12 +336,7 @@ fn by_path(one: &Seen, all: &mut Collection) -> Result<Kind> {
             "is hidden below another mount, or another file has its name now; close it first",
         ));
     }
-    let regular =
-        rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::RegularFile;
-    Ok(Kind::Path {
-        path: one.link.clone(),
-        size: regular.then(|| u64::try_from(stat.st_size).unwrap_or(0)),
-    })
+    Ok(())
 }
 
 /// The file behind a mapping, as one of the checkpoint's mapped files.

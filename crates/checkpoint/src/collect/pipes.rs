@@ -19,6 +19,7 @@ pub(super) fn collect(one: &Seen, seen: &[Seen], ends: &mut Ends) -> Result<Kind
             .find(|other| other.link == one.link && other.info.flags() & O_ACCMODE != 1);
         let capacity = fcntl_getpipe_size(&one.ours).context(|| "read the size of a pipe")?;
         Ok(Pipe {
+            path: one.link.starts_with('/').then(|| one.link.clone()),
             capacity: capacity as u64,
             content: match reader {
                 Some(reader) => hex::encode(&content(&reader.ours, capacity)?),

@@ -35,6 +35,7 @@ pub(super) fn collect(
         } = &mut all.checkpoint;
         (*into_host, *into_clocks) = (host, clocks);
         all.system_v = super::system_v::count(stopped, inside)?;
+        super::system_v::collect(stopped, inside, all).context(|| "read System V objects")?;
     }
     let mut program = Program::default();
     let actions = signals::ask(&mut program);

@@ -1,5 +1,5 @@
-//! System V objects that would be lost: segments that nobody has attached,
-//! semaphores, message queues.
+//! System V objects: semaphores and message queues; segments that nobody has
+//! attached would be lost.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -8,8 +8,9 @@ use sys::{Error, ErrorKind, Result};
 
 use super::{Collection, Inside};
 use crate::freeze::StoppedProcess;
-use crate::image::schema::SharedKind;
-use crate::inject::{Program, number};
+use crate::image::hex;
+use crate::image::schema::{Owner, Queue, Semaphores, SharedKind};
+use crate::inject::{Arg, Outcome, Program, number};
 
 const SHMCTL: u32 = 31;
 const SEMCTL: u32 = 66;
@@ -17,6 +18,20 @@ const MSGCTL: u32 = 71;
 const SHM_INFO: u32 = 14;
 const SEM_INFO: u32 = 19;
 const MSG_INFO: u32 = 12;
+const MSG_STAT_ANY: u32 = 13;
+const SEM_STAT_ANY: u32 = 20;
+const GETALL: u32 = 13;
+const MSGRCV: u32 = 70;
+/// Of `struct msqid64_ds` and `semid64_ds`, the longer, and what is where.
+const STATUS: usize = 120;
+const SEMAPHORES: usize = 80;
+const MESSAGES: usize = 80;
+const CAPACITY: usize = 88;
+/// The kernel's own bounds (`SEMMSL`, `IPCMNI`), and more than its usual one
+/// for a message.
+const SEMAPHORES_MAX: u64 = 32_000;
+const OBJECTS_MAX: u32 = 32 << 10;
+const MESSAGE_MAX: usize = 64 << 10;
 
 /// What a segment is beside its content.
 pub(super) fn segment(
@@ -78,18 +93,107 @@ pub(super) fn refuse_lost(counted: [u64; 3], all: &Collection) -> Result<()> {
     let carried = shared
         .filter(|it| matches!(it.kind, SharedKind::SystemV { .. }))
         .count();
-    let refuse = |what: &str| {
-        Err(Error::new(
-            ErrorKind::Unsupported,
-            format!("there are System V {what} in the container, which are not carried yet"),
-        ))
-    };
-    match counted {
-        [segments, ..] if segments > carried as u64 => {
-            refuse("segments that no process has attached")
-        }
-        [_, sets, _] if sets > 0 => refuse("semaphores"),
-        [.., queues] if queues > 0 => refuse("message queues"),
-        _ => Ok(()),
+    if counted[0] <= carried as u64 {
+        return Ok(());
     }
+    Err(Error::new(
+        ErrorKind::Unsupported,
+        "there are System V segments in the container that no process has attached, which are not \
+         carried yet",
+    ))
+}
+
+/// Sets of semaphores and queues, if [`count`] found any.
+pub(super) fn collect(
+    process: &StoppedProcess,
+    inside: &Inside,
+    all: &mut Collection,
+) -> Result<()> {
+    let [_, sets, queues] = all.system_v;
+    let run = |program: &Program| process.main()?.thread.run(inside.area, program);
+    let mut index = 0;
+    while (all.checkpoint.semaphores.len() as u64) < sets && index < OBJECTS_MAX {
+        let look = [index.into(), 0.into(), SEM_STAT_ANY.into()];
+        if let Some((owner, status)) = look_at(run, SEMCTL, &look)? {
+            let count = number(&status, SEMAPHORES).min(SEMAPHORES_MAX);
+            let mut program = Program::default();
+            let values = program.room(usize::try_from(count).unwrap_or(0) * 2);
+            let arguments = [owner.id.into(), 0.into(), GETALL.into(), values.into()];
+            program.call("read semaphores", SEMCTL, &arguments);
+            let outcome = run(&program)?;
+            let (values, _) = outcome.bytes(values).as_chunks::<2>();
+            let values = values.iter().map(|it| u16::from_le_bytes(*it)).collect();
+            all.checkpoint.semaphores.push(Semaphores { owner, values });
+        }
+        index += 1;
+    }
+    let mut index = 0;
+    while (all.checkpoint.queues.len() as u64) < queues && index < OBJECTS_MAX {
+        let look = [index.into(), MSG_STAT_ANY.into()];
+        if let Some((owner, status)) = look_at(run, MSGCTL, &look)? {
+            let mut messages = Vec::new();
+            for place in 0..number(&status, MESSAGES) {
+                messages.push(message(run, owner.id, place)?);
+            }
+            let capacity = number(&status, CAPACITY);
+            all.checkpoint.queues.push(Queue {
+                owner,
+                capacity,
+                messages,
+            });
+        }
+        index += 1;
+    }
+    Ok(())
+}
+
+/// The object at an index of the kernel's, if there is one: `ask` and room.
+fn look_at(
+    run: impl Fn(&Program) -> Result<Outcome>,
+    call: u32,
+    ask: &[Arg],
+) -> Result<Option<(Owner, Vec<u8>)>> {
+    let mut program = Program::default();
+    let room = program.room(STATUS);
+    let mut arguments = ask.to_vec();
+    arguments.push(room.into());
+    let looked = program.attempt(call, &arguments);
+    let outcome = run(&program)?;
+    let Ok(id) = outcome.value(looked) else {
+        return Ok(None);
+    };
+    let status = outcome.bytes(room).to_vec();
+    let word = |at: usize| u32::try_from(number(&status, at) & 0xffff_ffff).unwrap_or(0);
+    let owner = Owner {
+        id: i32::try_from(id).unwrap_or(-1),
+        key: word(0).cast_signed(),
+        mode: word(20) & 0o777,
+        uid: word(4),
+        gid: word(8),
+    };
+    Ok(Some((owner, status)))
+}
+
+/// A copy of one message; the queue keeps it.
+fn message(
+    run: impl Fn(&Program) -> Result<Outcome>,
+    id: i32,
+    place: u64,
+) -> Result<(i64, String)> {
+    /// `MSG_COPY`, `IPC_NOWAIT`
+    const FLAGS: u32 = 0o44_000;
+    let mut program = Program::default();
+    let room = program.room(8 + MESSAGE_MAX);
+    let arguments = [
+        id.into(),
+        room.into(),
+        (MESSAGE_MAX as u64).into(),
+        place.into(),
+        FLAGS.into(),
+    ];
+    let got = program.call("look at a message", MSGRCV, &arguments);
+    let outcome = run(&program)?;
+    let length = usize::try_from(outcome.value(got)?).unwrap_or(0);
+    let text = outcome.bytes(room).get(8..8 + length).unwrap_or_default();
+    Ok((outcome.number(room, 0).cast_signed(), hex::encode(text)))
 }

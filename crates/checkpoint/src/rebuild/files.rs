@@ -91,7 +91,7 @@ fn open_mapped(puppet: &Puppet, file: &MappedFile, place: i32) -> Result<()> {
 
 /// Adds the opening of a path of the container; no link of /proc leads to
 /// descriptors that are still ours.
-fn open_path(program: &mut Program, path: &str, flags: u32) {
+pub(super) fn open_path(program: &mut Program, path: &str, flags: u32) {
     let path_at = program.text(path.as_bytes());
     let flags = if flags & O_PATH == 0 {
         flags | O_NOCTTY

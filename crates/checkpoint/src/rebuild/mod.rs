@@ -13,6 +13,7 @@ mod process;
 mod shared_memory;
 mod signals;
 mod sockets;
+mod system_v;
 mod threads;
 mod timers;
 mod tree;
@@ -83,6 +84,7 @@ pub(crate) fn rebuild(
     process::continue_clocks(&first, checkpoint.clocks)?;
     memory_files::make(init, checkpoint, pages)?;
     shared_memory::make(&first, pidfd, &work, pages)?;
+    system_v::make(&first, &work)?;
     files::open_all(&first, &work)?;
     sockets::Sockets::new(&first, pidfd, &work).make()?;
     let mut puppets = tree::grow(first, &work)?;

@@ -16,6 +16,7 @@ const PIPE2: u32 = 293;
 const F_SETFL: u32 = 4;
 const F_SETPIPE_SZ: u32 = 1031;
 const O_NONBLOCK: u32 = 0o4000;
+const O_RDWR: u32 = 2;
 const O_ACCMODE: u32 = 3;
 /// What fcntl(2) can set.
 const SETTABLE: u32 = 0o66_000;
@@ -29,9 +30,15 @@ pub(super) fn make(puppet: &Puppet, work: &Work<'_>) -> Result<()> {
 
 fn make_one(puppet: &Puppet, index: usize, pipe: &Pipe, work: &Work<'_>) -> Result<()> {
     let mut program = Program::default();
-    let ends = program.room(8);
-    program.call("make a pipe", PIPE2, &[ends.into(), O_NONBLOCK.into()]);
     let (read, write) = (OPENED, OPENED + 1);
+    if let Some(path) = &pipe.path {
+        // Both ends at once: neither waits for the other.
+        files::open_path(&mut program, path, O_RDWR | O_NONBLOCK);
+        files::open_path(&mut program, path, O_RDWR | O_NONBLOCK);
+    } else {
+        let ends = program.room(8);
+        program.call("make a pipe", PIPE2, &[ends.into(), O_NONBLOCK.into()]);
+    }
     program.attempt(
         FCNTL,
         &[write.into(), F_SETPIPE_SZ.into(), pipe.capacity.into()],
@@ -50,7 +57,8 @@ fn make_one(puppet: &Puppet, index: usize, pipe: &Pipe, work: &Work<'_>) -> Resu
             program = Program::default();
         }
     }
-    let mut taken = [false; 2];
+    // Those with a name are opened by it, each for itself.
+    let mut taken = [pipe.path.is_some(); 2];
     for (place, description) in work.checkpoint.descriptions.iter().enumerate() {
         if description.kind != (Kind::Pipe { pipe: index }) {
             continue;

@@ -265,7 +265,7 @@ fn make_system_v(puppet: &Puppet, work: &Work<'_>, memory: &SharedMemory) -> Res
 
 /// The next System V object gets this number (CONFIG_CHECKPOINT_RESTORE).
 /// The container's own /proc/sys is read-only, so through another procfs.
-fn ask_for_id(puppet: &Puppet, file: &str, id: i32) -> Result<()> {
+pub(super) fn ask_for_id(puppet: &Puppet, file: &str, id: i32) -> Result<()> {
     let mut program = Program::default();
     let kind = program.text(b"proc");
     let path = program.text(format!("sys/kernel/{file}").as_bytes());

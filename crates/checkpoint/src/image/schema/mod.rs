@@ -3,12 +3,14 @@
 
 mod memory_files;
 mod sockets;
+mod system_v;
 
 pub use memory_files::{Entry, EntryKind, MemoryFiles};
 pub use sockets::{
     Message, Socket, SocketOption, SocketState, Tcp, TcpConnection, TcpLink, Unix, UnixLink,
     UnixName,
 };
+pub use system_v::{Owner, Queue, Semaphores};
 
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +33,10 @@ pub struct Checkpoint {
     pub pipes: Vec<Pipe>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub memory_files: Vec<MemoryFiles>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub semaphores: Vec<Semaphores>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub queues: Vec<Queue>,
 }
 
 /// What has to be the same where it goes on.
@@ -352,6 +358,9 @@ pub struct Watched {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pipe {
+    /// Where it has a name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
     pub capacity: u64,
     /// What was written and not read, hex.
     pub content: String,

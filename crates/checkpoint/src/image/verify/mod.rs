@@ -12,6 +12,8 @@ use sys::{Error, ErrorKind, Result};
 
 use crate::image::schema::{Backing, Checkpoint, Kind, Memory, Process, ProcessState};
 
+/// `SEMMSL`
+const SEMAPHORES_MAX: usize = 32_000;
 const PROCESSES_MAX: usize = 32 << 10;
 const THREADS_MAX: usize = 64 << 10;
 const DESCRIPTORS_MAX: i32 = 1 << 20;
@@ -40,6 +42,12 @@ pub fn verify(checkpoint: &Checkpoint, pages: u64) -> Result<()> {
     for files in &checkpoint.memory_files {
         memory_files::verify(files, pages)?;
     }
+    let impossible = checkpoint
+        .semaphores
+        .iter()
+        .any(|set| set.owner.id < 0 || !(1..=SEMAPHORES_MAX).contains(&set.values.len()))
+        || checkpoint.queues.iter().any(|queue| queue.owner.id < 0);
+    ensure(!impossible, "a System V object is impossible")?;
     kinds(checkpoint)
 }
 
@@ -167,6 +175,11 @@ fn stored_within(stored: u64, count: u64, pages: u64) -> Result<()> {
 
 fn kinds(checkpoint: &Checkpoint) -> Result<()> {
     let count = checkpoint.descriptions.len();
+    let named = checkpoint.pipes.iter().filter_map(|it| it.path.as_ref());
+    for path in named {
+        let good = path.starts_with('/') && !path.contains('\0');
+        ensure(good, "a named pipe has an impossible path")?;
+    }
     for (place, description) in checkpoint.descriptions.iter().enumerate() {
         if let Kind::Socket(socket) = &description.kind {
             sockets::verify(place, socket, checkpoint)?;

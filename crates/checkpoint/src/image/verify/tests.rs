@@ -37,6 +37,8 @@ fn lies_are_found() {
             r#""protocol":0,"state":{"netlink""#,
             r#""protocol":12,"state":{"netlink""#,
         ),
+        (r#""values":[1,2]"#, r#""values":[]"#),
+        (r#""path":"/tmp/f""#, r#""path":"f""#),
         (r#""own":"02001f90"#, r#""own":"0a001f90"#),
     ] {
         assert!(good.contains(truth), "{truth}");
