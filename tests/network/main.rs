@@ -2,6 +2,11 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod attacks;
 mod bridge;
+mod firewall;
 mod modes;
+mod names;
 mod ports;
+mod races;
+mod user_defined;

@@ -14,6 +14,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("image", &["sys", "spec", "state"]),
     ("registry", &["sys", "spec", "state"]),
     ("network", &["sys", "spec", "state"]),
+    ("resolver", &["sys", "state"]),
     ("checkpoint", &["runtime", "sys", "spec", "state"]),
     (
         "monitor",
@@ -26,7 +27,15 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("wharf", &["engine", "sys", "spec", "state"]),
     (
         "wharf-runtime",
-        &["checkpoint", "monitor", "runtime", "sys", "spec", "state"],
+        &[
+            "checkpoint",
+            "monitor",
+            "resolver",
+            "runtime",
+            "sys",
+            "spec",
+            "state",
+        ],
     ),
     ("xtask", &[]),
     ("black-box-tests", &[]),

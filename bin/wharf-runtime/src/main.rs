@@ -13,6 +13,7 @@ mod dump_command;
 mod exe_guard;
 mod monitor_command;
 mod oci;
+mod resolver_command;
 
 use std::ffi::CStr;
 
@@ -33,9 +34,12 @@ fn run() -> u8 {
             return FAILURE;
         }
     };
-    if is_verb(c"monitor") || is_verb(c"dump") {
+    let is_own = is_verb(c"monitor") || is_verb(c"dump") || is_verb(c"resolver");
+    if is_own {
         let done = if is_verb(c"monitor") {
             monitor_command::run(&guard)
+        } else if is_verb(c"resolver") {
+            resolver_command::run()
         } else {
             dump_command::run()
         };

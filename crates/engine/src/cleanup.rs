@@ -126,7 +126,7 @@ impl Engine {
         errors.keep(Hierarchies::find().and_then(|all| all.remove(&group)));
         crash_point!(self, "after cgroup removal");
         if config.is_none_or(|config| config.network == NetworkMode::Bridge) {
-            errors.keep(self.networks().detach(id));
+            errors.keep(self.network_host().detach(id));
         }
         crash_point!(self, "after detach");
         errors.into_result()?;

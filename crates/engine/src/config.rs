@@ -14,12 +14,16 @@
 //! ipv6 = true
 //! mtu = 1500
 //!
+//! [publish]
+//! default-address = "127.0.0.1"   # where -p 8080:80 publishes; everywhere if not set
+//!
 //! [limits]                  # of what one image may claim
 //! max-layer-size = "100g"   # one layer, uncompressed
 //! max-entries = 4000000     # files of one layer
 //! max-layers = 400
 //! ```
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -82,6 +86,7 @@ pub struct Settings {
     pub log: LogSettings,
     pub containers: ContainerSettings,
     pub network: NetworkSettings,
+    pub publish: PublishSettings,
     pub limits: LimitSettings,
     /// `docs/registries.md`.
     pub registry: registry::RegistryConfig,
@@ -175,8 +180,17 @@ impl From<&NetworkSettings> for NetworkConfig {
                 Ipv6::Off
             },
             mtu: settings.mtu,
+            resolver: None,
         }
     }
+}
+
+/// Published ports.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct PublishSettings {
+    /// Where ports are published that name no address; on all if absent.
+    pub default_address: Option<IpAddr>,
 }
 
 /// How much of our resources an image may claim.

@@ -5,13 +5,14 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use network::{NetworkConfig, Networks};
+use network::NetworkConfig;
 use state::{BootId, ContainerId, Layout};
 use sys::{Context as _, Result};
 
 use crate::config::Config;
 use crate::containers::Containers;
 use crate::images::Images;
+use crate::networks::Networks;
 use crate::volumes::Volumes;
 
 /// A handle on one store. Cheap to open and to clone; threads may share it.
@@ -63,9 +64,17 @@ impl Engine {
         Images::new(self)
     }
 
-    pub(crate) fn networks(&self) -> Networks {
-        let settings = &self.config().settings.network;
-        Networks::open(self.layout(), NetworkConfig::from(settings))
+    pub fn networks(&self) -> Networks<'_> {
+        Networks::new(self)
+    }
+
+    /// What the networks are made by.
+    pub(crate) fn network_host(&self) -> network::Networks {
+        let config = NetworkConfig {
+            resolver: Some(self.config().programs.runtime.clone()),
+            ..NetworkConfig::from(&self.config().settings.network)
+        };
+        network::Networks::open(self.layout(), config)
     }
 
     /// Which boot of the machine this is.
@@ -131,6 +140,7 @@ fn prepare(layout: &Layout) -> Result<Prepared> {
     make(&names)?;
     make(layout.run_root())?;
     make(&layout.run_containers())?;
+    make(&layout.resolvers())?;
     make(&mountpoint)?;
     Ok(if has_root {
         Prepared::FirstOfBoot

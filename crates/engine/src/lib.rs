@@ -32,6 +32,7 @@ pub mod events;
 pub mod images;
 mod info;
 mod launch;
+pub mod networks;
 pub mod parse;
 mod reconcile;
 mod runtime_spec;
@@ -42,6 +43,7 @@ pub use boot::Booted;
 pub use cgroup::Usage;
 pub use config::{Config, Settings};
 pub use containers::copy::CopyRequest;
+pub use containers::request::endpoint;
 pub use containers::request::{
     Access, AttachRequest, CommitCompression, CommitRequest, ConfinementRequest, ExecRequest,
     HealthRequest, LogsRequest, NamespacesRequest, NetworkRequest, PidRequest, ProcessRequest,
@@ -50,6 +52,8 @@ pub use containers::request::{
 pub use containers::update::{Effect, UpdateRequest};
 pub use containers::{Containers, CreateEvent, Created};
 pub use engine::{Engine, Info, Repaired};
+pub use network::NetworkRequest as NewNetwork;
+pub use networks::Networks;
 pub use volumes::{VolumeRequest, Volumes};
 
 use std::path::Path;

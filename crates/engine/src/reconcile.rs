@@ -66,7 +66,10 @@ impl Engine {
         // A container is being started from before its run directory exists
         // only while nothing is attached yet.
         let run = self.layout().clone();
-        errors.keep(self.networks().repair(|id| run.run_container(id).exists()));
+        errors.keep(
+            self.network_host()
+                .repair(|id| run.run_container(id).exists()),
+        );
         errors.into_result()?;
         Ok(repaired)
     }

@@ -10,13 +10,13 @@
 use std::fmt;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{ErrorKind as Io, Write as _};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use state::{ContainerId, PortMapping, Record};
+use state::{ContainerId, Lease, Record};
 use sys::{Context as _, Error, ErrorKind, Result};
 
 /// Places tried before the whole network is searched from its beginning.
@@ -31,7 +31,7 @@ pub struct Ipv4Subnet {
 
 impl Ipv4Subnet {
     /// The network `address` lies in; `InvalidInput` unless the prefix is 8
-    /// to 28 and the address the network's first.
+    /// to 29 and the address the network's first.
     pub fn new(address: Ipv4Addr, prefix: u8) -> Result<Self> {
         let wrong = |why| {
             Error::new(
@@ -39,8 +39,11 @@ impl Ipv4Subnet {
                 format!("invalid subnet {address}/{prefix}: {why}"),
             )
         };
-        if !(8..=28).contains(&prefix) {
-            return Err(wrong("the prefix is from 8 to 28"));
+        if !(8..=29).contains(&prefix) {
+            return Err(wrong("the prefix is from 8 to 29"));
+        }
+        if address.is_loopback() || address.is_multicast() || address.octets()[0] == 0 {
+            return Err(wrong("these addresses are no container's"));
         }
         let subnet = Self {
             first: address.to_bits(),
@@ -84,14 +87,26 @@ impl Ipv4Subnet {
         address.to_bits() & self.host_mask()
     }
 
-    /// Addresses for containers: all but the network's, the gateway's and
-    /// the broadcast address.
-    fn room(self) -> u32 {
-        self.host_mask() - 2
+    /// Whether an address lies in it.
+    pub fn contains(self, address: Ipv4Addr) -> bool {
+        self.overlaps(address, 32)
     }
 
-    fn container(self, place: u32) -> Ipv4Addr {
-        Ipv4Addr::from_bits(self.first + 2 + place)
+    /// The address with this number, if there is one.
+    pub(crate) fn numbered(self, number: u32) -> Option<Ipv4Addr> {
+        (number <= self.host_mask()).then(|| Ipv4Addr::from_bits(self.first + number))
+    }
+
+    /// The last address that is not the broadcast address.
+    pub(crate) fn last(self) -> Ipv4Addr {
+        Ipv4Addr::from_bits((self.first | self.host_mask()) - 1)
+    }
+
+    /// Whether an address may be anybody's: neither the network's nor the
+    /// broadcast address.
+    pub(crate) fn is_host(self, address: Ipv4Addr) -> bool {
+        let number = self.host_number(address);
+        self.contains(address) && number != 0 && number != self.host_mask()
     }
 
     fn host_mask(self) -> u32 {
@@ -143,13 +158,6 @@ impl<'de> Deserialize<'de> for Ipv4Subnet {
     }
 }
 
-/// Who holds an address, and all that is needed to undo the attachment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Lease {
-    pub(crate) container: ContainerId,
-    pub(crate) ports: Vec<PortMapping>,
-}
-
 /// What asking for an address gave.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
@@ -159,47 +167,142 @@ pub(crate) enum Taken {
     Stale(Ipv4Addr),
 }
 
-/// The addresses of one network.
+/// The addresses that containers of a network get.
+#[derive(Clone, Debug)]
+pub(crate) struct Pool {
+    subnet: Ipv4Subnet,
+    first: u32,
+    count: u32,
+    excluded: Vec<Ipv4Addr>,
+    /// As the administrator wrote it.
+    range: Ipv4Subnet,
+}
+
+impl Pool {
+    /// `range` lies in `subnet`; `excluded` are others' addresses.
+    pub(crate) fn new(subnet: Ipv4Subnet, range: Ipv4Subnet, excluded: Vec<Ipv4Addr>) -> Self {
+        let lowest = subnet.first + 1;
+        let highest = subnet.last().to_bits();
+        let first = range.first.max(lowest);
+        let last = (range.first | range.host_mask()).min(highest);
+        Self {
+            subnet,
+            first,
+            count: last.saturating_sub(first) + 1,
+            excluded,
+            range,
+        }
+    }
+
+    /// `None` for the places of others.
+    fn address(&self, place: u32) -> Option<Ipv4Addr> {
+        let address = Ipv4Addr::from_bits(self.first + place % self.count);
+        (!self.excluded.contains(&address)).then_some(address)
+    }
+
+    /// Whether a container may ask for this address.
+    fn check(&self, address: Ipv4Addr) -> Result<()> {
+        if !self.subnet.is_host(address) {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!("address {address} is not in the subnet {}", self.subnet),
+            ));
+        }
+        if self.excluded.contains(&address) {
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                format!("address {address} is the network's own"),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The addresses of one network and who holds them.
 #[derive(Clone, Debug)]
 pub(crate) struct Leases {
     directory: PathBuf,
-    subnet: Ipv4Subnet,
+    pool: Pool,
+}
+
+/// Which address a container wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wish {
+    Any,
+    /// This one and no other.
+    This(Ipv4Addr),
 }
 
 impl Leases {
-    pub(crate) fn new(directory: PathBuf, subnet: Ipv4Subnet) -> Self {
-        Self { directory, subnet }
+    pub(crate) fn new(directory: PathBuf, pool: Pool) -> Self {
+        Self { directory, pool }
     }
 
-    /// Takes a free address.
-    pub(crate) fn take(&self, lease: &Lease) -> Result<Taken> {
-        let text = serde_json::to_vec(lease)
-            .map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
-        for address in self.places(&lease.container) {
-            if self.create(address, &text)? {
+    /// Takes a free address for a container; `lease` gives what is written
+    /// down for an address.
+    pub(crate) fn take(
+        &self,
+        container: &ContainerId,
+        wish: Wish,
+        lease: &dyn Fn(Ipv4Addr) -> Lease,
+    ) -> Result<Taken> {
+        let create = |address| self.create(address, &lease(address));
+        if let Wish::This(address) = wish {
+            self.pool.check(address)?;
+            if let Some((held, _)) = self.find(container)? {
+                return Ok(Taken::Stale(held));
+            }
+            if create(address)? {
+                return Ok(Taken::Fresh(address));
+            }
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                format!("address {address} is in use"),
+            ));
+        }
+        for address in self.places(container) {
+            if create(address)? {
                 return Ok(Taken::Fresh(address));
             }
             if self
                 .read(address)
-                .is_some_and(|held| held.container == lease.container)
+                .is_some_and(|held| held.container == *container)
             {
                 return Ok(Taken::Stale(address));
             }
         }
         // Only a small network that is nearly full comes here.
-        if let Some((address, _)) = self.search(&lease.container)? {
+        if let Some((address, _)) = self.search(container)? {
             return Ok(Taken::Stale(address));
         }
-        for place in 0..self.subnet.room() {
-            let address = self.subnet.container(place);
-            if self.create(address, &text)? {
+        for address in (0..self.pool.count).filter_map(|place| self.pool.address(place)) {
+            if create(address)? {
                 return Ok(Taken::Fresh(address));
             }
         }
         Err(Error::new(
             ErrorKind::Unavailable,
-            format!("no address is free in {}", self.subnet),
+            format!("no address is free in {}", self.pool.range),
         ))
+    }
+
+    /// Takes an address for its IPv6 part alone; false if it is taken.
+    pub(crate) fn take_ipv6(&self, address: Ipv4Addr, lease: &Lease) -> Result<bool> {
+        self.create(address, lease)
+    }
+
+    /// How many addresses are held, without a look at by whom.
+    pub(crate) fn count(&self) -> Result<usize> {
+        match fs::read_dir(&self.directory) {
+            Ok(entries) => Ok(entries.count()),
+            Err(error) if error.kind() == Io::NotFound => Ok(0),
+            Err(error) => Err(error).context(|| self.naming("list")),
+        }
+    }
+
+    /// Whether nobody has an address.
+    pub(crate) fn is_empty(&self) -> Result<bool> {
+        Ok(self.count()? == 0)
     }
 
     /// The container's lease.
@@ -207,6 +310,7 @@ impl Leases {
         for address in self.places(container) {
             if let Some(lease) = self.read(address)
                 && lease.container == *container
+                && !lease.ipv6_only
             {
                 return Ok(Some((address, lease)));
             }
@@ -239,16 +343,38 @@ impl Leases {
 
     /// Gives an address up.
     pub(crate) fn release(&self, address: Ipv4Addr) -> Result<()> {
-        match fs::remove_file(self.path(address)) {
-            Err(error) if error.kind() != Io::NotFound => {
-                Err(error).context(|| format!("give up address {address}"))
+        remove(&self.path(address))
+    }
+
+    /// Takes an IPv6 address that was asked for; false if somebody else did.
+    pub(crate) fn take_static_ipv6(&self, address: Ipv6Addr, lease: &Lease) -> Result<bool> {
+        self.create_file(&self.directory.join(address.to_string()), lease)
+    }
+
+    /// Gives up whatever a container has for an IPv6 address that it asked for.
+    pub(crate) fn release_ipv6(&self, container: &ContainerId) -> Result<()> {
+        let entries = match fs::read_dir(&self.directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == Io::NotFound => return Ok(()),
+            Err(error) => return Err(error).context(|| self.naming("list")),
+        };
+        for entry in entries {
+            let entry = entry.context(|| self.naming("list"))?;
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            let Ok(lease) = Record::read::<Lease>(&entry.path()) else {
+                continue;
+            };
+            let is_meant = lease.ipv6_only || name.parse::<Ipv6Addr>().is_ok();
+            if is_meant && lease.container == *container {
+                remove(&entry.path())?;
             }
-            _ => Ok(()),
         }
+        Ok(())
     }
 
     /// Where a container's address may be, in the order they are tried.
-    fn places(&self, container: &ContainerId) -> impl Iterator<Item = Ipv4Addr> + use<> {
+    fn places(&self, container: &ContainerId) -> impl Iterator<Item = Ipv4Addr> + '_ {
         let bytes = container.as_bytes();
         let number = |at: usize| {
             let mut part = [0; 4];
@@ -257,26 +383,30 @@ impl Leases {
         };
         // The id's beginning names the link; the rest is independent of it.
         let (start, step) = (number(8), number(12) | 1);
-        let subnet = self.subnet;
-        (0..PLACES).map(move |turn| {
-            let place = start.wrapping_add(step.wrapping_mul(turn));
-            subnet.container(place % subnet.room())
+        (0..PLACES).filter_map(move |index| {
+            self.pool
+                .address(start.wrapping_add(index.wrapping_mul(step)))
         })
     }
 
-    /// Looks at every lease: for what is in none of its places.
+    /// The lease of a container, wherever it is.
     fn search(&self, container: &ContainerId) -> Result<Option<(Ipv4Addr, Lease)>> {
         Ok(self.list()?.into_iter().find_map(|(address, lease)| {
             let lease = lease?;
-            (lease.container == *container).then_some((address, lease))
+            (lease.container == *container && !lease.ipv6_only).then_some((address, lease))
         }))
     }
 
-    fn create(&self, address: Ipv4Addr, text: &[u8]) -> Result<bool> {
-        let path = self.path(address);
+    fn create(&self, address: Ipv4Addr, lease: &Lease) -> Result<bool> {
+        self.create_file(&self.path(address), lease)
+    }
+
+    fn create_file(&self, path: &Path, lease: &Lease) -> Result<bool> {
+        let text = serde_json::to_vec(lease)
+            .map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(0o600);
-        let opened = match options.open(&path) {
+        let opened = match options.open(path) {
             Err(error) if error.kind() == Io::NotFound => {
                 let mut builder = DirBuilder::new();
                 builder
@@ -284,16 +414,16 @@ impl Leases {
                     .mode(0o700)
                     .create(&self.directory)
                     .context(|| self.naming("make"))?;
-                options.open(&path)
+                options.open(path)
             }
             opened => opened,
         };
         match opened {
             Ok(mut file) => {
-                let written = file.write_all(text);
+                let written = file.write_all(&text);
                 if written.is_err() {
                     // The failed write is what the user needs to know.
-                    let _ = fs::remove_file(&path);
+                    let _ = fs::remove_file(path);
                 }
                 written.context(|| format!("write lease {}", path.display()))?;
                 Ok(true)
@@ -316,6 +446,15 @@ impl Leases {
     }
 }
 
+fn remove(lease: &Path) -> Result<()> {
+    match fs::remove_file(lease) {
+        Err(error) if error.kind() != Io::NotFound => {
+            Err(error).context(|| format!("give up lease {}", lease.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
@@ -332,7 +471,22 @@ mod tests {
         Lease {
             container: ContainerId::from_bytes(bytes),
             ports: Vec::new(),
+            ipv6: None,
+            interface: String::new(),
+            names: Vec::new(),
+            servers: Vec::new(),
+            also: Vec::new(),
+            ipv6_only: false,
         }
+    }
+
+    fn leases(directory: PathBuf, text: &str) -> Leases {
+        let subnet = subnet(text);
+        Leases::new(directory, Pool::new(subnet, subnet, vec![subnet.gateway()]))
+    }
+
+    fn take(leases: &Leases, lease: &Lease) -> Result<Taken> {
+        leases.take(&lease.container, Wish::Any, &|_| lease.clone())
     }
 
     #[test]
@@ -345,7 +499,10 @@ mod tests {
             "",
             "10.87.0.0",
             "10.87.0.0/7",
-            "10.87.0.0/29",
+            "10.87.0.0/30",
+            "127.0.0.0/8",
+            "224.0.0.0/8",
+            "0.0.0.0/8",
             "10.87.0.1/16",
             "x/16",
             "10.0.0.0/-1",
@@ -366,54 +523,54 @@ mod tests {
     #[test]
     fn an_address_has_one_holder_and_is_found_again() {
         let directory = tempfile::tempdir().unwrap();
-        let leases = Leases::new(directory.path().join("bridge"), subnet("10.87.0.0/16"));
+        let held = leases(directory.path().join("bridge"), "10.87.0.0/16");
         let mut addresses = HashSet::new();
         for first in 0..100 {
-            let Taken::Fresh(address) = leases.take(&lease(first)).unwrap() else {
+            let Taken::Fresh(address) = take(&held, &lease(first)).unwrap() else {
                 panic!("not fresh");
             };
             assert!(addresses.insert(address));
             assert_ne!(address, Ipv4Addr::new(10, 87, 0, 1));
-            let found = leases.find(&lease(first).container).unwrap();
+            let found = held.find(&lease(first).container).unwrap();
             assert_eq!(found, Some((address, lease(first))));
         }
-        assert_eq!(leases.list().unwrap().len(), 100);
-        let (held, _) = leases.find(&lease(7).container).unwrap().unwrap();
-        assert_eq!(leases.take(&lease(7)).unwrap(), Taken::Stale(held));
-        leases.release(held).unwrap();
-        leases.release(held).unwrap();
-        assert_eq!(leases.find(&lease(7).container).unwrap(), None);
+        assert_eq!(held.list().unwrap().len(), 100);
+        let (address, _) = held.find(&lease(7).container).unwrap().unwrap();
+        assert_eq!(take(&held, &lease(7)).unwrap(), Taken::Stale(address));
+        held.release(address).unwrap();
+        held.release(address).unwrap();
+        assert_eq!(held.find(&lease(7).container).unwrap(), None);
     }
 
     #[test]
     fn a_small_network_is_used_to_its_last_address() {
         let directory = tempfile::tempdir().unwrap();
-        let leases = Leases::new(directory.path().to_owned(), subnet("192.0.2.16/28"));
+        let held = leases(directory.path().to_owned(), "192.0.2.16/28");
         for first in 0..13 {
             assert!(matches!(
-                leases.take(&lease(first)).unwrap(),
+                take(&held, &lease(first)).unwrap(),
                 Taken::Fresh(_)
             ));
         }
-        let error = leases.take(&lease(13)).unwrap_err();
+        let error = take(&held, &lease(13)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         assert_eq!(error.to_string(), "no address is free in 192.0.2.16/28");
         assert!(!directory.path().join("192.0.2.17").exists());
         assert!(!directory.path().join("192.0.2.31").exists());
         for first in 0..13 {
-            assert!(leases.find(&lease(first).container).unwrap().is_some());
+            assert!(held.find(&lease(first).container).unwrap().is_some());
         }
     }
 
     #[test]
     fn many_at_once_get_different_addresses() {
         let directory = tempfile::tempdir().unwrap();
-        let leases = Leases::new(directory.path().join("deep/er"), subnet("192.0.2.0/27"));
+        let held = leases(directory.path().join("deep/er"), "192.0.2.0/27");
         let addresses: Vec<Taken> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..20)
                 .map(|first| {
-                    let leases = &leases;
-                    scope.spawn(move || leases.take(&lease(first)).unwrap())
+                    let held = &held;
+                    scope.spawn(move || take(held, &lease(first)).unwrap())
                 })
                 .collect();
             threads
@@ -426,7 +583,7 @@ mod tests {
                 .iter()
                 .all(|taken| matches!(taken, Taken::Fresh(_)))
         );
-        assert_eq!(leases.list().unwrap().len(), 20);
+        assert_eq!(held.list().unwrap().len(), 20);
     }
 
     #[test]
@@ -434,9 +591,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("192.0.2.5"), "").unwrap();
         fs::write(directory.path().join("not an address"), "").unwrap();
-        let leases = Leases::new(directory.path().to_owned(), subnet("192.0.2.0/24"));
+        let held = leases(directory.path().to_owned(), "192.0.2.0/24");
         assert_eq!(
-            leases.list().unwrap(),
+            held.list().unwrap(),
             vec![(Ipv4Addr::new(192, 0, 2, 5), None)]
         );
     }

@@ -2,136 +2,97 @@
 //!
 //! All attaching and detaching holds the network's lock shared, so any number
 //! of processes do it at once; what changes the structure (the bridge, the
-//! table as a whole) or compares it with the leases holds it exclusively.
+//! tables as a whole) or compares it with the leases holds it exclusively.
 //!
 //! The order is lease, wire, firewall, and detaching goes the other way
 //! round. Whoever dies in between leaves a lease, by which
 //! [`Networks::repair`] finds the rest.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 
 use rustix::io::Errno;
-use state::{Durability, FileLock, Record};
-use sys::netlink::route::{self, Link, LinkName, VethPair};
-use sys::netlink::{Message, Protocol, Reply, Socket};
+use state::{FileLock, Lease, Record};
+use sys::netlink::nftables::Element;
+use sys::netlink::route::{self, LinkName};
+use sys::netlink::{Protocol, Socket};
 use sys::{Context as _, Error, ErrorKind, Result};
 
-use crate::address::{Lease, Leases, Taken};
+use crate::address::{Leases, Taken, Wish};
 use crate::attachment::{AttachRequest, Attachment};
-use crate::drivers::bridge::{self, BridgeNetwork};
-use crate::drivers::forwarding;
+use crate::definition::{Definition, Driver};
+use crate::drivers::bridge;
 use crate::firewall::nftables::{Change, Firewall};
-use crate::firewall::rules;
+use crate::firewall::{guard, rules};
 use crate::plan;
 use crate::remove::Wire;
-use crate::{DEFAULT_NETWORK, Ipv6, NetworkConfig, Networks};
+use crate::wire::{Extras, is};
+use crate::{DEFAULT_NETWORK, Networks};
 
 /// Somebody outside may delete the bridge just after it was made; not more
 /// often than this.
 const STRUCTURE_TRIES: usize = 5;
 
-/// A message, what it does in words, and which failure is none.
-pub(crate) struct Step {
-    act: &'static str,
-    message: Message,
-    tolerated: &'static [Errno],
-}
-
-impl Step {
-    pub(crate) fn new(act: &'static str, message: Message) -> Self {
-        Self {
-            act,
-            message,
-            tolerated: &[],
-        }
-    }
-
-    pub(crate) fn tolerating(mut self, errnos: &'static [Errno]) -> Self {
-        self.tolerated = errnos;
-        self
-    }
-}
-
-/// Sends all steps in one system call; the first failure is the error.
-pub(crate) fn perform(
-    socket: &mut Socket,
-    object: &str,
-    steps: Vec<Step>,
-) -> Result<Vec<Vec<Reply>>> {
-    let mut words = Vec::with_capacity(steps.len());
-    let mut messages = Vec::with_capacity(steps.len());
-    for step in steps {
-        words.push((step.act, step.tolerated));
-        messages.push(step.message);
-    }
-    let outcomes = socket.exchange(messages)?;
-    let mut answers = Vec::with_capacity(outcomes.len());
-    for (outcome, (act, tolerated)) in outcomes.into_iter().zip(words) {
-        match outcome {
-            Ok(replies) => answers.push(replies),
-            Err(error) if tolerated.iter().any(|errno| is(&error, *errno)) => {
-                answers.push(Vec::new());
-            }
-            Err(error) => return Err(error.wrap(format!("{act} {object}"))),
-        }
-    }
-    Ok(answers)
-}
-
 /// A network in use: its definition, its leases and sockets to change it by.
 pub(crate) struct Host {
-    pub(crate) network: BridgeNetwork,
+    pub(crate) network: Definition,
     pub(crate) leases: Leases,
     pub(crate) route: Socket,
     pub(crate) firewall: Firewall,
+    /// Index of the bridge, or of the parent; 0 until it is known.
+    pub(crate) master: u32,
+    /// Held by who makes something beside, the other lock being shared.
+    pub(crate) side_lock: PathBuf,
     /// Last, so that it is given up last.
     _lock: FileLock,
 }
 
 impl Networks {
-    /// Attaches the container whose network namespace this is to the default
-    /// network: afterwards its link is up, has addresses and routes, and its
-    /// published ports are reachable. On failure nothing is left behind.
+    /// Attaches the container whose network namespace this is to a network:
+    /// afterwards its link is up, has addresses and routes, and its published
+    /// ports are reachable. On failure nothing is left behind.
     ///
-    /// The network is made if this is its first use. `Unavailable` when it is
-    /// full, `Denied` when the rights are lacking.
+    /// The network is made on the host if this is its first use.
+    /// `Unavailable` when it is full or the address is taken, `NotFound` when
+    /// there is no such network, `Denied` when the rights are lacking.
     pub fn attach(&self, netns: BorrowedFd<'_>, request: &AttachRequest) -> Result<Attachment> {
         self.attach_now(netns, request).context(|| {
-            let container = request.container.short();
-            format!("attach container {container} to network {DEFAULT_NETWORK}")
+            let (container, network) = (request.container.short(), &request.network);
+            format!("attach container {container} to network {network}")
         })
     }
 
     fn attach_now(&self, netns: BorrowedFd<'_>, request: &AttachRequest) -> Result<Attachment> {
-        let (mut host, master) = self.usable()?;
-        let lease = Lease {
-            container: request.container,
-            ports: request.ports.clone(),
-        };
-        let address = match host.leases.take(&lease)? {
+        let mut host = self.usable(&request.network)?;
+        let address = match host.lease(request)? {
             Taken::Fresh(address) => address,
             Taken::Stale(_) => {
                 drop(host);
-                self.take_off(&request.container, Wire::Delete)?;
-                let usable = self.usable()?;
-                host = usable.0;
-                match host.leases.take(&lease)? {
+                self.take_off(&request.network, &request.container, Wire::Delete)?;
+                host = self.usable(&request.network)?;
+                match host.lease(request)? {
                     Taken::Fresh(address) => address,
                     Taken::Stale(_) => return Err(attached_twice()),
                 }
             }
         };
-        let mut attachment = plan::attachment(&host.network, address, request);
+        let lease = plan::lease(&host.network, address, request);
+        let mut attachment = plan::attachment(&host.network, address, lease.ipv6, request);
+        let extras = Extras {
+            is_default_route: request.is_default_route,
+            rate: request.rate,
+        };
         let wired = host
-            .wire(netns, master, &mut attachment)
-            .and_then(|()| host.publish(request, &attachment));
+            .claim_ipv6(address, request, &lease)
+            .and_then(|()| host.wire(netns, &mut attachment, extras))
+            .and_then(|()| host.publish(address, &lease))
+            .and_then(|change| self.ensure_resolver(&mut host).map(|()| change));
         let outcome = match wired {
             Ok(Change::Done) => return Ok(attachment),
             Ok(Change::OutOfStep) => {
                 drop(host);
-                self.rebuild_for(&lease)
+                self.rebuild_for(&request.network, &lease)
             }
             Err(error) => {
                 drop(host);
@@ -140,25 +101,45 @@ impl Networks {
         };
         match outcome {
             Ok(()) => Ok(attachment),
-            Err(error) => Err(match self.take_off(&request.container, Wire::Delete) {
-                Ok(()) => error,
-                Err(failed) => error.wrap(format!("{failed}, after the failure to")),
-            }),
+            Err(error) => {
+                let undone = self.take_off(&request.network, &request.container, Wire::Delete);
+                Err(match undone {
+                    Ok(()) => error,
+                    Err(failed) => error.wrap(format!("{failed}, after the failure to")),
+                })
+            }
         }
     }
 
-    /// The network, ready for use, its lock held shared, and the bridge's
-    /// index. Makes or mends what is missing.
-    fn usable(&self) -> Result<(Host, u32)> {
+    /// The network, ready for use, its lock held shared. Makes or mends what
+    /// is missing.
+    fn usable(&self, name: &str) -> Result<Host> {
         for _ in 0..STRUCTURE_TRIES {
-            if let Some(mut host) = self.open_shared()?
-                && !host.network.differs_from(&self.config)
-                && let Some(master) = host.network.find(&mut host.route)?
-                && host.firewall.is_current()?
-            {
-                return Ok((host, master));
+            if let Some(mut host) = self.open_shared(name)? {
+                if let Driver::Macvlan { parent, .. } = &host.network.driver {
+                    let parent = parent.clone();
+                    let link = host.link(&parent)?.ok_or_else(|| {
+                        Error::new(
+                            ErrorKind::NotFound,
+                            format!("there is no link {parent}, its parent, on this host"),
+                        )
+                    })?;
+                    host.master = link.index;
+                    return Ok(host);
+                }
+                let is_as_asked =
+                    name != DEFAULT_NETWORK || !bridge::differs_from(&host.network, &self.config);
+                if is_as_asked
+                    && let Some(master) = bridge::find(&host.network, &mut host.route)?
+                    && host.firewall.is_current()?
+                {
+                    host.master = master;
+                    return Ok(host);
+                }
+            } else if name != DEFAULT_NETWORK {
+                return Err(no_such(name));
             }
-            self.make_structure()?;
+            self.make_structure(name)?;
         }
         Err(Error::new(
             ErrorKind::Unavailable,
@@ -166,94 +147,72 @@ impl Networks {
         ))
     }
 
-    /// The network with its lock held shared; `None` if it was never used.
-    pub(crate) fn open_shared(&self) -> Result<Option<Host>> {
-        match FileLock::shared(&self.lock_path()) {
-            Ok(lock) => self.open_locked(lock),
+    /// The network with its lock held shared; `None` if it was never used, or
+    /// there is none.
+    pub(crate) fn open_shared(&self, name: &str) -> Result<Option<Host>> {
+        self.opened(name, FileLock::shared_existing(&self.lock_path(name)))
+    }
+
+    /// As [`Networks::open_shared`], with its lock held exclusively.
+    pub(crate) fn open_exclusive(&self, name: &str) -> Result<Option<Host>> {
+        self.opened(name, FileLock::exclusive_existing(&self.lock_path(name)))
+    }
+
+    /// As [`Networks::open_exclusive`], if nobody holds the lock.
+    pub(crate) fn open_if_idle(&self, name: &str) -> Result<Option<Host>> {
+        match FileLock::try_exclusive_existing(&self.lock_path(name)) {
+            Ok(None) => Ok(None),
+            Ok(Some(lock)) => self.open_locked(name, lock),
+            Err(error) => self.opened(name, Err(error)),
+        }
+    }
+
+    fn opened(&self, name: &str, lock: Result<FileLock>) -> Result<Option<Host>> {
+        match lock {
+            Ok(lock) => self.open_locked(name, lock),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// The network with its lock held exclusively; `None` if it was never
-    /// used.
-    pub(crate) fn open_exclusive(&self) -> Result<Option<Host>> {
-        match FileLock::exclusive(&self.lock_path()) {
-            Ok(lock) => self.open_locked(lock),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn open_locked(&self, lock: FileLock) -> Result<Option<Host>> {
-        let Some(network) = Record::read_if_exists::<BridgeNetwork>(&self.record_path())? else {
+    pub(crate) fn open_locked(&self, name: &str, lock: FileLock) -> Result<Option<Host>> {
+        let Some(network) = self.read(name)? else {
             return Ok(None);
         };
         Ok(Some(Host {
-            leases: Leases::new(self.layout.leases(&network.name), network.subnet),
+            leases: Leases::new(self.layout.leases(&network.name), network.pool()),
             route: Socket::open(Protocol::Route)?,
-            firewall: Firewall::new(rules::table(&network)),
+            firewall: Firewall::of(&network),
+            master: 0,
+            side_lock: self.side_lock(name),
             network,
             _lock: lock,
         }))
     }
 
-    /// Makes the network, or what is missing of it.
-    fn make_structure(&self) -> Result<()> {
-        create_private_directory(&self.layout.networks())?;
-        let lock = FileLock::exclusive(&self.lock_path())?;
-        let existing = Record::read_if_exists::<BridgeNetwork>(&self.record_path())?;
-        if existing
-            .as_ref()
-            .is_none_or(|network| network.differs_from(&self.config))
-        {
-            self.define(existing.as_ref())?;
-        }
-        let mut host = self
-            .open_locked(lock)?
-            .ok_or_else(|| Error::new(ErrorKind::Internal, "its definition vanished"))?;
-        host.make()
+    pub(crate) fn read(&self, name: &str) -> Result<Option<Definition>> {
+        Record::read_if_exists(&self.record_path(name))
     }
 
-    /// Decides and writes down what the network is; the lock is held.
-    fn define(&self, existing: Option<&BridgeNetwork>) -> Result<()> {
-        let mut route = Socket::open(Protocol::Route)?;
-        if let Some(network) = existing {
-            let leases = Leases::new(self.layout.leases(&network.name), network.subnet);
-            let count = leases.list()?.len();
-            if count > 0 {
-                return Err(Error::new(
-                    ErrorKind::Conflict,
-                    format!(
-                        "its subnet {}, IPv6 or MTU was changed in the configuration while \
-                         {count} containers use it; stop them first",
-                        network.subnet
-                    ),
-                ));
-            }
-            remove_bridge(&mut route, network)?;
-        }
-        let config = NetworkConfig {
-            ipv6: if forwarding::has_ipv6() {
-                self.config.ipv6
-            } else {
-                Ipv6::Off
-            },
-            ..self.config.clone()
+    /// Makes the network on the host, or what is missing of it.
+    fn make_structure(&self, name: &str) -> Result<()> {
+        let lock = if name == DEFAULT_NETWORK {
+            create_private_directory(&self.layout.networks())?;
+            let lock = FileLock::exclusive(&self.lock_path(name))?;
+            self.define_default()?;
+            lock
+        } else {
+            FileLock::exclusive_existing(&self.lock_path(name))?
         };
-        let routes = bridge::host_routes(&mut route)?;
-        let mut random = [0; 5];
-        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
-        let network =
-            BridgeNetwork::choose(DEFAULT_NETWORK, &self.layout, &config, &routes, random)?;
-        Record::write(&self.record_path(), &network, Durability::Synced)
+        let mut host = self.open_locked(name, lock)?.ok_or_else(|| no_such(name))?;
+        host.make()
     }
 
     /// Makes the firewall anew from the leases, where `winner` has the better
     /// right to its ports: it holds their sockets, so whoever is in its way
     /// is dead.
-    pub(crate) fn rebuild_for(&self, winner: &Lease) -> Result<()> {
-        let Some(mut host) = self.open_exclusive()? else {
+    pub(crate) fn rebuild_for(&self, name: &str, winner: &Lease) -> Result<()> {
+        let Some(mut host) = self.open_exclusive(name)? else {
             return Ok(());
         };
         for (address, lease) in host.leases.list()? {
@@ -276,32 +235,99 @@ impl Networks {
         host.firewall.forget_flows(&winner.ports)
     }
 
-    pub(crate) fn lock_path(&self) -> PathBuf {
-        self.layout
-            .networks()
-            .join(format!("{DEFAULT_NETWORK}.lock"))
+    pub(crate) fn lock_path(&self, name: &str) -> PathBuf {
+        self.layout.networks().join(format!("{name}.lock"))
     }
 
-    pub(crate) fn record_path(&self) -> PathBuf {
-        self.layout
-            .networks()
-            .join(format!("{DEFAULT_NETWORK}.json"))
+    pub(crate) fn record_path(&self, name: &str) -> PathBuf {
+        self.layout.networks().join(format!("{name}.json"))
     }
 }
 
 impl Host {
+    /// Takes an address as asked.
+    fn lease(&self, request: &AttachRequest) -> Result<Taken> {
+        let wish = request.ipv4.map_or(Wish::Any, Wish::This);
+        self.leases.take(&request.container, wish, &|address| {
+            plan::lease(&self.network, address, request)
+        })
+    }
+
+    /// Makes sure that nobody else has an IPv6 address that was asked for: by
+    /// a file of its own, and by taking the IPv4 address that it would go
+    /// with.
+    fn claim_ipv6(&self, ipv4: Ipv4Addr, request: &AttachRequest, lease: &Lease) -> Result<()> {
+        let Some(wanted) = request.ipv6 else {
+            return Ok(());
+        };
+        let invalid = |why: String| Error::new(ErrorKind::InvalidInput, why);
+        let prefix = self
+            .network
+            .ipv6
+            .ok_or_else(|| invalid(format!("address {wanted}: the network has no IPv6")))?;
+        let number = prefix.host_number(wanted);
+        if !prefix.contains(wanted) || number == 0 {
+            return Err(invalid(format!(
+                "address {wanted} is not in the subnet {prefix}"
+            )));
+        }
+        let in_use = || {
+            Error::new(
+                ErrorKind::Unavailable,
+                format!("address {wanted} is in use"),
+            )
+        };
+        let is_reserved = self
+            .network
+            .reserved
+            .values()
+            .any(|address| *address == IpAddr::V6(wanted));
+        if self.network.ipv6_gateway() == Some(wanted) || is_reserved {
+            return Err(in_use());
+        }
+        if !self.leases.take_static_ipv6(wanted, lease)? {
+            return Err(in_use());
+        }
+        let beside = u32::try_from(number)
+            .ok()
+            .and_then(|number| self.network.subnet.numbered(number))
+            .filter(|beside| *beside != ipv4);
+        if let Some(beside) = beside {
+            let lease = Lease {
+                ipv6_only: true,
+                ports: Vec::new(),
+                names: Vec::new(),
+                ..lease.clone()
+            };
+            if !self.leases.take_ipv6(beside, &lease)? {
+                return Err(in_use());
+            }
+        }
+        Ok(())
+    }
+
     /// Makes or completes bridge and firewall; the lock is held exclusively.
     pub(crate) fn make(&mut self) -> Result<()> {
-        let bridge = self.network.find(&mut self.route)?;
+        if self.network.driver != Driver::Bridge {
+            return Ok(());
+        }
+        let found = bridge::find(&self.network, &mut self.route)?;
         let has_firewall = self.firewall.is_current()?;
-        if bridge.is_some() && has_firewall {
+        if let Some(master) = found
+            && has_firewall
+        {
+            self.master = master;
             return Ok(());
         }
         // The host may have started anew since.
         self.release_unwired()?;
-        if bridge.is_none() {
-            let master = self.network.make(&mut self.route)?;
-            self.enslave(master)?;
+        if let Some(master) = found {
+            self.master = master;
+        } else {
+            self.master = bridge::make(&self.network, &mut self.route)?;
+            let leases = self.leases.list()?;
+            let addresses: Vec<Ipv4Addr> = leases.iter().map(|(address, _)| *address).collect();
+            self.enslave(&addresses)?;
         }
         if !has_firewall {
             self.rebuild_firewall()?;
@@ -319,10 +345,16 @@ impl Host {
             .map(|(address, _)| route::get_link(LinkName::Name(&plan::link_name(*address))))
             .collect();
         let outcomes = self.route.exchange(looks)?;
-        for ((address, _), outcome) in leases.into_iter().zip(outcomes) {
+        for ((address, lease), outcome) in leases.into_iter().zip(outcomes) {
             match outcome {
                 Ok(_) => {}
-                Err(error) if is(&error, Errno::NODEV) => self.leases.release(address)?,
+                Err(_) if lease.as_ref().is_some_and(|lease| lease.ipv6_only) => {}
+                Err(error) if is(&error, Errno::NODEV) => {
+                    if let Some(lease) = lease {
+                        self.leases.release_ipv6(&lease.container)?;
+                    }
+                    self.leases.release(address)?;
+                }
                 Err(error) => return Err(error.wrap("look for links of containers")),
             }
         }
@@ -330,215 +362,49 @@ impl Host {
     }
 
     pub(crate) fn rebuild_firewall(&mut self) -> Result<()> {
-        let elements: Vec<_> = self.wanted_elements()?.into_iter().collect();
-        self.firewall.rebuild(&elements)
+        let ports: Vec<_> = self.wanted_elements()?.into_iter().collect();
+        let mut addresses = Vec::new();
+        for (address, lease) in self.leases.list()? {
+            let ipv6 = lease.and_then(|lease| lease.ipv6);
+            addresses.extend(guard::elements(address, ipv6));
+        }
+        if let Some(resolver) = self.network.resolver {
+            addresses.extend(guard::elements(resolver, None));
+        }
+        // Elements of one set travel together.
+        addresses.sort();
+        self.firewall.rebuild(&ports, &addresses)
     }
 
-    /// The elements that all leases together ask for.
-    pub(crate) fn wanted_elements(
-        &self,
-    ) -> Result<std::collections::BTreeSet<sys::netlink::nftables::Element>> {
+    /// The published ports that all leases together ask for.
+    pub(crate) fn wanted_elements(&self) -> Result<std::collections::BTreeSet<Element>> {
         let leases = self.leases.list()?;
         Ok(leases
             .into_iter()
             .filter_map(|(address, lease)| Some((address, lease?)))
-            .flat_map(|(address, lease)| self.elements(address, &lease))
+            .flat_map(|(address, lease)| elements(address, &lease))
             .collect())
     }
 
-    pub(crate) fn elements(
-        &self,
-        address: Ipv4Addr,
-        lease: &Lease,
-    ) -> Vec<sys::netlink::nftables::Element> {
-        let host_number = self.network.subnet.host_number(address);
-        let ipv6 = self.network.ipv6.map(|prefix| prefix.address(host_number));
-        rules::elements(&lease.container, (address, ipv6), &lease.ports)
-    }
-
-    /// Puts wires whose bridge was deleted back on it.
-    fn enslave(&mut self, master: u32) -> Result<()> {
-        let mut steps = Vec::new();
-        for (address, _) in self.leases.list()? {
-            let name = plan::link_name(address);
-            for message in [
-                route::set_master(LinkName::Name(&name), master),
-                route::prepare_port(&name),
-            ] {
-                let step = Step::new("put links back on bridge", message);
-                steps.push(step.tolerating(&[Errno::NODEV, Errno::AFNOSUPPORT]));
-            }
+    fn publish(&mut self, address: Ipv4Addr, lease: &Lease) -> Result<Change> {
+        if self.network.driver != Driver::Bridge {
+            return Ok(Change::Done);
         }
-        perform(&mut self.route, &self.network.bridge, steps)?;
-        Ok(())
-    }
-
-    /// Gives the namespace its end of a wire, up and with addresses.
-    fn wire(
-        &mut self,
-        netns: BorrowedFd<'_>,
-        master: u32,
-        attachment: &mut Attachment,
-    ) -> Result<()> {
-        let has_ipv6 = attachment.ipv6.is_some();
-        let mut inside = sys::netns::within(netns, move || {
-            // Before the link is there, or it would ask for routers.
-            if has_ipv6 {
-                crate::netns::quiet_links()?;
-            }
-            Socket::open(Protocol::Route)
-        })?;
-        self.make_pair(netns, master, attachment)?;
-
-        let inner = LinkName::Name(plan::INNER_LINK);
-        let steps = vec![
-            Step::new("look for link", route::get_link(inner)),
-            Step::new("start link", route::set_up(inner)),
-            Step::new("start loopback beside", route::set_up(LinkName::Index(1))),
-        ];
-        let answers = perform(&mut inside, plan::INNER_LINK, steps)?;
-        let answer = answers.first().and_then(|replies| replies.first());
-        let index = answer
-            .map(Link::parse)
-            .transpose()?
-            .ok_or_else(|| Error::new(ErrorKind::Corrupt, "the kernel forgot a link"))?
-            .index;
-
-        perform(
-            &mut inside,
-            plan::INNER_LINK,
-            inner_steps(index, attachment),
-        )?;
-        let link = LinkName::Name(&attachment.host_interface);
-        let steps = [link, LinkName::Index(master)]
-            .map(|link| Step::new("look at link", route::get_link(link)));
-        perform(&mut self.route, &attachment.host_interface, steps.into())?;
-        if let Some(ipv6) = attachment.ipv6 {
-            let steps = vec![
-                Step::new(
-                    "give an IPv6 address to",
-                    route::add_address(index, IpAddr::V6(ipv6.address), ipv6.prefix),
-                ),
-                Step::new(
-                    "give an IPv6 route to",
-                    route::add_default_route(index, IpAddr::V6(ipv6.gateway)),
-                ),
-            ];
-            match perform(&mut inside, plan::INNER_LINK, steps) {
-                // The container turned IPv6 off for itself, which is its right.
-                Err(error) if error.kind() == ErrorKind::Denied => attachment.ipv6 = None,
-                outcome => {
-                    outcome?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn make_pair(
-        &mut self,
-        netns: BorrowedFd<'_>,
-        master: u32,
-        attachment: &Attachment,
-    ) -> Result<()> {
-        let name = &*attachment.host_interface;
-        let pair = VethPair {
-            name,
-            master,
-            peer_name: &attachment.interface,
-            peer_mac: attachment.mac,
-            peer_netns: netns.as_fd(),
-            mtu: self.network.mtu,
-        };
-        let link = LinkName::Name(name);
-        let steps = || {
-            vec![
-                Step::new("make link", route::new_veth(&pair)),
-                Step::new("set up link", route::prepare_port(name))
-                    .tolerating(&[Errno::AFNOSUPPORT]),
-                Step::new("start link", route::set_up(link)),
-            ]
-        };
-        let made = match perform(&mut self.route, name, steps()) {
-            // Left over from a crash; the name follows from the container.
-            Err(error) if is(&error, Errno::EXIST) => {
-                self.delete_link(name)?;
-                perform(&mut self.route, name, steps())
-            }
-            made => made,
-        };
-        match made {
-            Err(error) if is(&error, Errno::XFULL) => Err(Error::new(
-                ErrorKind::Unavailable,
-                "network bridge is full (1023 containers)",
-            )),
-            made => made.map(|_| ()),
-        }
-    }
-
-    fn publish(&mut self, request: &AttachRequest, attachment: &Attachment) -> Result<Change> {
-        let ipv6 = attachment.ipv6.map(|place| place.address);
-        let addresses = (attachment.ipv4, ipv6);
-        let elements = rules::elements(&request.container, addresses, &request.ports);
-        let change = self.firewall.add(&elements)?;
-        self.firewall.forget_flows(&request.ports)?;
+        let addresses = guard::elements(address, lease.ipv6);
+        let change = self.firewall.add(&elements(address, lease), &addresses)?;
+        self.firewall.forget_flows(&lease.ports)?;
         Ok(change)
     }
-
-    /// Lets a link on the host carry nothing any more, if it is there.
-    pub(crate) fn cut_link(&mut self, name: &str) -> Result<()> {
-        let look = Step::new("look for link", route::get_link(LinkName::Name(name)));
-        let looked = perform(
-            &mut self.route,
-            name,
-            vec![look.tolerating(&[Errno::NODEV])],
-        )?;
-        let Some(reply) = looked.first().and_then(|replies| replies.first()) else {
-            return Ok(());
-        };
-        let cut = Step::new("cut link", route::disable_port(Link::parse(reply)?.index));
-        // It may be there and be no port, if somebody deleted the bridge; and
-        // it may go this very moment.
-        let steps = vec![cut.tolerating(&[Errno::NODEV, Errno::OPNOTSUPP, Errno::NETDOWN])];
-        perform(&mut self.route, name, steps)?;
-        Ok(())
-    }
-
-    /// Deletes a link on the host, if it is there.
-    pub(crate) fn delete_link(&mut self, name: &str) -> Result<()> {
-        let step = Step::new("delete link", route::delete_link(LinkName::Name(name)));
-        perform(
-            &mut self.route,
-            name,
-            vec![step.tolerating(&[Errno::NODEV])],
-        )?;
-        Ok(())
-    }
 }
 
-/// Whether the kernel gave this reason.
-pub(crate) fn is(error: &Error, errno: Errno) -> bool {
-    error.errno() == Some(errno.raw_os_error())
+/// The published ports of a lease.
+pub(crate) fn elements(address: Ipv4Addr, lease: &Lease) -> Vec<Element> {
+    rules::elements(&lease.container, (address, lease.ipv6), &lease.ports)
 }
 
-/// Deletes a network's bridge, if it is there.
-pub(crate) fn remove_bridge(socket: &mut Socket, network: &BridgeNetwork) -> Result<()> {
-    let link = LinkName::Name(&network.bridge);
-    let step = Step::new("delete bridge", route::delete_link(link)).tolerating(&[Errno::NODEV]);
-    perform(socket, &network.bridge, vec![step])?;
-    Ok(())
-}
-
-fn inner_steps(index: u32, attachment: &Attachment) -> Vec<Step> {
-    let address = IpAddr::V4(attachment.ipv4);
-    let gateway = IpAddr::V4(attachment.ipv4_gateway);
-    vec![
-        Step::new(
-            "give an address to",
-            route::add_address(index, address, attachment.ipv4_prefix),
-        ),
-        Step::new("give a route to", route::add_default_route(index, gateway)),
-    ]
+pub(crate) fn no_such(name: &str) -> Error {
+    let shown: String = name.chars().take(80).collect();
+    Error::new(ErrorKind::NotFound, format!("no such network: {shown}"))
 }
 
 fn attached_twice() -> Error {
@@ -548,7 +414,7 @@ fn attached_twice() -> Error {
     )
 }
 
-fn create_private_directory(path: &std::path::Path) -> Result<()> {
+pub(crate) fn create_private_directory(path: &std::path::Path) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
     std::fs::DirBuilder::new()
         .recursive(true)

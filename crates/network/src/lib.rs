@@ -18,21 +18,34 @@
 mod address;
 mod apply;
 mod attachment;
+mod audit;
+mod define;
+mod definition;
 mod drivers;
 mod firewall;
+mod live;
 pub mod names;
 mod netns;
+mod overflow;
 mod plan;
 mod ports;
 mod remove;
+mod request;
+mod resolver;
+mod wire;
+
+use std::path::PathBuf;
 
 use state::Layout;
 
 pub use address::Ipv4Subnet;
 pub use attachment::{AttachRequest, Attachment};
+pub use audit::foreign_filters;
+pub use definition::{Definition, Driver, Ipv6Prefix};
 pub use names::{HostsFile, hosts_file, resolv_conf};
 pub use netns::create_namespace;
 pub use ports::{Reserved, reserve_ports};
+pub use request::NetworkRequest;
 
 /// The name of the network a container is on unless it asks otherwise.
 pub const DEFAULT_NETWORK: &str = "bridge";
@@ -47,6 +60,9 @@ pub struct NetworkConfig {
     pub ipv6: Ipv6,
     /// Largest packet, in bytes; the kernel's default of 1500 if not set.
     pub mtu: Option<u32>,
+    /// The program that resolves names (`wharf-runtime`); without it nobody
+    /// does.
+    pub resolver: Option<PathBuf>,
 }
 
 /// Whether containers get IPv6 addresses.

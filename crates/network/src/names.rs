@@ -74,6 +74,32 @@ pub fn resolv_conf(host: &str) -> String {
     text
 }
 
+/// The text of a `resolv.conf` with other servers, search domains or options
+/// in place of its own, where there are any.
+pub fn with(base: &str, servers: &[IpAddr], search: &[String], options: &[String]) -> String {
+    let mut text = String::new();
+    for server in servers {
+        let _ = writeln!(text, "nameserver {server}");
+    }
+    let replaced = |word: &str| match word {
+        "nameserver" => !servers.is_empty(),
+        "search" | "domain" => !search.is_empty(),
+        "options" => !options.is_empty(),
+        _ => false,
+    };
+    for (word, rest) in settings(base).filter(|(word, _)| !replaced(word)) {
+        let _ = writeln!(text, "{word} {rest}");
+    }
+    // A dot alone is how Docker spells "none".
+    if !search.is_empty() && search != ["."] {
+        let _ = writeln!(text, "search {}", search.join(" "));
+    }
+    if !options.is_empty() {
+        let _ = writeln!(text, "options {}", options.join(" "));
+    }
+    text
+}
+
 /// Whether a host's `/etc/resolv.conf` names a server containers can reach.
 pub fn has_reachable_server(host: &str) -> bool {
     settings(host).any(|setting| reachable(&setting) == Some(true))
@@ -139,6 +165,21 @@ mod tests {
         assert_eq!(
             resolv_conf(host),
             "nameserver 192.0.2.1\nsearch a.example b.example\noptions ndots:2\n"
+        );
+    }
+
+    #[test]
+    fn what_is_asked_for_takes_the_place_of_the_hosts() {
+        let base = "nameserver 192.0.2.1\nsearch lan\noptions ndots:2\n";
+        let servers = ["10.0.0.9".parse().unwrap()];
+        assert_eq!(
+            with(base, &servers, &["a.example".into()], &["timeout:1".into()]),
+            "nameserver 10.0.0.9\nsearch a.example\noptions timeout:1\n"
+        );
+        assert_eq!(with(base, &[], &[], &[]), base);
+        assert_eq!(
+            with("", &servers, &[".".into()], &[]),
+            "nameserver 10.0.0.9\n"
         );
     }
 

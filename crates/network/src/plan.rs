@@ -1,36 +1,58 @@
 //! What a container's place on a network looks like. Pure: from the network
 //! and the leased address everything else follows.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use state::Lease;
 
 use crate::attachment::{AttachRequest, Attachment, Ipv6Place};
-use crate::drivers::bridge::{BridgeNetwork, Ipv6Prefix};
+use crate::definition::{Definition, Driver, Ipv6Prefix};
 
-/// The link inside of a container.
-pub(crate) const INNER_LINK: &str = "eth0";
 /// What the names of our links on the host begin with.
 const LINK_PREFIX: &str = "wh";
 
 /// All about one attachment.
 pub(crate) fn attachment(
-    network: &BridgeNetwork,
+    network: &Definition,
     address: Ipv4Addr,
+    ipv6: Option<Ipv6Addr>,
     request: &AttachRequest,
 ) -> Attachment {
+    let prefix = network.ipv6.map_or(0, Ipv6Prefix::length);
+    let leads_out = !network.internal;
     Attachment {
         network: network.name.clone(),
-        interface: INNER_LINK.to_owned(),
-        host_interface: link_name(address),
+        network_id: network.id,
+        interface: request.interface.clone(),
+        host_interface: match network.driver {
+            Driver::Bridge => link_name(address),
+            Driver::Macvlan { .. } => String::new(),
+        },
         mac: mac(address),
         ipv4: address,
         ipv4_prefix: network.subnet.prefix(),
-        ipv4_gateway: network.subnet.gateway(),
-        ipv6: network.ipv6.map(|prefix| Ipv6Place {
-            address: prefix.address(network.subnet.host_number(address)),
-            prefix: Ipv6Prefix::LENGTH,
-            gateway: prefix.address(1),
+        ipv4_gateway: leads_out.then(|| network.gateway()),
+        ipv6: ipv6.map(|address| Ipv6Place {
+            address,
+            prefix,
+            gateway: network.ipv6_gateway().filter(|_| leads_out),
         }),
+        resolver: network.resolver,
         ports: request.ports.clone(),
+    }
+}
+
+/// What is written down about it.
+pub(crate) fn lease(network: &Definition, address: Ipv4Addr, request: &AttachRequest) -> Lease {
+    Lease {
+        container: request.container,
+        ports: request.ports.clone(),
+        ipv6: network.ipv6.and(request.ipv6).or(network.ipv6_of(address)),
+        interface: request.interface.clone(),
+        names: request.names.clone(),
+        servers: request.servers.clone(),
+        also: request.also.clone(),
+        ipv6_only: false,
     }
 }
 
@@ -58,6 +80,17 @@ pub(crate) fn mac(address: Ipv4Addr) -> [u8; 6] {
     [0x02, 0x42, a, b, c, d]
 }
 
+/// The address that the kernel makes a link of its hardware address (RFC 4291).
+pub(crate) fn link_local(mac: [u8; 6]) -> Ipv6Addr {
+    let mut octets = [0; 16];
+    octets[..2].copy_from_slice(&[0xfe, 0x80]);
+    octets[8..11].copy_from_slice(&mac[..3]);
+    octets[8] ^= 2;
+    octets[11..13].copy_from_slice(&[0xff, 0xfe]);
+    octets[13..].copy_from_slice(&mac[3..]);
+    octets.into()
+}
+
 #[cfg(test)]
 mod tests {
     use state::ContainerId;
@@ -67,17 +100,28 @@ mod tests {
 
     #[test]
     fn everything_follows_from_the_address() {
-        let request = AttachRequest {
-            container: ContainerId::from_bytes([0xab; 32]),
-            ports: Vec::new(),
-        };
-        let planned = attachment(&network(), Ipv4Addr::new(10, 87, 3, 4), &request);
+        let request = AttachRequest::new(ContainerId::from_bytes([0xab; 32]));
+        let address = Ipv4Addr::new(10, 87, 3, 4);
+        let lease = lease(&network(), address, &request);
+        let planned = attachment(&network(), address, lease.ipv6, &request);
         assert_eq!(planned.host_interface, "wh0a570304");
         assert_eq!(planned.mac_text(), "02:42:0a:57:03:04");
-        assert_eq!(planned.ipv4_gateway, Ipv4Addr::new(10, 87, 0, 1));
+        assert_eq!(planned.ipv4_gateway, Some(Ipv4Addr::new(10, 87, 0, 1)));
         let ipv6 = planned.ipv6.unwrap();
         assert_eq!(ipv6.address.to_string(), "fd12:3456:789a::304");
-        assert_eq!(ipv6.gateway.to_string(), "fd12:3456:789a::1");
+        assert_eq!(ipv6.gateway.unwrap().to_string(), "fd12:3456:789a::1");
+        assert_eq!(link_local(planned.mac).to_string(), "fe80::42:aff:fe57:304");
+    }
+
+    #[test]
+    fn an_internal_network_leads_nowhere() {
+        let mut network = network();
+        network.internal = true;
+        let request = AttachRequest::new(ContainerId::from_bytes([0xab; 32]));
+        let address = Ipv4Addr::new(10, 87, 3, 4);
+        let planned = attachment(&network, address, network.ipv6_of(address), &request);
+        assert_eq!(planned.ipv4_gateway, None);
+        assert_eq!(planned.ipv6.unwrap().gateway, None);
     }
 
     #[test]

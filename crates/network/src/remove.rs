@@ -6,7 +6,8 @@ use state::ContainerId;
 use sys::netlink::route::{self, Link};
 use sys::{Context as _, Error, ErrorKind, Errors, Result};
 
-use crate::apply::{Host, remove_bridge};
+use crate::apply::{Host, elements};
+use crate::definition::Driver;
 use crate::firewall::nftables::Change;
 use crate::{DEFAULT_NETWORK, Networks, plan};
 
@@ -21,57 +22,104 @@ pub(crate) enum Wire {
 }
 
 impl Networks {
-    /// Undoes [`Networks::attach`]: published ports, wire and address. Fine
-    /// for a container that is not attached, or whose namespace is gone.
+    /// Undoes every [`Networks::attach`] of a container: published ports,
+    /// wires and addresses. Fine for a container that is not attached, or
+    /// whose namespace is gone.
     ///
-    /// The wire is dead on return; the kernel deletes it together with the
-    /// namespace, which is the last to hold it. If that stays, the next
-    /// container with this address or [`Networks::repair`] deletes it.
+    /// The wires are dead on return; the kernel deletes them together with
+    /// the namespace, which is the last to hold them. If that stays, the next
+    /// container with this address or [`Networks::repair`] deletes them.
     pub fn detach(&self, container: &ContainerId) -> Result<()> {
-        self.take_off(container, Wire::Cut).context(|| {
+        let mut errors = Errors::new();
+        for network in self.names()? {
+            errors.keep(self.detach_by(&network, container, Wire::Cut));
+        }
+        errors.into_result()
+    }
+
+    /// As [`Networks::detach`], from one network that the namespace outlives.
+    pub fn detach_from(&self, network: &str, container: &ContainerId) -> Result<()> {
+        self.detach_by(network, container, Wire::Delete)
+    }
+
+    fn detach_by(&self, network: &str, container: &ContainerId, wire: Wire) -> Result<()> {
+        self.take_off(network, container, wire).context(|| {
             let container = container.short();
-            format!("detach container {container} from network {DEFAULT_NETWORK}")
+            format!("detach container {container} from network {network}")
         })
     }
 
-    pub(crate) fn take_off(&self, container: &ContainerId, wire: Wire) -> Result<()> {
-        let Some(mut host) = self.open_shared()? else {
+    pub(crate) fn take_off(
+        &self,
+        network: &str,
+        container: &ContainerId,
+        wire: Wire,
+    ) -> Result<()> {
+        let Some(mut host) = self.open_shared(network)? else {
             return Ok(());
         };
         let Some((address, lease)) = host.leases.find(container)? else {
             return Ok(());
         };
-        let elements = host.elements(address, &lease);
-        let change = host.firewall.remove(&elements)?;
-        host.firewall.forget_flows(&lease.ports)?;
-        let name = plan::link_name(address);
-        match wire {
-            Wire::Cut => host.cut_link(&name)?,
-            Wire::Delete => host.delete_link(&name)?,
+        let mut change = Change::Done;
+        if host.network.driver == Driver::Bridge {
+            change = host.firewall.remove(&elements(address, &lease))?;
+            host.firewall.forget_flows(&lease.ports)?;
+            let name = plan::link_name(address);
+            match wire {
+                Wire::Cut => host.cut_link(&name)?,
+                Wire::Delete => host.delete_link(&name)?,
+            }
+        }
+        if lease.ipv6 != host.network.ipv6_of(address) {
+            host.leases.release_ipv6(container)?;
         }
         // Last: without it nobody would find the rest.
         host.leases.release(address)?;
+        let was_last = host.leases.is_empty()?;
+        drop(host);
         if change == Change::OutOfStep {
-            drop(host);
-            self.mend_firewall()?;
+            self.mend_firewall(network)?;
+        }
+        if was_last {
+            self.last_one_out(network)?;
         }
         Ok(())
     }
 
+    /// Ends what a network has only while somebody is on it. Whoever finds
+    /// the lock taken leaves it to the one who has it, and who gave its lease
+    /// up before.
+    fn last_one_out(&self, network: &str) -> Result<()> {
+        let Some(mut host) = self.open_if_idle(network)? else {
+            return Ok(());
+        };
+        if !host.leases.is_empty()? {
+            return Ok(());
+        }
+        self.stop_resolver(network)?;
+        host.remove_beside()
+    }
+
     /// Brings the host in step with the containers that are alive: takes away
-    /// links, addresses and published ports of others, and makes bridge and
+    /// links, addresses and published ports of others, and makes bridges and
     /// rules anew if somebody took them away. Does nothing if no container
     /// was ever attached.
     ///
     /// `is_alive` is asked while nobody can attach. It has to be true for a
     /// container that is being started, from before its attachment on.
     pub fn repair(&self, is_alive: impl Fn(&ContainerId) -> bool) -> Result<()> {
-        self.repair_now(is_alive)
-            .context(|| format!("repair network {DEFAULT_NETWORK}"))
+        let mut errors = Errors::new();
+        errors.keep(self.forget_unfinished());
+        for network in self.names()? {
+            let repaired = self.repair_now(&network, &is_alive);
+            errors.keep(repaired.context(|| format!("repair network {network}")));
+        }
+        errors.into_result()
     }
 
-    fn repair_now(&self, is_alive: impl Fn(&ContainerId) -> bool) -> Result<()> {
-        let Some(mut host) = self.open_exclusive()? else {
+    fn repair_now(&self, network: &str, is_alive: &dyn Fn(&ContainerId) -> bool) -> Result<()> {
+        let Some(mut host) = self.open_exclusive(network)? else {
             return Ok(());
         };
         let mut errors = Errors::new();
@@ -81,10 +129,11 @@ impl Networks {
                 Some(lease) if is_alive(&lease.container) => {
                     links.insert(plan::link_name(address));
                 }
-                Some(_) => {
+                Some(lease) => {
                     let name = plan::link_name(address);
                     // The lease stays if its link does.
                     if errors.keep(host.delete_link(&name)).is_some() {
+                        errors.keep(host.leases.release_ipv6(&lease.container));
                         errors.keep(host.leases.release(address));
                     }
                 }
@@ -93,11 +142,21 @@ impl Networks {
                 }
             }
         }
+        let is_used = !links.is_empty();
+        if is_used {
+            links.extend(host.network.resolver.map(plan::link_name));
+        } else {
+            errors.keep(self.stop_resolver(network));
+            errors.keep(host.remove_beside());
+        }
         errors.keep(host.delete_strange_links(&links));
-        if !links.is_empty() {
+        if is_used {
             errors.keep(host.make());
         }
         errors.keep(host.mend_firewall());
+        if is_used && errors.keep(host.find_master()).is_some() {
+            errors.keep(self.ensure_resolver(&mut host));
+        }
         errors.into_result()
     }
 
@@ -105,7 +164,7 @@ impl Networks {
     /// host; `Conflict` while a container is attached. The next attachment
     /// makes them anew, perhaps with other addresses.
     pub fn dismantle(&self) -> Result<()> {
-        let Some(mut host) = self.open_exclusive()? else {
+        let Some(mut host) = self.open_exclusive(DEFAULT_NETWORK)? else {
             return Ok(());
         };
         let count = host.leases.list()?.len();
@@ -115,14 +174,14 @@ impl Networks {
                 format!("network {DEFAULT_NETWORK} is used by {count} containers"),
             ));
         }
-        host.firewall.delete()?;
-        remove_bridge(&mut host.route, &host.network)?;
-        std::fs::remove_file(self.record_path())
+        self.stop_resolver(DEFAULT_NETWORK)?;
+        host.take_down()?;
+        std::fs::remove_file(self.record_path(DEFAULT_NETWORK))
             .context(|| format!("remove network {DEFAULT_NETWORK}"))
     }
 
-    fn mend_firewall(&self) -> Result<()> {
-        match self.open_exclusive()? {
+    fn mend_firewall(&self, network: &str) -> Result<()> {
+        match self.open_exclusive(network)? {
             Some(mut host) => host.mend_firewall(),
             None => Ok(()),
         }
@@ -130,9 +189,23 @@ impl Networks {
 }
 
 impl Host {
-    /// Makes the table anew if it is not what the leases ask for. A table
-    /// nobody needs is not made.
+    /// Takes bridges and tables off the host.
+    pub(crate) fn take_down(&mut self) -> Result<()> {
+        if self.network.driver != Driver::Bridge {
+            return Ok(());
+        }
+        self.firewall.delete()?;
+        self.remove_beside()?;
+        let bridge = self.network.bridge.clone();
+        self.delete_link(&bridge)
+    }
+
+    /// Makes the tables anew if they are not what the leases ask for. Tables
+    /// nobody needs are not made.
     fn mend_firewall(&mut self) -> Result<()> {
+        if self.network.driver != Driver::Bridge {
+            return Ok(());
+        }
         let wanted = self.wanted_elements()?;
         if self.firewall.is_whole()? && self.firewall.elements()? == wanted {
             return Ok(());
@@ -143,11 +216,12 @@ impl Host {
         self.rebuild_firewall()
     }
 
-    /// Deletes ports of our bridge that belong to no container in `known`.
+    /// Deletes ports of our bridges that belong to no container in `known`.
     fn delete_strange_links(&mut self, known: &HashSet<String>) -> Result<()> {
-        let Some(master) = self.network.find(&mut self.route)? else {
+        if self.network.driver != Driver::Bridge || self.find_master()?.is_none() {
             return Ok(());
-        };
+        }
+        let masters = self.masters()?;
         let replies = self
             .route
             .dump(&route::list_links())
@@ -155,8 +229,8 @@ impl Host {
         let mut errors = Errors::new();
         for reply in &replies {
             let link = Link::parse(reply)?;
-            let ours = link.master == Some(master) && plan::is_link_name(&link.name);
-            if ours && !known.contains(&link.name) {
+            let is_port = link.master.is_some_and(|master| masters.contains(&master));
+            if is_port && plan::is_link_name(&link.name) && !known.contains(&link.name) {
                 errors.keep(self.delete_link(&link.name));
             }
         }

@@ -38,9 +38,9 @@ fn containers_reach_each_other_the_host_and_the_outside() {
         sees("a", "127.0.0.1")
     );
 
-    let gateway = a.place.ipv4_gateway.to_string();
+    let gateway = a.place.ipv4_gateway.unwrap().to_string();
     assert_eq!(ask_tcp(&world.host, a.ipv4(80)), sees("a", &gateway));
-    let gateway6 = a.place.ipv6.unwrap().gateway.to_string();
+    let gateway6 = a.place.ipv6.unwrap().gateway.unwrap().to_string();
     assert_eq!(ask_tcp(&world.host, a.ipv6(80)), sees("a", &gateway6));
     assert_eq!(
         ask_tcp(&b.netns, at(&gateway, 81)),
@@ -74,7 +74,7 @@ fn reach_published_ports(world: &World) {
     }
     serve_udp(&a.netns, 53, "a");
 
-    let gateway = a.place.ipv4_gateway.to_string();
+    let gateway = a.place.ipv4_gateway.unwrap().to_string();
     let from = [
         ("loopback", &world.host, "127.0.0.1", &*gateway),
         ("own address", &world.host, HOST4, HOST4),
@@ -159,11 +159,12 @@ fn the_network_changes_with_the_configuration_when_it_is_unused() {
         subnet: Some("172.30.8.0/24".parse().unwrap()),
         ipv6: network::Ipv6::Off,
         mtu: Some(1400),
+        resolver: None,
     };
     let changed = network::Networks::open(&world.layout, config);
     let request = AttachRequest {
-        container: ContainerId::random().unwrap(),
         ports: Vec::new(),
+        ..AttachRequest::new(ContainerId::random().unwrap())
     };
     let netns = network::create_namespace().unwrap();
     let attach = || world.on_host(|| changed.attach(netns.as_fd(), &request));
@@ -171,7 +172,7 @@ fn the_network_changes_with_the_configuration_when_it_is_unused() {
     assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
     world.detach(&a);
     let place = attach().unwrap();
-    assert_eq!(place.ipv4_gateway.to_string(), "172.30.8.1");
+    assert_eq!(place.ipv4_gateway.unwrap().to_string(), "172.30.8.1");
     assert_eq!((place.ipv4_prefix, place.ipv6), (24, None));
     serve_tcp(&world.outside, 82, "outside");
     assert!(answers(&netns, at(OUTSIDE4, 82)));
@@ -242,7 +243,7 @@ fn repair_takes_away_the_dead_and_keeps_the_living() {
     let gone = world.start(&["8082:80/udp"]);
     drop(gone.netns);
     let leases = world.layout.leases("bridge");
-    let subnet = living.place.ipv4_gateway.octets();
+    let subnet = living.place.ipv4_gateway.unwrap().octets();
     let early = |last: u8| leases.join(format!("{}.{}.0.{last}", subnet[0], subnet[1]));
     std::fs::write(early(250), "").unwrap();
     let id = ContainerId::random().unwrap();
@@ -382,8 +383,8 @@ fn a_container_that_is_attached_again_gets_a_new_wire() {
     let world = World::new();
     let first = world.start(&["8080:80"]);
     let request = AttachRequest {
-        container: first.id,
         ports: mappings(&first.reserved),
+        ..AttachRequest::new(first.id)
     };
     let netns = network::create_namespace().unwrap();
     serve_tcp(&netns, 80, "second");
@@ -410,8 +411,8 @@ fn a_failed_attachment_leaves_nothing() {
         socket.request(link).unwrap();
     });
     let request = AttachRequest {
-        container: ContainerId::random().unwrap(),
         ports: Vec::new(),
+        ..AttachRequest::new(ContainerId::random().unwrap())
     };
     let error = world
         .on_host(|| world.networks().attach(netns.as_fd(), &request))
@@ -419,6 +420,69 @@ fn a_failed_attachment_leaves_nothing() {
     assert_eq!(error.kind(), ErrorKind::AlreadyExists, "{error}");
     assert_eq!(world.leased().len(), 1);
     assert_eq!(world.container_links().len(), 1);
+}
+
+#[test]
+fn a_bridge_has_fewer_ports_than_a_network_has_containers() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new();
+    let first = world.start(&["8080:80"]);
+    serve_tcp(&first.netns, 80, "first");
+    // All others in one namespace: the kernel takes long to end a thousand.
+    let others = network::create_namespace().unwrap();
+    let join = |number: u32| {
+        let id = ContainerId::random().unwrap();
+        let request = AttachRequest {
+            interface: format!("f{number}"),
+            is_default_route: false,
+            ..AttachRequest::new(id)
+        };
+        world
+            .on_host(|| world.networks().attach(others.as_fd(), &request))
+            .unwrap();
+        id
+    };
+    let mut ids: Vec<ContainerId> = (0..300).map(join).collect();
+    // Some of these are on the bridge beside, which all of them have to be
+    // told nothing of. Of a question to hundreds the kernel may lose some, and
+    // it is asked again.
+    let comes = |sight: &dyn Fn() -> bool| (0..10).any(|_| sight());
+    let sees = |who: &str, whom: &str| Some(format!("{who} sees {whom}"));
+    serve_tcp(&world.outside, 82, "outside");
+    let more: Vec<_> = (0..8).map(|_| world.start(&[])).collect();
+    for one in &more {
+        let (own, to_first) = (one.place.ipv4.to_string(), first.ipv4(80));
+        assert!(comes(
+            &|| ask_tcp(&one.netns, to_first) == sees("first", &own)
+        ));
+        assert!(comes(&|| {
+            ask_tcp(&one.netns, at(OUTSIDE4, 82)) == sees("outside", HOST4)
+        }));
+    }
+    assert!(comes(&|| answers(&world.outside, at(HOST4, 8080))));
+    ids.extend((300..1_040).map(join));
+    // What is beside goes with the last one.
+    world.on_host(|| {
+        for id in &ids {
+            world.networks().detach(id).unwrap();
+        }
+    });
+    for container in more.iter().chain([&first]) {
+        world.detach(container);
+    }
+    let beside = world.on_host(|| {
+        let mut socket = sys::netlink::Socket::open(sys::netlink::Protocol::Route).unwrap();
+        let links = socket.dump(&sys::netlink::route::list_links()).unwrap();
+        let links = links
+            .iter()
+            .map(|reply| sys::netlink::route::Link::parse(reply).unwrap().name);
+        links
+            .filter(|name| name.starts_with("whb") || name.starts_with("wht"))
+            .count()
+    });
+    assert_eq!(beside, 0);
 }
 
 #[test]
@@ -434,8 +498,8 @@ fn two_stores_on_one_host_do_not_disturb_each_other() {
     serve_tcp(&netns, 80, "other");
     let reserved = world.on_host(|| network::reserve_ports(&["8081:80".parse().unwrap()]).unwrap());
     let request = AttachRequest {
-        container: ContainerId::random().unwrap(),
         ports: mappings(&reserved),
+        ..AttachRequest::new(ContainerId::random().unwrap())
     };
     let place = world
         .on_host(|| other.attach(netns.as_fd(), &request))
@@ -468,7 +532,10 @@ fn a_network_in_use_is_not_dismantled() {
 fn delete_table(name: &str) {
     let mut socket = sys::netlink::Socket::open(sys::netlink::Protocol::Netfilter).unwrap();
     socket
-        .transaction(vec![sys::netlink::nftables::delete_table(name)])
+        .transaction(vec![sys::netlink::nftables::delete_table(
+            sys::netlink::nftables::Family::Inet,
+            name,
+        )])
         .unwrap();
 }
 

@@ -70,8 +70,8 @@ fn victim() {
         let netns = network::create_namespace().unwrap();
         let reserved = network::reserve_ports(&["80".parse().unwrap()]).unwrap();
         let request = AttachRequest {
-            container: ContainerId::random().unwrap(),
             ports: mappings(&reserved),
+            ..AttachRequest::new(ContainerId::random().unwrap())
         };
         networks.attach(netns.as_fd(), &request).unwrap();
         networks.detach(&request.container).unwrap();

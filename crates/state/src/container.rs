@@ -13,7 +13,7 @@
 //! disk, until it is resumed.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -45,6 +45,12 @@ pub struct ContainerConfig {
     #[serde(default)]
     pub devices: Vec<DeviceRequest>,
     pub network: NetworkMode,
+    /// With [`NetworkMode::Bridge`]: the networks it is on, the default one
+    /// if absent.
+    #[serde(default)]
+    pub endpoints: Option<Vec<Endpoint>>,
+    #[serde(default)]
+    pub dns: DnsConfig,
     #[serde(default)]
     pub namespaces: NamespaceModes,
     #[serde(default)]
@@ -207,10 +213,51 @@ pub struct DeviceRequest {
     pub access: String,
 }
 
+/// The name of the network a container is on unless it asks otherwise.
+pub const DEFAULT_NETWORK: &str = "bridge";
+
+/// A network that a container is on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Endpoint {
+    /// The network's name.
+    pub network: String,
+    /// Names beside the container's own.
+    pub aliases: Vec<String>,
+    /// A free one if absent.
+    pub ipv4: Option<Ipv4Addr>,
+    pub ipv6: Option<Ipv6Addr>,
+    /// What has no better way leaves by the network with the highest one.
+    pub priority: i32,
+}
+
+/// How a container finds names, where it does not follow the host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DnsConfig {
+    pub servers: Vec<IpAddr>,
+    pub search: Vec<String>,
+    pub options: Vec<String>,
+}
+
+impl ContainerConfig {
+    /// The networks it is on, if it has a namespace of its own for them.
+    pub fn networks(&self) -> Vec<Endpoint> {
+        match (&self.network, &self.endpoints) {
+            (NetworkMode::Bridge, Some(endpoints)) => endpoints.clone(),
+            (NetworkMode::Bridge, None) => vec![Endpoint {
+                network: DEFAULT_NETWORK.to_owned(),
+                ..Endpoint::default()
+            }],
+            _ => Vec::new(),
+        }
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NetworkMode {
-    /// The default bridge.
+    /// A namespace of its own, on networks.
     #[default]
     Bridge,
     None,
@@ -290,6 +337,8 @@ pub struct ResourceLimits {
     pub sysctls: BTreeMap<String, String>,
     /// Bytes of the writable layer.
     pub storage: Option<u64>,
+    /// Bits per second in either direction of each network.
+    pub network_rate: Option<u64>,
 }
 
 /// `--ulimit name=soft[:hard]`; `u64::MAX` is unlimited.
@@ -524,6 +573,11 @@ pub enum CgroupManager {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkRecord {
     pub network: String,
+    #[serde(default)]
+    pub network_id: Option<ContainerId>,
+    /// The link inside.
+    #[serde(default)]
+    pub interface: String,
     /// Of the host's end.
     pub link: String,
     pub mac: String,
@@ -533,6 +587,9 @@ pub struct NetworkRecord {
     pub ipv6: Option<IpAddr>,
     pub ipv6_prefix: u8,
     pub ipv6_gateway: Option<IpAddr>,
+    /// Who resolves names there.
+    #[serde(default)]
+    pub resolver: Option<Ipv4Addr>,
     pub ports: Vec<PortMapping>,
 }
 

@@ -126,8 +126,13 @@ impl Layout {
         self.root.join("networks")
     }
 
+    /// Holds a directory per network.
+    pub fn all_leases(&self) -> PathBuf {
+        self.root.join("leases")
+    }
+
     pub fn leases(&self, network: &str) -> PathBuf {
-        self.root.join("leases").join(network)
+        self.all_leases().join(network)
     }
 
     // Gone at reboot.
@@ -138,6 +143,11 @@ impl Layout {
 
     pub fn run_container(&self, id: &ContainerId) -> PathBuf {
         self.run_containers().join(id.to_string())
+    }
+
+    /// Whose processes answer for the names of networks.
+    pub fn resolvers(&self) -> PathBuf {
+        self.run_root.join("resolvers")
     }
 
     pub fn facts(&self, id: &ContainerId) -> PathBuf {

@@ -19,6 +19,7 @@ pub mod layout;
 pub mod lock;
 pub mod message;
 pub mod names;
+pub mod network;
 pub mod ports;
 pub mod process;
 pub mod record;
@@ -30,11 +31,12 @@ pub use checkpoint::{
     ToDumper,
 };
 pub use container::{
-    CgroupManager, Confinement, ContainerConfig, DeviceRequest, ExitRecord, ExitStatus, Facts,
-    HealthAction, HealthConfig, HealthRecord, HealthResult, HealthStatus, ImageMount, ImageUse,
-    IpcMode, LogConfig, LogDriver, MountIdMap, MountKind, MountRequest, NamespaceModes,
-    NetworkMode, NetworkRecord, PidMode, ProcessConfig, ResourceLimits, RestartPolicy,
-    SandboxRecord, SeccompProfile, Status, StdinMode, StopConfig, Ulimit, VolumeMount,
+    CgroupManager, Confinement, ContainerConfig, DeviceRequest, DnsConfig, Endpoint, ExitRecord,
+    ExitStatus, Facts, HealthAction, HealthConfig, HealthRecord, HealthResult, HealthStatus,
+    ImageMount, ImageUse, IpcMode, LogConfig, LogDriver, MountIdMap, MountKind, MountRequest,
+    NamespaceModes, NetworkMode, NetworkRecord, PidMode, ProcessConfig, ResourceLimits,
+    RestartPolicy, SandboxRecord, SeccompProfile, Status, StdinMode, StopConfig, Ulimit,
+    VolumeMount,
 };
 pub use events::{Event, EventKind};
 pub use id::{ContainerId, ContainerName};
@@ -45,6 +47,7 @@ pub use message::{
     RestoreSpec, RootFs, StartSpec, ToMonitor, Work,
 };
 pub use names::Names;
+pub use network::{Lease, ResolverJob, ResolverRecord};
 pub use ports::{PortMapping, PortRange, PortRequest, Protocol};
 pub use process::{BootId, ProcessRef};
 pub use record::{Durability, Record};

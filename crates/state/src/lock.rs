@@ -44,6 +44,11 @@ impl FileLock {
         Self::take_existing(path, FlockOperation::LockExclusive)
     }
 
+    /// As [`FileLock::exclusive_existing`], shared.
+    pub fn shared_existing(path: &Path) -> Result<Self> {
+        Self::take_existing(path, FlockOperation::LockShared)
+    }
+
     /// As [`FileLock::exclusive_existing`]; `None` if somebody holds it.
     pub fn try_exclusive_existing(path: &Path) -> Result<Option<Self>> {
         let operation = FlockOperation::NonBlockingLockExclusive;

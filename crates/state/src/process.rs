@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Read as _;
+use std::os::fd::OwnedFd;
 
 use serde::{Deserialize, Serialize};
 use sys::{Context as _, Error, ErrorKind, Result};
@@ -27,6 +28,19 @@ impl ProcessRef {
     pub fn is_alive(&self) -> bool {
         matches!(stat(self.pid), Ok(Some((state, start_time)))
             if start_time == self.start_time && !matches!(state, b'Z' | b'X' | b'x'))
+    }
+
+    /// A pidfd of it; `None` if it is gone.
+    pub fn open(&self) -> Result<Option<OwnedFd>> {
+        let Some(pid) = rustix::process::Pid::from_raw(self.pid) else {
+            return Ok(None);
+        };
+        match rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) {
+            // The number may be another process's by now.
+            Ok(fd) => Ok(self.is_alive().then_some(fd)),
+            Err(rustix::io::Errno::SRCH) => Ok(None),
+            Err(errno) => Err(errno.into()),
+        }
     }
 }
 

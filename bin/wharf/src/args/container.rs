@@ -149,8 +149,13 @@ pub(crate) fn inspect(command: Command) -> Command {
             "Show the size of the writable layer",
         ))
         .arg(
-            value("type", "TYPE", "container, image or volume")
-                .value_parser(PossibleValuesParser::new(["container", "image", "volume"]))
+            value("type", "TYPE", "container, image, volume or network")
+                .value_parser(PossibleValuesParser::new([
+                    "container",
+                    "image",
+                    "volume",
+                    "network",
+                ]))
                 .hide_possible_values(true),
         )
         .arg(operands("NAME"))

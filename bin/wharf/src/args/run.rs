@@ -1,17 +1,19 @@
 //! `run` and `create`: arguments, and the request that they make.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::Path;
 
 use clap::{Arg, ArgMatches, Command};
 use engine::parse::{self, SecurityOption};
 use engine::{
-    Access, ConfinementRequest, HealthRequest, NamespacesRequest, PidRequest, ProcessRequest,
-    PullPolicy, RunRequest, SeccompRequest, StopRequest,
+    Access, ConfinementRequest, HealthRequest, NamespacesRequest, NetworkRequest, PidRequest,
+    ProcessRequest, PullPolicy, RunRequest, SeccompRequest, StopRequest,
 };
 use spec::image::Platform;
 use state::{
-    HealthAction, IpcMode, LogConfig, LogDriver, ResourceLimits, RestartPolicy, StdinMode,
+    DnsConfig, HealthAction, IpcMode, LogConfig, LogDriver, ResourceLimits, RestartPolicy,
+    StdinMode,
 };
 use sys::{Context as _, Error, ErrorKind, Result};
 
@@ -60,6 +62,7 @@ fn shared(command: Command) -> Command {
         .args(resource_arguments())
         .args(health_arguments())
         .args(outside_arguments())
+        .args(network_arguments())
         .arg(words("IMAGE", 1))
 }
 
@@ -218,16 +221,14 @@ fn health_arguments() -> [Arg; 8] {
 }
 
 /// What it has to do with the outside.
-fn outside_arguments() -> [Arg; 25] {
+fn outside_arguments() -> [Arg; 20] {
     [
-        list("add-host", "HOST:IP", "Add a line to /etc/hosts"),
         list(
             "device",
             "HOST[:CONTAINER[:rwm]]",
             "Add a device of the host",
         ),
         value("domainname", "NAME", "NIS domain name"),
-        list("expose", "PORT", "Say that a port is used"),
         short_value('h', "hostname", "NAME", "Host name"),
         value("log-driver", "DRIVER", "json-file, local, journald or none"),
         list(
@@ -240,14 +241,6 @@ fn outside_arguments() -> [Arg; 25] {
             "MOUNT",
             "As type=bind,source=DIR,target=DIR or type=volume|tmpfs|image,…",
         ),
-        value("network", "MODE", "bridge, none, host or container:NAME").alias("net"),
-        short_list(
-            'p',
-            "publish",
-            "[[IP:]PORT:]PORT[/udp]",
-            "Publish a port on the host",
-        ),
-        short_flag('P', "publish-all", "Publish all exposed ports"),
         flag("read-only", "Mount the root file system read-only"),
         list(
             "security-opt",
@@ -291,6 +284,42 @@ fn outside_arguments() -> [Arg; 25] {
     ]
 }
 
+/// How it is on networks.
+fn network_arguments() -> [Arg; 12] {
+    [
+        list("expose", "PORT", "Say that a port is used"),
+        list("dns-search", "DOMAIN", "Domain to look names up in"),
+        list("dns-option", "OPTION", "Option of resolv.conf").alias("dns-opt"),
+        list("dns", "ADDRESS", "Ask this server instead of the host's"),
+        list("add-host", "HOST:IP", "Add a line to /etc/hosts"),
+        list(
+            "network",
+            "NETWORK",
+            "Network by name (more than one), none, host or container:NAME",
+        )
+        .alias("net"),
+        list(
+            "network-alias",
+            "NAME",
+            "One more name on the first network",
+        ),
+        value("ip", "ADDRESS", "IPv4 address on the first network"),
+        value("ip6", "ADDRESS", "IPv6 address on the first network"),
+        value(
+            "network-rate",
+            "RATE",
+            "Limit its traffic, as 10mbit in either direction",
+        ),
+        short_list(
+            'p',
+            "publish",
+            "[[IP:]PORT:]PORT[/udp]",
+            "Publish a port on the host",
+        ),
+        short_flag('P', "publish-all", "Publish all exposed ports"),
+    ]
+}
+
 /// Turns arguments into a request; reads the files that they name.
 pub(crate) fn request(given: &ArgMatches) -> Result<RunRequest> {
     only(given, "userns", &["host", ""])?;
@@ -316,7 +345,8 @@ pub(crate) fn request(given: &ArgMatches) -> Result<RunRequest> {
         domainname: given.text("domainname").unwrap_or_default().to_owned(),
         mounts: mounts(given)?,
         devices: each(given, "device", parse::device)?,
-        network: parsed(given, "network")?.unwrap_or_default(),
+        network: network(given)?,
+        dns: dns(given)?,
         namespaces: namespaces(given)?,
         volumes_from: each(given, "volumes-from", volumes_from)?,
         ports: each(given, "publish", str::parse)?,
@@ -514,7 +544,82 @@ fn resources(given: &ArgMatches) -> Result<ResourceLimits> {
         shm_size: limit(given, "shm-size")?,
         sysctls: each(given, "sysctl", parse::sysctl)?.into_iter().collect(),
         storage: storage(given)?,
+        network_rate: given
+            .text("network-rate")
+            .map(parse::network_rate)
+            .transpose()?,
         ..limits(given)?
+    })
+}
+
+/// `--network`, once or several times, and what is said about the first one.
+fn network(given: &ArgMatches) -> Result<NetworkRequest> {
+    let wanted: Vec<NetworkRequest> = each(given, "network", str::parse)?;
+    let address = |name| -> Result<Option<IpAddr>> {
+        let wrong = |text: &str| invalid(&format!("--{name} takes an address, not {text:?}"));
+        let read = |text: &str| text.parse().map_err(|_| wrong(text));
+        given.text(name).map(read).transpose()
+    };
+    let aliases = each(given, "network-alias", parse::network_alias)?;
+    let (ipv4, ipv6) = (address("ip")?, address("ip6")?);
+    let says_more = !aliases.is_empty() || ipv4.is_some() || ipv6.is_some();
+    let mut endpoints = Vec::new();
+    for request in &wanted {
+        match request {
+            NetworkRequest::On(more) => endpoints.extend(more.iter().cloned()),
+            NetworkRequest::Bridge if wanted.len() > 1 || says_more => {
+                endpoints.push(engine::endpoint("bridge")?);
+            }
+            alone if wanted.len() == 1 && !says_more => return Ok(alone.clone()),
+            _ if says_more => {
+                return Err(invalid(
+                    "--network-alias, --ip and --ip6 need a network with a name",
+                ));
+            }
+            _ => {
+                return Err(invalid(
+                    "none, host and container:NAME exclude other networks",
+                ));
+            }
+        }
+    }
+    if endpoints.is_empty() && !says_more {
+        return Ok(NetworkRequest::Bridge);
+    }
+    if endpoints.is_empty() {
+        endpoints.push(engine::endpoint("bridge")?);
+    }
+    let first = &mut endpoints[0];
+    first.aliases.extend(aliases);
+    match ipv4 {
+        Some(IpAddr::V4(address)) => first.ipv4 = Some(address),
+        Some(IpAddr::V6(_)) => return Err(invalid("--ip takes an IPv4 address")),
+        None => {}
+    }
+    match ipv6 {
+        Some(IpAddr::V6(address)) => first.ipv6 = Some(address),
+        Some(IpAddr::V4(_)) => return Err(invalid("--ip6 takes an IPv6 address")),
+        None => {}
+    }
+    Ok(NetworkRequest::On(endpoints))
+}
+
+/// `--dns` and its kin.
+fn dns(given: &ArgMatches) -> Result<DnsConfig> {
+    let address = |text: &str| {
+        text.parse()
+            .map_err(|_| invalid(&format!("--dns takes an address, not {text:?}")))
+    };
+    let word = |text: &str| {
+        let is_word = !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic());
+        is_word
+            .then(|| text.to_owned())
+            .ok_or_else(|| invalid("--dns-search and --dns-option take one word each"))
+    };
+    Ok(DnsConfig {
+        servers: each(given, "dns", address)?,
+        search: each(given, "dns-search", word)?,
+        options: each(given, "dns-option", word)?,
     })
 }
 

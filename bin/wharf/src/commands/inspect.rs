@@ -1,4 +1,4 @@
-//! `wharf inspect`: containers, images and volumes, in the shape of Docker's JSON.
+//! `wharf inspect`: containers, images, volumes and networks, in the shape of Docker's JSON.
 
 use engine::Engine;
 use serde_json::Value;
@@ -15,6 +15,7 @@ enum Kind {
     Container,
     Image,
     Volume,
+    Network,
 }
 
 pub(super) fn run(call: &Call<'_>) -> Result<u8> {
@@ -22,6 +23,7 @@ pub(super) fn run(call: &Call<'_>) -> Result<u8> {
         Some("container") => Kind::Container,
         Some("image") => Kind::Image,
         Some("volume") => Kind::Volume,
+        Some("network") => Kind::Network,
         _ => Kind::Any,
     };
     inspect(call, kind)
@@ -29,6 +31,10 @@ pub(super) fn run(call: &Call<'_>) -> Result<u8> {
 
 pub(super) fn containers(call: &Call<'_>) -> Result<u8> {
     inspect(call, Kind::Container)
+}
+
+pub(super) fn networks(call: &Call<'_>) -> Result<u8> {
+    inspect(call, Kind::Network)
 }
 
 pub(super) fn volumes(call: &Call<'_>) -> Result<u8> {
@@ -68,6 +74,10 @@ fn find(engine: &Engine, name: &str, kind: Kind) -> Result<Value> {
         let found = engine.images().inspect(name)?;
         output::value_of(&found)
     };
+    let network = || {
+        let found = engine.networks().inspect(name)?;
+        output::value_of(&found)
+    };
     let volume = || {
         let found = engine.volumes().inspect(name)?;
         output::value_of(&found)
@@ -76,8 +86,9 @@ fn find(engine: &Engine, name: &str, kind: Kind) -> Result<Value> {
         Kind::Container => container(),
         Kind::Image => image(),
         Kind::Volume => volume(),
+        Kind::Network => network(),
         Kind::Any => {
-            let looks: [&dyn Fn() -> Result<Value>; 3] = [&container, &image, &volume];
+            let looks: [&dyn Fn() -> Result<Value>; 4] = [&container, &image, &volume, &network];
             for look in looks {
                 match look() {
                     Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -86,7 +97,7 @@ fn find(engine: &Engine, name: &str, kind: Kind) -> Result<Value> {
             }
             Err(sys::Error::new(
                 ErrorKind::NotFound,
-                format!("no such container, image or volume: {name}"),
+                format!("no such container, image, volume or network: {name}"),
             ))
         }
     }

@@ -30,11 +30,13 @@ mod login;
 mod logout;
 mod logs;
 mod man;
+mod network;
 mod oci;
 mod pack_log;
 mod partial;
 mod pause;
 mod port;
+mod ports;
 mod prune;
 mod ps;
 mod pull;
@@ -66,7 +68,8 @@ use sys::Result;
 
 use crate::args::root::Global;
 use crate::args::{
-    container, image, run as run_args, snapshot as snapshot_args, system, volume as volume_args,
+    container, image, network as network_args, run as run_args, snapshot as snapshot_args, system,
+    volume as volume_args,
 };
 use crate::environment;
 use crate::errors::Codes;
@@ -235,6 +238,12 @@ const PORT: Verb = verb!(
     container::port,
     port::run
 );
+const PORTS: Verb = verb!(
+    "ports",
+    "Show all published ports and who can reach them",
+    network_args::ports,
+    ports::run
+);
 const RENAME: Verb = verb!(
     "rename",
     "Give a container another name",
@@ -326,7 +335,7 @@ const SAVE: Verb = verb!("save", "Save images to an archive", image::save, save:
 pub(crate) const VERBS: &[Verb] = &[
     RUN, EXEC, PS, PULL, PUSH, IMAGES, LOGIN, LOGOUT, VERSION, INFO, ATTACH, COMMIT, COMPLETION,
     CP, CREATE, DIFF, EVENTS, EXPORT, HISTORY, IMPORT, INSPECT, KILL, LOAD, LOGS, OCI, PAUSE, PORT,
-    RECREATE, RENAME, RESTART, RESUME, RM, RMI, SAVE, START, STATS, STOP, SUSPEND, TAG, TOP,
+    PORTS, RECREATE, RENAME, RESTART, RESUME, RM, RMI, SAVE, START, STATS, STOP, SUSPEND, TAG, TOP,
     UNPAUSE, UPDATE, WAIT,
 ];
 
@@ -707,6 +716,73 @@ pub(crate) const NOUNS: &[Noun] = &[
                 "rm",
                 &["remove"],
                 verb!("rm", "Remove volumes", volume_args::rm, volume::rm),
+            ),
+        ],
+    },
+    Noun {
+        name: "network",
+        about: "Manage networks",
+        hidden: false,
+        verbs: &[
+            (
+                "connect",
+                &[],
+                verb!(
+                    "connect",
+                    "Put a container on a network",
+                    network_args::connect,
+                    network::connect
+                ),
+            ),
+            (
+                "create",
+                &[],
+                verb!(
+                    "create",
+                    "Create a network",
+                    network_args::create,
+                    network::create
+                ),
+            ),
+            (
+                "disconnect",
+                &[],
+                verb!(
+                    "disconnect",
+                    "Take a container off a network",
+                    network_args::disconnect,
+                    network::disconnect
+                ),
+            ),
+            (
+                "inspect",
+                &[],
+                verb!(
+                    "inspect",
+                    "Show everything about networks",
+                    network_args::inspect,
+                    inspect::networks
+                ),
+            ),
+            (
+                "ls",
+                &["list"],
+                verb!("ls", "List networks", network_args::ls, network::ls),
+            ),
+            (
+                "prune",
+                &[],
+                verb!(
+                    "prune",
+                    "Remove networks that no container has",
+                    network_args::prune,
+                    prune::networks
+                ),
+            ),
+            (
+                "rm",
+                &["remove"],
+                verb!("rm", "Remove networks", network_args::rm, network::rm),
             ),
         ],
     },

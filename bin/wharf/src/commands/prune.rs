@@ -50,7 +50,7 @@ pub(super) fn system(call: &Call<'_>) -> Result<u8> {
     let filters = filters(call)?;
     let (all, volumes) = (call.given.on("all"), call.given.on("volumes"));
     let warning = format!(
-        "This will remove:\n  - all containers that do not run\n  - all images {}{}\n",
+        "This will remove:\n  - all containers that do not run\n  - all networks that no container has\n  - all images {}{}\n",
         if all {
             "that no container uses"
         } else {
@@ -69,6 +69,7 @@ pub(super) fn system(call: &Call<'_>) -> Result<u8> {
     let containers = engine.containers().prune(&filters)?;
     let mut text = containers_gone(&containers);
     let mut freed = containers.freed;
+    text += &networks_gone(&engine.networks().prune(&filters)?);
     if volumes {
         let (names, bytes) = engine.volumes().prune(PruneVolumes::Anonymous, &[])?;
         text += &volumes_gone(&names);
@@ -106,6 +107,24 @@ pub(super) fn volumes(call: &Call<'_>) -> Result<u8> {
     let (names, bytes) = call.engine()?.volumes().prune(which, &filters)?;
     output::print(&(volumes_gone(&names) + &reclaimed(bytes)))?;
     Ok(DONE)
+}
+
+pub(super) fn networks(call: &Call<'_>) -> Result<u8> {
+    let filters = filters(call)?;
+    if !may(call, "This will remove all networks that no container has.")? {
+        return Ok(DONE);
+    }
+    let names = call.engine()?.networks().prune(&filters)?;
+    output::print(&networks_gone(&names))?;
+    Ok(DONE)
+}
+
+/// `Deleted Networks:` and what went.
+fn networks_gone(names: &[String]) -> String {
+    if names.is_empty() {
+        return String::new();
+    }
+    format!("Deleted Networks:\n{}\n\n", names.join("\n"))
 }
 
 /// `Deleted Volumes:` and what went.

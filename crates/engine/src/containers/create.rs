@@ -10,8 +10,8 @@ use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 
 use image::{Image, Store};
 use state::{
-    ContainerConfig, ContainerId, ContainerName, EventKind, FileLock, ImageUse, MountKind,
-    MountRequest, Names, NetworkMode, PidMode, Record, Timestamp,
+    ContainerConfig, ContainerId, ContainerName, Durability, Endpoint, EventKind, FileLock,
+    ImageUse, MountKind, MountRequest, Names, NetworkMode, PidMode, Record, Timestamp,
 };
 use sys::{Context as _, Error, ErrorKind, Result};
 
@@ -99,6 +99,7 @@ impl Containers<'_> {
             },
             image_config: &image.config,
             network: network.clone(),
+            endpoints: self.endpoints(&request.network)?,
             pid: pid.clone(),
             more_mounts: more_mounts.to_vec(),
             shared_host_name: if request.namespaces.uts_of_host {
@@ -127,7 +128,10 @@ impl Containers<'_> {
         find_images(&mut config, store)?;
         self.make_volumes(&mut config, store, image, undo)?;
         crash_point!(engine, "after volumes");
-        Record::create(&engine.layout().container_config(&id), &config)?;
+        // As a whole: with half of it there would be a container that nobody
+        // can read.
+        let path = engine.layout().container_config(&id);
+        Record::write(&path, &config, Durability::Fast)?;
         crash_point!(engine, "after config");
         engine.tell(&config, "create", &[]);
         Ok(warnings)
@@ -169,11 +173,33 @@ impl Containers<'_> {
 
     fn network_mode(&self, request: &NetworkRequest) -> Result<NetworkMode> {
         Ok(match request {
-            NetworkRequest::Bridge => NetworkMode::Bridge,
+            NetworkRequest::Bridge | NetworkRequest::On(_) => NetworkMode::Bridge,
             NetworkRequest::None => NetworkMode::None,
             NetworkRequest::Host => NetworkMode::Host,
             NetworkRequest::Container(other) => NetworkMode::Container(self.resolve(other)?),
         })
+    }
+
+    /// The named networks, each looked up and there once.
+    fn endpoints(&self, request: &NetworkRequest) -> Result<Option<Vec<Endpoint>>> {
+        let NetworkRequest::On(wanted) = request else {
+            return Ok(None);
+        };
+        let mut endpoints: Vec<Endpoint> = Vec::with_capacity(wanted.len());
+        for endpoint in wanted {
+            let network = self.engine.network_host().find(&endpoint.network)?;
+            if endpoints.iter().any(|other| other.network == network.name) {
+                return Err(Error::new(
+                    ErrorKind::InvalidInput,
+                    format!("network {} is named twice", network.name),
+                ));
+            }
+            endpoints.push(Endpoint {
+                network: network.name,
+                ..endpoint.clone()
+            });
+        }
+        Ok(Some(endpoints))
     }
 
     fn pid_mode(&self, request: &PidRequest) -> Result<PidMode> {

@@ -6,9 +6,9 @@ use std::path::Path;
 use serde::Serialize;
 use spec::image::{Empty, Healthcheck};
 use state::{
-    ContainerConfig, HealthConfig, HealthStatus, IpcMode, LogDriver, MountKind, MountRequest,
-    NetworkMode, NetworkRecord, PidMode, PortMapping, PortRange, Protocol, RestartPolicy, RootFs,
-    SeccompProfile, Status, StdinMode, Timestamp,
+    ContainerConfig, Endpoint, HealthConfig, HealthStatus, IpcMode, LogDriver, MountKind,
+    MountRequest, NetworkMode, NetworkRecord, PidMode, PortMapping, PortRange, Protocol,
+    RestartPolicy, RootFs, SeccompProfile, Status, StdinMode, Timestamp,
 };
 use sys::Result;
 
@@ -310,8 +310,11 @@ impl Containers<'_> {
         if !observed.is_running() {
             return Ok(Vec::new());
         }
-        let record = observe::network(self.engine, &id)?;
-        Ok(record.map(|record| record.ports).unwrap_or_default())
+        let records = observe::networks(self.engine, &id)?;
+        Ok(records
+            .into_iter()
+            .flat_map(|record| record.ports)
+            .collect())
     }
 
     /// Everything about it, in the shape of Docker's `inspect`. No lock is
@@ -320,10 +323,10 @@ impl Containers<'_> {
         let id = self.resolve(container)?;
         let engine = self.engine;
         let observed = observe::observe(engine, &id)?.ok_or_else(|| no_such(container))?;
-        let network = if observed.is_running() {
-            observe::network(engine, &id)?
+        let networks = if observed.is_running() {
+            observe::networks(engine, &id)?
         } else {
-            None
+            Vec::new()
         };
         let layout = engine.layout();
         let config = &observed.config;
@@ -375,7 +378,7 @@ impl Containers<'_> {
                 .map(|mount| mount_of(mount, layout))
                 .collect(),
             config: config_of(config),
-            network_settings: network_settings(config, network.as_ref()),
+            network_settings: network_settings(config, &networks),
         })
     }
 }
@@ -527,7 +530,7 @@ fn host_config(config: &ContainerConfig) -> InspectHostConfig {
             kind: config.log.driver.name().to_owned(),
             config: log_options(&config.log),
         },
-        network_mode: network_name(&config.network),
+        network_mode: network_name(config),
         port_bindings: port_bindings(config),
         restart_policy: restart_policy(config.restart),
         auto_remove: config.auto_remove,
@@ -793,64 +796,89 @@ fn port_bindings(config: &ContainerConfig) -> BTreeMap<String, Option<Vec<Inspec
     bindings
 }
 
-fn network_settings(
-    config: &ContainerConfig,
-    record: Option<&NetworkRecord>,
-) -> InspectNetworkSettings {
+fn network_settings(config: &ContainerConfig, records: &[NetworkRecord]) -> InspectNetworkSettings {
     let mut settings = InspectNetworkSettings::default();
-    if record.is_some() {
+    if !records.is_empty() {
         for key in exposed(config) {
             settings.ports.insert(key, None);
         }
     }
-    let name = match &config.network {
-        NetworkMode::Container(_) => return settings,
-        other => network_name(other),
-    };
-    let Some(record) = record else {
-        settings.networks.insert(name, InspectEndpoint::default());
+    if matches!(config.network, NetworkMode::Container(_)) {
         return settings;
-    };
-    for PortMapping {
-        host,
-        container,
-        protocol,
-    } in &record.ports
-    {
+    }
+    for port in records.iter().flat_map(|record| &record.ports) {
         settings
             .ports
-            .entry(format!("{container}/{protocol}"))
+            .entry(format!("{}/{}", port.container, port.protocol))
             .or_default()
             .get_or_insert_default()
             .push(InspectPort {
-                host_ip: host.ip().to_string(),
-                host_port: host.port().to_string(),
+                host_ip: port.host.ip().to_string(),
+                host_port: port.host.port().to_string(),
             });
     }
+    if config.network == NetworkMode::Bridge {
+        for endpoint in config.networks() {
+            let record = records
+                .iter()
+                .find(|record| record.network == endpoint.network);
+            let shown = inspect_endpoint(config, &endpoint, record);
+            settings.networks.insert(endpoint.network, shown);
+        }
+    } else {
+        let name = network_name(config);
+        settings.networks.insert(name, InspectEndpoint::default());
+    }
+    // As Docker once had it for its one network: here the one that leads out.
+    let leading = records
+        .iter()
+        .find(|record| record.ipv4_gateway.is_some())
+        .or(records.first());
+    if let Some(leading) = leading
+        && let Some(shown) = settings.networks.get(&leading.network).cloned()
+    {
+        settings.ip_address = shown.ip_address;
+        settings.ip_prefix_len = shown.ip_prefix_len;
+        settings.gateway = shown.gateway;
+        settings.global_ipv6_address = shown.global_ipv6_address;
+        settings.global_ipv6_prefix_len = shown.global_ipv6_prefix_len;
+        settings.ipv6_gateway = shown.ipv6_gateway;
+        settings.mac_address = shown.mac_address;
+    }
+    settings
+}
+
+fn inspect_endpoint(
+    config: &ContainerConfig,
+    endpoint: &Endpoint,
+    record: Option<&NetworkRecord>,
+) -> InspectEndpoint {
+    let mut shown = InspectEndpoint {
+        aliases: (!endpoint.aliases.is_empty()).then(|| endpoint.aliases.clone()),
+        ..InspectEndpoint::default()
+    };
+    let Some(record) = record else {
+        return shown;
+    };
     let text = |address: Option<std::net::IpAddr>| {
         address
             .map(|address| address.to_string())
             .unwrap_or_default()
     };
-    settings.ip_address = text(record.ipv4);
-    settings.ip_prefix_len = record.ipv4_prefix;
-    settings.gateway = text(record.ipv4_gateway);
-    settings.global_ipv6_address = text(record.ipv6);
-    settings.global_ipv6_prefix_len = record.ipv6_prefix;
-    settings.ipv6_gateway = text(record.ipv6_gateway);
-    settings.mac_address.clone_from(&record.mac);
-    let endpoint = InspectEndpoint {
-        mac_address: record.mac.clone(),
-        gateway: settings.gateway.clone(),
-        ip_address: settings.ip_address.clone(),
-        ip_prefix_len: record.ipv4_prefix,
-        ipv6_gateway: settings.ipv6_gateway.clone(),
-        global_ipv6_address: settings.global_ipv6_address.clone(),
-        global_ipv6_prefix_len: record.ipv6_prefix,
-        ..InspectEndpoint::default()
-    };
-    settings.networks.insert(name, endpoint);
-    settings
+    shown.mac_address.clone_from(&record.mac);
+    shown.network_id = record
+        .network_id
+        .map(|id| id.to_string())
+        .unwrap_or_default();
+    shown.endpoint_id = crate::networks::endpoint_id(&shown.network_id, &config.id);
+    shown.gateway = text(record.ipv4_gateway);
+    shown.ip_address = text(record.ipv4);
+    shown.ip_prefix_len = record.ipv4_prefix;
+    shown.ipv6_gateway = text(record.ipv6_gateway);
+    shown.global_ipv6_address = text(record.ipv6);
+    shown.global_ipv6_prefix_len = record.ipv6_prefix;
+    shown.dns_names = Some(super::networking::names(config, endpoint));
+    shown
 }
 
 #[cfg(test)]
@@ -876,6 +904,7 @@ mod tests {
         let keys: Vec<String> = config_of(&config).exposed_ports.into_keys().collect();
         assert_eq!(keys, ["53/udp", "80/tcp", "81/tcp"]);
         let record = NetworkRecord {
+            network: "bridge".into(),
             ipv4: Some("10.1.0.2".parse().unwrap()),
             ports: vec![PortMapping {
                 host: "127.0.0.1:8000".parse().unwrap(),
@@ -884,7 +913,7 @@ mod tests {
             }],
             ..NetworkRecord::default()
         };
-        let network = network_settings(&config, Some(&record));
+        let network = network_settings(&config, &[record]);
         assert_eq!(network.networks["bridge"].ip_address, "10.1.0.2");
         assert_eq!(network.ports["53/udp"], None);
         assert_eq!(

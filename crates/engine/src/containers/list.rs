@@ -231,12 +231,12 @@ impl Containers<'_> {
     fn summary(&self, observed: Observed, with_size: bool) -> Result<ContainerSummary> {
         let is_running = observed.is_running();
         let config = observed.config;
+        let networks = network_names(&config);
         let mut ports = Vec::new();
-        if is_running
-            && config.network == NetworkMode::Bridge
-            && let Some(record) = observe::network(self.engine, &config.id)?
-        {
-            ports = record.ports;
+        if is_running && config.network == NetworkMode::Bridge {
+            for record in observe::networks(self.engine, &config.id)? {
+                ports.extend(record.ports);
+            }
         }
         let size = if with_size {
             let store = self.engine.images().store()?;
@@ -272,7 +272,7 @@ impl Containers<'_> {
                 .iter()
                 .filter_map(|mount| source(&mount.kind))
                 .collect(),
-            networks: vec![network_name(&config.network)],
+            networks,
             size,
         })
     }
@@ -354,7 +354,7 @@ impl Filters<'_> {
                 mount.target == std::path::Path::new(wanted)
                     || source(&mount.kind).as_ref() == Some(wanted)
             }),
-            ListFilter::Network(wanted) => network_name(&config.network) == *wanted,
+            ListFilter::Network(wanted) => network_names(config).contains(wanted),
             ListFilter::Publish(range, protocol) => config.ports.iter().any(|port| {
                 port.protocol == *protocol
                     && (overlaps(port.container, *range)
@@ -415,14 +415,26 @@ fn source(kind: &MountKind) -> Option<String> {
     }
 }
 
-/// `bridge`, `none`, `host`, `container:<id>`.
-pub(super) fn network_name(network: &NetworkMode) -> String {
-    match network {
-        NetworkMode::Bridge => "bridge".to_owned(),
-        NetworkMode::None => "none".to_owned(),
-        NetworkMode::Host => "host".to_owned(),
-        NetworkMode::Container(other) => format!("container:{other}"),
+/// Names of networks, or `none`, `host`, `container:<id>`.
+pub(super) fn network_names(config: &ContainerConfig) -> Vec<String> {
+    match &config.network {
+        NetworkMode::Bridge => {
+            let endpoints = config.networks().into_iter();
+            endpoints.map(|endpoint| endpoint.network).collect()
+        }
+        NetworkMode::None => vec!["none".to_owned()],
+        NetworkMode::Host => vec!["host".to_owned()],
+        NetworkMode::Container(other) => vec![format!("container:{other}")],
     }
+}
+
+/// As `--network` had it.
+pub(super) fn network_name(config: &ContainerConfig) -> String {
+    let mut names = network_names(config);
+    if names.is_empty() {
+        return "none".to_owned();
+    }
+    names.swap_remove(0)
 }
 
 /// A duration as Docker tells it: `5 minutes`, `About an hour`, `3 weeks`.

@@ -9,6 +9,7 @@
 
 mod attach;
 mod commit;
+mod connect;
 pub mod copy;
 mod create;
 mod exec;
@@ -17,6 +18,7 @@ pub mod health;
 pub mod inspect;
 pub mod list;
 pub mod logs;
+mod networking;
 pub(crate) mod observe;
 mod pause;
 mod prune;
@@ -152,6 +154,8 @@ pub(crate) fn test_config() -> state::ContainerConfig {
         mounts: Vec::new(),
         devices: Vec::new(),
         network: NetworkMode::Bridge,
+        endpoints: None,
+        dns: state::DnsConfig::default(),
         namespaces: state::NamespaceModes::default(),
         ports: Vec::new(),
         exposed: Vec::new(),

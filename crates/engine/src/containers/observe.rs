@@ -105,9 +105,21 @@ pub(crate) fn facts(engine: &Engine, id: &ContainerId) -> Result<Option<Facts>> 
     }
 }
 
-/// The addresses of a running container.
-pub(crate) fn network(engine: &Engine, id: &ContainerId) -> Result<Option<NetworkRecord>> {
-    Record::read_if_exists(&network_record(engine, id))
+/// The places of a running container on its networks.
+pub(crate) fn networks(engine: &Engine, id: &ContainerId) -> Result<Vec<NetworkRecord>> {
+    /// Versions without user-defined networks wrote one alone.
+    #[derive(serde::Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Many(Vec<NetworkRecord>),
+        One(Box<NetworkRecord>),
+    }
+    let written = Record::read_if_exists(&network_record(engine, id))?;
+    Ok(match written {
+        None => Vec::new(),
+        Some(Written::Many(records)) => records,
+        Some(Written::One(record)) => vec![*record],
+    })
 }
 
 /// What the probes of a running container found.

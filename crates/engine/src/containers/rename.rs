@@ -29,6 +29,10 @@ impl Containers<'_> {
             return Err(error);
         }
         names.release(&old, &id)?;
+        if locked.observed.is_running() {
+            super::networking::rename(self.engine, &locked.observed.config)?;
+        }
+        let config = &locked.observed.config;
         self.engine
             .tell(config, "rename", &[("oldName", old.to_string())]);
         Ok(())

@@ -9,8 +9,8 @@ use std::time::Duration;
 use spec::image::Platform;
 use spec::runtime::ConsoleSize;
 use state::{
-    ContainerName, DeviceRequest, IpcMode, LogConfig, MountRequest, PortRange, PortRequest,
-    Protocol, ResourceLimits, RestartPolicy, StdinMode, Timestamp,
+    ContainerName, DeviceRequest, DnsConfig, Endpoint, IpcMode, LogConfig, MountRequest, PortRange,
+    PortRequest, Protocol, ResourceLimits, RestartPolicy, StdinMode, Timestamp,
 };
 use sys::{Error, ErrorKind, Result};
 
@@ -35,6 +35,7 @@ pub struct RunRequest {
     pub mounts: Vec<MountRequest>,
     pub devices: Vec<DeviceRequest>,
     pub network: NetworkRequest,
+    pub dns: DnsConfig,
     pub namespaces: NamespacesRequest,
     /// `--volumes-from`: another container's mounts, and whether to change
     /// their access.
@@ -118,6 +119,8 @@ pub enum NetworkRequest {
     Host,
     /// Name, id or prefix of another container.
     Container(String),
+    /// Named networks, in the order of the container's links.
+    On(Vec<Endpoint>),
 }
 
 /// `--pid`, `--ipc`, `--uts`, `--cgroupns`.
@@ -157,13 +160,52 @@ impl FromStr for NetworkRequest {
                 Some(container) if !container.is_empty() => {
                     Ok(Self::Container(container.to_owned()))
                 }
-                _ => Err(Error::new(
-                    ErrorKind::NotFound,
-                    format!("no such network: {other}"),
-                )),
+                _ => endpoint(other).map(|endpoint| Self::On(vec![endpoint])),
             },
         }
     }
+}
+
+/// A network's name, or `name=NET[,alias=NAME][,ip=…][,ip6=…][,gw-priority=N]`.
+pub fn endpoint(text: &str) -> Result<Endpoint> {
+    let wrong = |why: &str| {
+        let shown: String = text.chars().take(80).collect();
+        Error::new(
+            ErrorKind::InvalidInput,
+            format!("invalid network {shown:?}: {why}"),
+        )
+    };
+    let mut endpoint = Endpoint::default();
+    if !text.contains('=') {
+        text.clone_into(&mut endpoint.network);
+        return Ok(endpoint);
+    }
+    for field in text.split(',') {
+        let (key, value) = field
+            .split_once('=')
+            .ok_or_else(|| wrong("write fields as key=value"))?;
+        match key {
+            "name" => value.clone_into(&mut endpoint.network),
+            "alias" => endpoint.aliases.push(crate::parse::network_alias(value)?),
+            "ip" => {
+                let address = value.parse();
+                endpoint.ipv4 = Some(address.map_err(|_| wrong("ip is an IPv4 address"))?);
+            }
+            "ip6" => {
+                let address = value.parse();
+                endpoint.ipv6 = Some(address.map_err(|_| wrong("ip6 is an IPv6 address"))?);
+            }
+            "gw-priority" => {
+                let priority = value.parse();
+                endpoint.priority = priority.map_err(|_| wrong("gw-priority is a number"))?;
+            }
+            _ => return Err(wrong("use name, alias, ip, ip6 or gw-priority")),
+        }
+    }
+    if endpoint.network.is_empty() {
+        return Err(wrong("name is missing"));
+    }
+    Ok(endpoint)
 }
 
 /// `--pull`.

@@ -7,9 +7,9 @@ use std::time::Duration;
 use spec::image::ImageConfig;
 use state::container::CONFIG_VERSION;
 use state::{
-    Confinement, ContainerConfig, ContainerId, ContainerName, ImageUse, LogConfig, MountKind,
-    MountRequest, NamespaceModes, NetworkMode, PidMode, PortRange, ProcessConfig, Protocol,
-    ResourceLimits, SeccompProfile, StopConfig, Timestamp, VolumeMount,
+    Confinement, ContainerConfig, ContainerId, ContainerName, Endpoint, ImageUse, LogConfig,
+    MountKind, MountRequest, NamespaceModes, NetworkMode, PidMode, PortRange, ProcessConfig,
+    Protocol, ResourceLimits, SeccompProfile, StopConfig, Timestamp, VolumeMount,
 };
 use sys::{Error, ErrorKind, Result};
 
@@ -28,6 +28,8 @@ pub(super) struct Known<'a> {
     pub(super) image_config: &'a ImageConfig,
     /// The request's, with the container looked up.
     pub(super) network: NetworkMode,
+    /// Its networks, looked up; the default one if absent.
+    pub(super) endpoints: Option<Vec<Endpoint>>,
     /// Likewise.
     pub(super) pid: PidMode,
     /// What `--volumes-from` brings.
@@ -63,10 +65,12 @@ pub(super) fn resolve(request: &RunRequest, known: Known<'_>) -> Result<Containe
         image: known.image,
         process,
         hostname,
-        domainname: request.domainname.clone(),
+        domainname: check_domain(&request.domainname)?,
         mounts: mounts(&request.mounts, known.more_mounts, &defaults.volumes)?,
         devices: request.devices.clone(),
         network: known.network,
+        endpoints: known.endpoints,
+        dns: request.dns.clone(),
         namespaces: NamespaceModes {
             pid: known.pid,
             ipc: request.namespaces.ipc.clone(),
@@ -328,6 +332,18 @@ fn check_network(request: &RunRequest, network: &NetworkMode) -> Result<()> {
     Err(invalid(format!("ports cannot be published {what}")))
 }
 
+/// It becomes part of a line of /etc/hosts.
+fn check_domain(name: &str) -> Result<String> {
+    let name = name.trim_end_matches('.');
+    if name.is_empty() {
+        return Ok(String::new());
+    }
+    check_hostname(name).map_err(|_| {
+        let shown: String = name.chars().take(80).collect();
+        invalid(format!("{shown:?} is not a domain name"))
+    })
+}
+
 fn check_hostname(name: &str) -> Result<String> {
     let label = |label: &str| {
         !label.is_empty()
@@ -376,6 +392,7 @@ mod tests {
             },
             image_config: image,
             network: NetworkMode::Bridge,
+            endpoints: None,
             shared_host_name: None,
             settings: Box::leak(Box::default()),
         }

@@ -1,21 +1,21 @@
 //! `start`: the order of a start is the text of [`Locked::start`].
 
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{DirBuilder, OpenOptions};
 use std::io::Write as _;
-use std::net::IpAddr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use network::{HostsFile, Networks, Reserved};
+use network::Reserved;
 use rustix::fs::{Mode, OFlags};
 use state::{
     Channel, ContainerConfig, ContainerId, Durability, ExitRecord, ExitStatus, FdRole, FileLock,
-    HealthJob, MonitorJob, NetworkMode, NetworkRecord, PidMode, PortRequest, Record, RestoreSpec,
-    StartSpec, Status, Timestamp, ToMonitor, Work,
+    HealthJob, MonitorJob, NetworkMode, PidMode, PortRequest, Record, RestoreSpec, StartSpec,
+    Status, Timestamp, ToMonitor, Work,
 };
 use sys::{Context as _, Error, ErrorKind, Result};
 
+use super::networking::{self, attach_all};
 use super::observe::{self, Observed};
 use super::request::AttachRequest;
 use super::session::{Role, Session};
@@ -213,13 +213,14 @@ impl<'a> Locked<'a> {
         let size = attach.and_then(|attach| attach.size);
         let work = self.work(origin, &files, size)?;
         let job = self.job(work, roles)?;
+        let mappings: Vec<_> = ports.iter().map(|port| port.mapping).collect();
         let bridge = netns
             .as_ref()
             .filter(|_| config.network == NetworkMode::Bridge);
-        let (launched, record) = std::thread::scope(|scope| -> Result<_> {
+        let (launched, records) = std::thread::scope(|scope| -> Result<_> {
             // Links and addresses are made while the monitor execs.
             let networking = bridge
-                .map(|netns| scope.spawn(|| attach_network(engine, &id, netns.as_fd(), &ports)));
+                .map(|netns| scope.spawn(|| attach_all(engine, config, netns.as_fd(), &mappings)));
             let launched = launch(engine, &job, &extra).and_then(|launched| {
                 crash_point!(engine, "after launch");
                 // Nobody waits for us here but the kernel.
@@ -227,20 +228,19 @@ impl<'a> Locked<'a> {
                 launched.wait_ready()?;
                 Ok(launched)
             });
-            let record = networking.map(|thread| {
+            let records = networking.map(|thread| {
                 thread.join().unwrap_or_else(|_| {
                     Err(Error::new(ErrorKind::Internal, "the network thread died"))
                 })
             });
-            if let Some(Ok(_)) = &record {
-                undo.push(move || engine.networks().detach(&id));
+            if let Some(Ok(_)) = &records {
+                undo.push(move || engine.network_host().detach(&id));
             }
             // If both failed, the monitor's words are the cause more often.
-            Ok((launched?, record.transpose()?))
+            Ok((launched?, records.transpose()?))
         })?;
-        if let Some(record) = &record {
-            Record::create(&observe::network_record(engine, &id), record)?;
-            write_hosts(config, &files.hosts, record)?;
+        if let Some(records) = &records {
+            networking::write_files(engine, config, records)?;
         }
         crash_point!(engine, "after network");
         self.go(launched, attach)
@@ -377,7 +377,11 @@ fn reserve(engine: &Engine, config: &ContainerConfig) -> Result<Vec<Reserved>> {
     if config.network != NetworkMode::Bridge {
         return Ok(Vec::new());
     }
+    let default = engine.config().settings.publish.default_address;
     let mut requests = config.ports.clone();
+    for request in &mut requests {
+        request.host_ip = request.host_ip.or(default);
+    }
     if config.publish_all {
         let published = |port: &(state::PortRange, state::Protocol)| {
             config
@@ -387,14 +391,14 @@ fn reserve(engine: &Engine, config: &ContainerConfig) -> Result<Vec<Reserved>> {
         };
         for port in config.exposed.iter().filter(|port| !published(port)) {
             requests.push(PortRequest {
-                host_ip: None,
+                host_ip: default,
                 host: None,
                 container: port.0,
                 protocol: port.1,
             });
         }
     }
-    if requests.is_empty() {
+    if requests.is_empty() || !networking::leads_out(engine, config)? {
         return Ok(Vec::new());
     }
     match network::reserve_ports(&requests) {
@@ -428,7 +432,12 @@ fn pid_namespace(locked: &Locked<'_>) -> Result<Option<OwnedFd>> {
     }
 }
 
-fn namespace_of(engine: &Engine, other: &ContainerId, kind: &str, why: &str) -> Result<OwnedFd> {
+pub(super) fn namespace_of(
+    engine: &Engine,
+    other: &ContainerId,
+    kind: &str,
+    why: &str,
+) -> Result<OwnedFd> {
     let observed = observe::observe(engine, other)?;
     let init = observed.as_ref().and_then(Observed::init).ok_or_else(|| {
         Error::new(
@@ -448,21 +457,6 @@ fn namespace_of(engine: &Engine, other: &ContainerId, kind: &str, why: &str) -> 
         ErrorKind::Conflict,
         format!("container {} just ended", other.short()),
     ))
-}
-
-fn attach_network(
-    engine: &Engine,
-    id: &ContainerId,
-    netns: BorrowedFd<'_>,
-    ports: &[Reserved],
-) -> Result<NetworkRecord> {
-    let request = network::AttachRequest {
-        container: *id,
-        ports: ports.iter().map(|port| port.mapping).collect(),
-    };
-    let networks: Networks = engine.networks();
-    let attachment = networks.attach(netns, &request)?;
-    Ok(NetworkRecord::from(&attachment))
 }
 
 /// The run directory with the files that containers find names by. They are
@@ -493,11 +487,11 @@ fn make_run_dir(
         });
     }
     write(&files.hostname, &format!("{}\n", config.hostname))?;
-    write(&files.resolv_conf, &resolv_conf(&config.network)?)?;
+    write(&files.resolv_conf, &networking::resolv_conf(config, &[])?)?;
     // The address of a bridge comes later.
     let hosts = match &config.network {
-        NetworkMode::Host => read_or_empty("/etc/hosts")?,
-        _ => hosts_of(config, &[]),
+        NetworkMode::Host => networking::read_or_empty("/etc/hosts")?,
+        _ => networking::hosts(config, &[]),
     };
     write(&files.hosts, &hosts)?;
     Ok(files)
@@ -534,44 +528,6 @@ fn health_job(config: &ContainerConfig) -> Result<Option<Box<HealthJob>>> {
         groups: config.process.groups.clone(),
         stop: config.stop.clone(),
     })))
-}
-
-fn write_hosts(config: &ContainerConfig, path: &Path, record: &NetworkRecord) -> Result<()> {
-    let addresses: Vec<IpAddr> = record.ipv4.into_iter().chain(record.ipv6).collect();
-    fs::write(path, hosts_of(config, &addresses)).context(|| format!("write {}", path.display()))
-}
-
-fn hosts_of(config: &ContainerConfig, addresses: &[IpAddr]) -> String {
-    network::hosts_file(&HostsFile {
-        hostname: &config.hostname,
-        domain: (!config.domainname.is_empty()).then_some(config.domainname.as_str()),
-        addresses,
-        extra: &config.extra_hosts,
-    })
-}
-
-fn resolv_conf(network: &NetworkMode) -> Result<String> {
-    let host = read_or_empty("/etc/resolv.conf")?;
-    if *network != NetworkMode::Bridge {
-        return Ok(host);
-    }
-    // systemd-resolved listens on the host's loopback only, and says
-    // elsewhere whom it asks.
-    if !network::names::has_reachable_server(&host) {
-        let upstream = read_or_empty("/run/systemd/resolve/resolv.conf")?;
-        if network::names::has_reachable_server(&upstream) {
-            return Ok(network::resolv_conf(&upstream));
-        }
-    }
-    Ok(network::resolv_conf(&host))
-}
-
-fn read_or_empty(path: &str) -> Result<String> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
-        Err(error) => Err(error).context(|| format!("read {path}")),
-    }
 }
 
 /// Containers read it whoever they run as.

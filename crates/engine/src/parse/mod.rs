@@ -17,8 +17,8 @@ pub use mounts::{mount, tmpfs, volume};
 pub use quantity::{bytes, cpus, duration, seconds, swap, time};
 pub use seccomp::{DockerSeccomp, seccomp_profile};
 pub use settings::{
-    SecurityOption, cgroup, device, env, env_file, expose, extra_host, label, restart,
-    security_option, sysctl, ulimit,
+    SecurityOption, cgroup, device, env, env_file, expose, extra_host, label, network_alias,
+    network_rate, restart, security_option, sysctl, ulimit,
 };
 pub use signal::{signal, signal_name};
 

@@ -167,6 +167,44 @@ pub fn extra_host(text: &str) -> Result<(String, IpAddr)> {
     Ok((name.to_owned(), address))
 }
 
+/// A name that a container has on a network beside its own.
+pub fn network_alias(text: &str) -> Result<String> {
+    let is_good = (1..=253).contains(&text.len())
+        && !text.starts_with(['-', '.'])
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
+    if is_good {
+        return Ok(text.to_owned());
+    }
+    Err(invalid(
+        "network alias",
+        text,
+        "it has letters, digits, - _ . and begins with a letter or digit",
+    ))
+}
+
+/// Bits per second: `10mbit`, `500kbit`, `1gbit`, `64000bit`.
+pub fn network_rate(text: &str) -> Result<u64> {
+    let wrong = || invalid("network rate", text, "write it as 10mbit, 500kbit or 1gbit");
+    let lower = text.to_ascii_lowercase();
+    let units = [
+        ("kbit", 1_000),
+        ("mbit", 1_000_000),
+        ("gbit", 1_000_000_000),
+        ("bit", 1),
+    ];
+    let (digits, factor) = units
+        .into_iter()
+        .find_map(|(unit, factor)| Some((lower.strip_suffix(unit)?, factor)))
+        .ok_or_else(wrong)?;
+    let number: u64 = digits.parse().map_err(|_| wrong())?;
+    number
+        .checked_mul(factor)
+        .filter(|rate| *rate >= 8_000)
+        .ok_or_else(wrong)
+}
+
 /// `key=value`, only of those that belong to the container's namespaces.
 pub fn sysctl(text: &str) -> Result<(String, String)> {
     let wrong = |why: &str| invalid("sysctl", text, why);

@@ -1,6 +1,8 @@
-//! The packet filter: one table of our own for both IP versions.
+//! The packet filter: two tables per network, one for both IP versions and
+//! one for what passes its bridge.
 //!
-//! [`rules`] decides (pure), [`nftables`] applies.
+//! [`rules`] and [`guard`] decide (pure), [`nftables`] applies.
 
+pub(crate) mod guard;
 pub(crate) mod nftables;
 pub(crate) mod rules;

@@ -5,12 +5,14 @@ use std::collections::BTreeSet;
 use rustix::io::Errno;
 use state::PortMapping;
 use sys::netlink::conntrack::{self, Flow, IpVersion};
-use sys::netlink::nftables::{self, Element, Table, TableState};
+use sys::netlink::nftables::{self, Element, Family, Table, TableState};
 use sys::netlink::{Protocol, Socket};
 use sys::{Context as _, Error, ErrorKind, Result};
 
 use super::rules::MAPS;
-use crate::apply::is;
+use super::{guard, rules};
+use crate::definition::Definition;
+use crate::wire::is;
 
 /// The packet filter of the namespace it is used in.
 #[derive(Debug)]
@@ -18,7 +20,10 @@ pub(crate) struct Firewall {
     /// Opened when it is needed: closing it waits (ten milliseconds) for the
     /// kernel to free what anybody deleted from its tables just before.
     socket: Option<Socket>,
+    /// For both IP versions, with the published ports.
     table: Table,
+    /// For what passes the bridge, with the addresses of containers.
+    guard: Table,
 }
 
 /// What changing elements came to.
@@ -32,51 +37,63 @@ pub(crate) enum Change {
 }
 
 impl Firewall {
-    pub(crate) fn new(table: Table) -> Self {
+    pub(crate) fn of(network: &Definition) -> Self {
         Self {
             socket: None,
-            table,
+            table: rules::table(network),
+            guard: guard::table(network),
         }
     }
 
-    /// Whether the table is there and of this version.
+    /// Whether the tables are there and of this version.
     pub(crate) fn is_current(&mut self) -> Result<bool> {
-        Ok(self
-            .state()?
-            .is_some_and(|state| state.comment == self.table.comment))
+        let wanted = [self.table.comment.clone(), self.guard.comment.clone()];
+        let states = self.states()?;
+        Ok(wanted
+            .iter()
+            .zip(&states)
+            .all(|(wanted, state)| state.as_ref().is_some_and(|state| state.comment == *wanted)))
     }
 
-    /// Whether nobody has taken rules out of the table or put some in.
+    /// Whether nobody has taken rules out of the tables or put some in.
     pub(crate) fn is_whole(&mut self) -> Result<bool> {
         if !self.is_current()? {
             return Ok(false);
         }
-        for chain in self.table.chains.clone() {
-            let request = nftables::get_chain(&self.table.name, chain.name);
-            let count = match self.socket()?.request(request) {
-                Ok(replies) => replies
-                    .first()
-                    .map(nftables::parse_rule_count)
-                    .transpose()?,
-                Err(error) if is(&error, Errno::NOENT) => None,
-                Err(error) => return Err(error.wrap("look at the firewall")),
-            };
-            if count != Some(chain.rules.len()) {
-                return Ok(false);
+        for table in [self.table.clone(), self.guard.clone()] {
+            for chain in &table.chains {
+                let request = nftables::get_chain(table.family, &table.name, chain.name);
+                let count = match self.socket()?.request(request) {
+                    Ok(replies) => replies
+                        .first()
+                        .map(nftables::parse_rule_count)
+                        .transpose()?,
+                    Err(error) if is(&error, Errno::NOENT) => None,
+                    Err(error) => return Err(error.wrap("look at the firewall")),
+                };
+                if count != Some(chain.rules.len()) {
+                    return Ok(false);
+                }
             }
         }
         Ok(true)
     }
 
-    /// Makes the table anew with these elements, in one transaction: no
+    /// Makes the tables anew with these elements, in one transaction: no
     /// packet meets a table that is half made.
-    pub(crate) fn rebuild(&mut self, elements: &[Element]) -> Result<()> {
+    pub(crate) fn rebuild(&mut self, ports: &[Element], addresses: &[Element]) -> Result<()> {
         let mut messages = Vec::new();
-        if self.state()?.is_some() {
-            messages.push(nftables::delete_table(&self.table.name));
+        let states = self.states()?;
+        for (table, state) in [&self.table, &self.guard].into_iter().zip(states) {
+            if state.is_some() {
+                messages.push(nftables::delete_table(table.family, &table.name));
+            }
         }
-        messages.extend(self.table.create());
-        messages.extend(nftables::add_elements(&self.table.name, elements));
+        for (table, elements) in [(&self.table, ports), (&self.guard, addresses)] {
+            messages.extend(table.create());
+            let elements = nftables::add_elements(table.family, &table.name, elements);
+            messages.extend(elements);
+        }
         self.socket()
             .map_err(|error| (None, error))
             .and_then(|socket| socket.transaction(messages))
@@ -84,16 +101,21 @@ impl Firewall {
             .context(|| format!("make firewall table {}", self.table.name))
     }
 
-    /// Adds elements to the table, all or none.
-    pub(crate) fn add(&mut self, elements: &[Element]) -> Result<Change> {
-        let messages = nftables::add_elements(&self.table.name, elements);
+    /// Publishes ports and allows addresses, all or nothing.
+    pub(crate) fn add(&mut self, ports: &[Element], addresses: &[Element]) -> Result<Change> {
+        let mut messages = Vec::new();
+        for (table, elements) in [(&self.table, ports), (&self.guard, addresses)] {
+            let elements = nftables::add_elements(table.family, &table.name, elements);
+            messages.extend(elements);
+        }
         self.change(messages)
             .context(|| "publish ports in the firewall")
     }
 
-    /// Deletes elements from the table, all or none.
-    pub(crate) fn remove(&mut self, elements: &[Element]) -> Result<Change> {
-        let messages = nftables::delete_elements(&self.table.name, elements);
+    /// Takes published ports away, all or none.
+    pub(crate) fn remove(&mut self, ports: &[Element]) -> Result<Change> {
+        let table = &self.table;
+        let messages = nftables::delete_elements(table.family, &table.name, ports);
         self.change(messages)
             .context(|| "take ports out of the firewall")
     }
@@ -136,22 +158,27 @@ impl Firewall {
         Ok(())
     }
 
-    /// Deletes the table, if it is there.
+    /// Deletes the tables, if they are there.
     pub(crate) fn delete(&mut self) -> Result<()> {
-        let messages = vec![nftables::delete_table(&self.table.name)];
-        match self.socket()?.transaction(messages) {
-            Err((_, error)) if !is(&error, Errno::NOENT) => {
-                Err(refused(error).wrap(format!("delete firewall table {}", self.table.name)))
+        for (family, name) in
+            [&self.table, &self.guard].map(|table| (table.family, table.name.clone()))
+        {
+            let messages = vec![nftables::delete_table(family, &name)];
+            match self.socket()?.transaction(messages) {
+                Err((_, error)) if !is(&error, Errno::NOENT) => {
+                    return Err(refused(error).wrap(format!("delete firewall table {name}")));
+                }
+                _ => {}
             }
-            _ => Ok(()),
         }
+        Ok(())
     }
 
-    /// All elements of the table.
+    /// All published ports.
     pub(crate) fn elements(&mut self) -> Result<BTreeSet<Element>> {
         let mut elements = BTreeSet::new();
         for map in MAPS {
-            let request = nftables::list_elements(&self.table.name, map);
+            let request = nftables::list_elements(Family::Inet, &self.table.name, map);
             let replies = match self.socket()?.dump(&request) {
                 Ok(replies) => replies,
                 Err(error) if is(&error, Errno::NOENT) => continue,
@@ -189,13 +216,19 @@ impl Firewall {
         Ok(self.socket.insert(opened))
     }
 
-    fn state(&mut self) -> Result<Option<TableState>> {
-        let request = nftables::get_table(&self.table.name);
-        match self.socket()?.request(request) {
-            Ok(replies) => replies.first().map(TableState::parse).transpose(),
-            Err(error) if is(&error, Errno::NOENT) => Ok(None),
-            Err(error) => Err(refused(error).wrap("look at the firewall")),
-        }
+    fn states(&mut self) -> Result<Vec<Option<TableState>>> {
+        let requests = [&self.table, &self.guard]
+            .map(|table| nftables::get_table(table.family, &table.name))
+            .into();
+        let outcomes = self.socket()?.exchange(requests)?;
+        outcomes
+            .into_iter()
+            .map(|outcome| match outcome {
+                Ok(replies) => replies.first().map(TableState::parse).transpose(),
+                Err(error) if is(&error, Errno::NOENT) => Ok(None),
+                Err(error) => Err(refused(error).wrap("look at the firewall")),
+            })
+            .collect()
     }
 }
 

@@ -11,11 +11,13 @@
 //!     fib daddr type local dnat ip to meta l4proto . th dport map @published4_any }
 //! chain output      { type nat hook output priority dstnat; the same }
 //! chain forward     { type filter hook forward priority filter;
-//!     iifname wharf0 oifname wharf0 accept
+//!     iifname wharf0 oifname wharf0 accept        (drop without enable_icc)
 //!     oifname wharf0 ct state established,related accept
 //!     oifname wharf0 ct status dnat accept                           (3)
 //!     oifname wharf0 drop                                            (4)
-//!     iifname wharf0 accept }
+//!     iifname wharf0 accept                       (drop if internal) }
+//! chain input       { type filter hook input priority filter;
+//!     only if internal: iifname wharf0 drop but answers and neighbors (7) }
 //! chain postrouting { type nat hook postrouting priority srcnat;
 //!     ip saddr 10.87.0.0/16 oifname != wharf0 masquerade
 //!     oifname wharf0 ip saddr 127.0.0.0/8 masquerade                 (5)
@@ -32,20 +34,22 @@
 //! 5. A container cannot answer to 127.0.0.1: the bridge stands in for it.
 //! 6. Two containers that talk through the host's address would see each
 //!    other's answers come from the wrong place.
+//! 7. A container of an internal network cannot get out by a program of the
+//!    host either; what the host began is answered.
 
 use std::net::{IpAddr, Ipv6Addr};
 
 use state::{ContainerId, PortMapping, Protocol};
 use sys::netlink::nftables::{
-    Chain, ChainKind, Connection, DataType, Element, Expression, Hook, IpFamily, Map, Meta,
+    Chain, ChainKind, Connection, DataType, Element, Expression, Family, Hook, IpFamily, Map, Meta,
     Payload, Register, Rule, Table,
 };
 
-use crate::drivers::bridge::BridgeNetwork;
+use crate::definition::Definition;
 
 /// To be raised with every change of the rules below: a table that another
 /// version of the program made is then replaced.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Ports published on one IPv4 address of the host.
 const ONE_IPV4: &str = "published4";
@@ -66,16 +70,24 @@ const ESTABLISHED_OR_RELATED: [u8; 4] = 6_u32.to_ne_bytes();
 const TRANSLATED: [u8; 4] = 0x20_u32.to_ne_bytes();
 
 /// The table of a network.
-pub(crate) fn table(network: &BridgeNetwork) -> Table {
+pub(crate) fn table(network: &Definition) -> Table {
     Table {
+        family: Family::Inet,
         name: network.table.clone(),
         comment: format!(
-            "wharf {VERSION} {} {} {}",
+            "wharf {VERSION} {} {} {}{}{}{}",
             network.bridge,
             network.subnet,
             network
                 .ipv6
-                .map_or_else(|| "-".to_owned(), |prefix| prefix.address(0).to_string()),
+                .map_or_else(|| "-".to_owned(), |prefix| prefix.to_string()),
+            if network.internal { " internal" } else { "" },
+            if network.masquerades() { "" } else { " routed" },
+            if network.connects_containers() {
+                ""
+            } else {
+                " apart"
+            },
         ),
         maps: maps(),
         chains: vec![
@@ -101,8 +113,9 @@ pub(crate) fn table(network: &BridgeNetwork) -> Table {
                 ChainKind::Filter,
                 Hook::Forward,
                 0,
-                forward(&network.bridge),
+                forward(network),
             ),
+            chain("input", ChainKind::Filter, Hook::Input, 0, input(network)),
             chain(
                 "postrouting",
                 ChainKind::Nat,
@@ -247,14 +260,18 @@ fn to_container(map: &'static str, next: Register, family: IpFamily) -> [Express
     ]
 }
 
-fn forward(bridge: &str) -> Vec<Rule> {
-    let from = [
-        Expression::Meta(Meta::InputName, 0),
-        Expression::Equal(0, name_bytes(bridge)),
-    ];
-    let to = leaves_by(bridge);
+fn forward(network: &Definition) -> Vec<Rule> {
+    let from = comes_by(&network.bridge);
+    let to = leaves_by(&network.bridge);
+    let allowed = |is_allowed| {
+        if is_allowed {
+            Expression::Accept
+        } else {
+            Expression::Drop
+        }
+    };
     vec![
-        rule(&[&from, &to, &[Expression::Accept]]),
+        rule(&[&from, &to, &[allowed(network.connects_containers())]]),
         rule(&[
             &to,
             &connection(Connection::State, ESTABLISHED_OR_RELATED),
@@ -266,11 +283,40 @@ fn forward(bridge: &str) -> Vec<Rule> {
             &[Expression::Accept],
         ]),
         rule(&[&to, &[Expression::Drop]]),
-        rule(&[&from, &[Expression::Accept]]),
+        rule(&[&from, &[allowed(!network.internal)]]),
     ]
 }
 
-fn masquerade(network: &BridgeNetwork) -> Vec<Rule> {
+/// Keeps an internal network from the host itself, except for what the host
+/// began and for looking for neighbors (ICMPv6 133 to 136).
+fn input(network: &Definition) -> Vec<Rule> {
+    if !network.internal {
+        return Vec::new();
+    }
+    let from = comes_by(&network.bridge);
+    let mut rules = vec![rule(&[
+        &from,
+        &connection(Connection::State, ESTABLISHED_OR_RELATED),
+        &[Expression::Accept],
+    ])];
+    for kind in [135, 136] {
+        rules.push(rule(&[
+            &from,
+            &is(IpFamily::V6),
+            &[
+                Expression::Meta(Meta::Protocol, 0),
+                Expression::Equal(0, vec![58]),
+                Expression::Payload(Payload::Icmpv6Type, 0),
+                Expression::Equal(0, vec![kind]),
+                Expression::Accept,
+            ],
+        ]));
+    }
+    rules.push(rule(&[&from, &[Expression::Drop]]));
+    rules
+}
+
+fn masquerade(network: &Definition) -> Vec<Rule> {
     let elsewhere = [
         Expression::Meta(Meta::OutputName, 0),
         Expression::NotEqual(0, name_bytes(&network.bridge)),
@@ -286,14 +332,16 @@ fn masquerade(network: &BridgeNetwork) -> Vec<Rule> {
         Expression::Mask(0, network.subnet.mask().octets().to_vec()),
         Expression::Equal(0, network.subnet.address().octets().to_vec()),
     ];
-    let mut rules = vec![
-        rule(&[&source4, &elsewhere, &last]),
+    let mut rules = Vec::new();
+    if network.masquerades() {
+        rules.push(rule(&[&source4, &elsewhere, &last]));
+    }
+    rules.extend([
         rule(&[&inside, &in_loopback(Payload::Ipv4Source), &last]),
         rule(&[&inside, &source4, &translated, &last]),
-    ];
+    ]);
     if let Some(prefix) = network.ipv6 {
-        let mut mask = vec![0xff; 8];
-        mask.resize(16, 0);
+        let mask = prefix.mask().to_vec();
         let source6 = [
             Expression::Meta(Meta::IpFamily, 0),
             Expression::Equal(0, vec![IpFamily::V6 as u8]),
@@ -301,7 +349,9 @@ fn masquerade(network: &BridgeNetwork) -> Vec<Rule> {
             Expression::Mask(0, mask),
             Expression::Equal(0, prefix.address(0).octets().to_vec()),
         ];
-        rules.push(rule(&[&source6, &elsewhere, &last]));
+        if network.masquerades() {
+            rules.push(rule(&[&source6, &elsewhere, &last]));
+        }
         rules.push(rule(&[&inside, &source6, &translated, &last]));
     }
     rules
@@ -315,6 +365,13 @@ fn is(family: IpFamily) -> [Expression; 2] {
     [
         Expression::Meta(Meta::IpFamily, 0),
         Expression::Equal(0, vec![family as u8]),
+    ]
+}
+
+fn comes_by(link: &str) -> [Expression; 2] {
+    [
+        Expression::Meta(Meta::InputName, 0),
+        Expression::Equal(0, name_bytes(link)),
     ]
 }
 
@@ -344,7 +401,7 @@ fn in_loopback(address: Payload) -> [Expression; 5] {
 }
 
 /// Names of links are compared as the 16 bytes the kernel has for them.
-fn name_bytes(name: &str) -> Vec<u8> {
+pub(super) fn name_bytes(name: &str) -> Vec<u8> {
     let mut bytes = name.as_bytes().to_vec();
     bytes.resize(16, 0);
     bytes

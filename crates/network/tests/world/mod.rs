@@ -138,8 +138,8 @@ impl World {
             let requests: Vec<_> = ports.iter().map(|text| text.parse().unwrap()).collect();
             let reserved = network::reserve_ports(&requests).unwrap();
             let request = AttachRequest {
-                container: id,
                 ports: mappings(&reserved),
+                ..AttachRequest::new(id)
             };
             let place = self.networks().attach(netns.as_fd(), &request).unwrap();
             Container {
@@ -176,7 +176,7 @@ impl World {
             let mut socket = Socket::open(Protocol::Netfilter).unwrap();
             MAPS.into_iter()
                 .flat_map(|map| {
-                    let request = nftables::list_elements(&table, map);
+                    let request = nftables::list_elements(nftables::Family::Inet, &table, map);
                     let replies = socket.dump(&request).unwrap_or_default();
                     replies
                         .iter()

@@ -20,6 +20,8 @@ pub const REQUEST: u16 = 0x1;
 pub const ACK: u16 = 0x4;
 /// `NLM_F_DUMP`: list all objects.
 pub const DUMP: u16 = 0x300;
+/// `NLM_F_REPLACE`: take the place of what is there.
+pub const REPLACE: u16 = 0x100;
 /// `NLM_F_EXCL`: fail if the object exists.
 pub const EXCLUSIVE: u16 = 0x200;
 /// `NLM_F_CREATE`: make the object if it does not exist.

@@ -22,9 +22,9 @@ const NEW_SET: u16 = SUBSYSTEM | 9;
 const NEW_ELEMENT: u16 = SUBSYSTEM | 0xc;
 const GET_ELEMENT: u16 = SUBSYSTEM | 0xd;
 const DELETE_ELEMENT: u16 = SUBSYSTEM | 0xe;
-/// `struct nfgenmsg`: family `NFPROTO_INET` (both IP versions), version 0.
-const INET: [u8; 4] = [1, 0, 0, 0];
 const GENERIC_FIXED: usize = 4;
+/// `NFT_LOOKUP_F_INV`.
+const INVERTED: u32 = 1;
 /// `NFT_SET_MAP`.
 const IS_MAP: u32 = 0x8;
 /// Elements per message: their list is an attribute of at most 64 KiB.
@@ -33,20 +33,39 @@ const ELEMENTS_PER_MESSAGE: usize = 256;
 const LIST_ELEMENT: u16 = 1;
 const DATA_VALUE: u16 = 1;
 
-/// A table of family `inet` with all that belongs to it.
+/// Which packets a table sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// Both IP versions (`NFPROTO_INET`).
+    Inet = 1,
+    /// What passes a bridge (`NFPROTO_BRIDGE`).
+    Bridge = 7,
+}
+
+impl Family {
+    /// `struct nfgenmsg`, version 0.
+    fn header(self) -> [u8; GENERIC_FIXED] {
+        [self as u8, 0, 0, 0]
+    }
+}
+
+/// A table with all that belongs to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
+    /// Which packets it sees.
+    pub family: Family,
     /// Its name.
     pub name: String,
     /// A remark that `nft` shows and [`TableState`] gives back (Linux 5.10).
     pub comment: String,
-    /// Its maps, made before the chains that use them.
+    /// Its maps and sets, made before the chains that use them.
     pub maps: Vec<Map>,
     /// Its chains in the order they are made.
     pub chains: Vec<Chain>,
 }
 
-/// A map from a concatenation of values to another one.
+/// A map from a concatenation of values to another one; a set if that is
+/// empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Map {
     /// Its name.
@@ -68,6 +87,10 @@ pub enum DataType {
     Protocol,
     /// `inet_service`
     Port,
+    /// `ether_addr`
+    Mac,
+    /// `ifname`
+    LinkName,
 }
 
 /// A base chain: where it hooks in and what it does.
@@ -99,6 +122,8 @@ pub enum ChainKind {
 pub enum Hook {
     /// Received, not routed yet.
     Prerouting = 0,
+    /// For this host itself.
+    Input = 1,
     /// Passing through.
     Forward = 2,
     /// Sent by a process of this host.
@@ -134,6 +159,10 @@ pub enum Expression {
     /// Goes on if the map knows the key in the first register, and loads the
     /// value into the second one.
     Lookup(&'static str, Register, Register),
+    /// Goes on if the set knows the key in the register.
+    Contains(&'static str, Register),
+    /// Goes on if the set does not know the key in the register.
+    Lacks(&'static str, Register),
     /// Sends the connection to the address and port in the registers.
     DestinationNat(IpFamily, Register, Register),
     /// Lets the connection come from the address it leaves by.
@@ -170,6 +199,19 @@ pub enum Payload {
     Ipv6Destination,
     /// Destination port of TCP and UDP.
     DestinationPort,
+    /// What is in an Ethernet frame: its type, two bytes, that of a tag if it
+    /// has one.
+    EtherType,
+    /// Source of an Ethernet frame.
+    MacSource,
+    /// Who claims an address by ARP: hardware address.
+    ArpSenderMac,
+    /// Who claims an address by ARP: IPv4 address.
+    ArpSenderIpv4,
+    /// Type of an ICMPv6 message, one byte.
+    Icmpv6Type,
+    /// The address that a neighbor advertisement is about.
+    NeighborTarget,
 }
 
 /// Facts about a connection, four bytes in host order.
@@ -215,19 +257,19 @@ impl Table {
     pub fn create(&self) -> Vec<Message> {
         let mut messages = vec![self.create_empty()];
         for (index, map) in (1..).zip(&self.maps) {
-            messages.push(new_map(&self.name, map, index));
+            messages.push(new_map(self, map, index));
         }
         for chain in &self.chains {
-            messages.push(new_chain(&self.name, chain));
+            messages.push(new_chain(self, chain));
             for rule in &chain.rules {
-                messages.push(new_rule(&self.name, chain.name, rule));
+                messages.push(new_rule(self, chain.name, rule));
             }
         }
         messages
     }
 
     fn create_empty(&self) -> Message {
-        let mut message = Message::new(NEW_TABLE, CREATE, &INET);
+        let mut message = Message::new(NEW_TABLE, CREATE, &self.family.header());
         message
             .put_text(1, &self.name)
             .put_be32(2, 0)
@@ -237,15 +279,15 @@ impl Table {
 }
 
 /// Deletes a table with all that is in it.
-pub fn delete_table(name: &str) -> Message {
-    let mut message = Message::new(DELETE_TABLE, 0, &INET);
+pub fn delete_table(family: Family, name: &str) -> Message {
+    let mut message = Message::new(DELETE_TABLE, 0, &family.header());
     message.put_text(1, name);
     message
 }
 
 /// Asks for a table; [`TableState::parse`] reads the answer.
-pub fn get_table(name: &str) -> Message {
-    let mut message = Message::new(GET_TABLE, 0, &INET);
+pub fn get_table(family: Family, name: &str) -> Message {
+    let mut message = Message::new(GET_TABLE, 0, &family.header());
     message.put_text(1, name);
     message
 }
@@ -261,8 +303,8 @@ impl TableState {
 }
 
 /// Asks for a chain; [`parse_rule_count`] reads the answer.
-pub fn get_chain(table: &str, chain: &str) -> Message {
-    let mut message = Message::new(GET_CHAIN, 0, &INET);
+pub fn get_chain(family: Family, table: &str, chain: &str) -> Message {
+    let mut message = Message::new(GET_CHAIN, 0, &family.header());
     message.put_text(1, table).put_text(3, chain);
     message
 }
@@ -276,22 +318,69 @@ pub fn parse_rule_count(reply: &Reply) -> Result<usize> {
     Ok(count as usize)
 }
 
+/// A base chain that somebody made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForeignChain {
+    /// `inet`, `ip` or `ip6`.
+    pub family: &'static str,
+    /// The table's name.
+    pub table: String,
+    /// The chain's name.
+    pub chain: String,
+    /// Number of the hook, as [`Hook`] has them.
+    pub hook: u32,
+    /// What no rule decided is dropped.
+    pub drops: bool,
+    /// How many rules it has.
+    pub rules: u32,
+}
+
+/// Asks for the chains of all tables; [`ForeignChain::parse`] reads one.
+pub fn list_chains() -> Message {
+    Message::new(GET_CHAIN, 0, &[0; GENERIC_FIXED])
+}
+
+impl ForeignChain {
+    /// Reads one answer to [`list_chains`]; `None` if it filters no IP
+    /// packets, or nothing enters it but by jumps.
+    pub fn parse(reply: &Reply) -> Result<Option<Self>> {
+        let family = match reply.payload.first() {
+            Some(1) => "inet",
+            Some(2) => "ip",
+            Some(10) => "ip6",
+            _ => return Ok(None),
+        };
+        let attributes = reply.attributes(GENERIC_FIXED)?;
+        let Some(hook) = attributes.nested(4)?.be32(1)? else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            family,
+            table: attributes.text(1).unwrap_or_default(),
+            chain: attributes.text(3).unwrap_or_default(),
+            hook,
+            drops: attributes.be32(5)? == Some(libc::NF_DROP.cast_unsigned()),
+            rules: attributes.be32(6)?.unwrap_or_default(),
+        }))
+    }
+}
+
 /// Adds elements. One that is there already with the same value stays; with
 /// another value the transaction fails with `EBUSY`.
-pub fn add_elements(table: &str, elements: &[Element]) -> Vec<Message> {
-    element_messages(NEW_ELEMENT, CREATE, table, elements)
+pub fn add_elements(family: Family, table: &str, elements: &[Element]) -> Vec<Message> {
+    element_messages((NEW_ELEMENT, CREATE), family, table, elements)
 }
 
 /// Deletes elements by their keys. One that is not there fails the
 /// transaction with `ENOENT`.
-pub fn delete_elements(table: &str, elements: &[Element]) -> Vec<Message> {
-    element_messages(DELETE_ELEMENT, 0, table, elements)
+pub fn delete_elements(family: Family, table: &str, elements: &[Element]) -> Vec<Message> {
+    element_messages((DELETE_ELEMENT, 0), family, table, elements)
 }
 
 /// Asks for the elements of a map (to be sent with [`super::Socket::dump`]);
 /// [`parse_elements`] reads one of the answers.
-pub fn list_elements(table: &str, map: &str) -> Message {
-    let mut message = Message::new(GET_ELEMENT, 0, &INET);
+pub fn list_elements(family: Family, table: &str, map: &str) -> Message {
+    let mut message = Message::new(GET_ELEMENT, 0, &family.header());
     message.put_text(1, table).put_text(2, map);
     message
 }
@@ -317,11 +406,16 @@ pub fn parse_elements(reply: &Reply, map: &'static str) -> Result<Vec<Element>> 
     Ok(elements)
 }
 
-fn element_messages(kind: u16, flags: u16, table: &str, elements: &[Element]) -> Vec<Message> {
+fn element_messages(
+    (kind, flags): (u16, u16),
+    family: Family,
+    table: &str,
+    elements: &[Element],
+) -> Vec<Message> {
     let mut messages = Vec::new();
     for same_map in elements.chunk_by(|a, b| a.map == b.map) {
         for chunk in same_map.chunks(ELEMENTS_PER_MESSAGE) {
-            let mut message = Message::new(kind, flags, &INET);
+            let mut message = Message::new(kind, flags, &family.header());
             message
                 .put_text(1, table)
                 .put_text(2, chunk[0].map)
@@ -340,30 +434,36 @@ fn put_element(list: &mut Message, element: &Element, kind: u16) {
     list.nest(LIST_ELEMENT, |item| {
         put_data(item, 1, &element.key);
         if kind == NEW_ELEMENT {
-            put_data(item, 2, &element.value);
+            if !element.value.is_empty() {
+                put_data(item, 2, &element.value);
+            }
             item.put(6, &comment(&element.comment));
         }
     });
 }
 
-fn new_map(table: &str, map: &Map, id: u32) -> Message {
-    let mut message = Message::new(NEW_SET, CREATE, &INET);
+fn new_map(table: &Table, map: &Map, id: u32) -> Message {
+    let mut message = Message::new(NEW_SET, CREATE, &table.family.header());
+    let is_set = map.value.is_empty();
     message
-        .put_text(1, table)
+        .put_text(1, &table.name)
         .put_text(2, map.name)
-        .put_be32(3, IS_MAP)
+        .put_be32(3, if is_set { 0 } else { IS_MAP })
         .put_be32(4, type_number(map.key))
-        .put_be32(5, type_length(map.key))
-        .put_be32(6, type_number(map.value))
-        .put_be32(7, type_length(map.value))
-        .put_be32(10, id);
+        .put_be32(5, type_length(map.key));
+    if !is_set {
+        message
+            .put_be32(6, type_number(map.value))
+            .put_be32(7, type_length(map.value));
+    }
+    message.put_be32(10, id);
     message
 }
 
-fn new_chain(table: &str, chain: &Chain) -> Message {
-    let mut message = Message::new(NEW_CHAIN, CREATE, &INET);
+fn new_chain(table: &Table, chain: &Chain) -> Message {
+    let mut message = Message::new(NEW_CHAIN, CREATE, &table.family.header());
     message
-        .put_text(1, table)
+        .put_text(1, &table.name)
         .put_text(3, chain.name)
         .nest(4, |hook| {
             hook.put_be32(1, chain.hook as u32)
@@ -380,10 +480,10 @@ fn new_chain(table: &str, chain: &Chain) -> Message {
     message
 }
 
-fn new_rule(table: &str, chain: &str, rule: &Rule) -> Message {
-    let mut message = Message::new(NEW_RULE, CREATE | APPEND, &INET);
+fn new_rule(table: &Table, chain: &str, rule: &Rule) -> Message {
+    let mut message = Message::new(NEW_RULE, CREATE | APPEND, &table.family.header());
     message
-        .put_text(1, table)
+        .put_text(1, &table.name)
         .put_text(2, chain)
         .nest(4, |list| {
             for expression in rule {
@@ -432,6 +532,14 @@ fn put_expression(list: &mut Message, expression: &Expression) {
             data.put_text(1, map)
                 .put_be32(2, number(*key))
                 .put_be32(3, number(*value));
+        }),
+        Expression::Contains(set, key) => named(list, "lookup", &|data| {
+            data.put_text(1, set).put_be32(2, number(*key));
+        }),
+        Expression::Lacks(set, key) => named(list, "lookup", &|data| {
+            data.put_text(1, set)
+                .put_be32(2, number(*key))
+                .put_be32(5, INVERTED);
         }),
         Expression::DestinationNat(family, address, port) => named(list, "nat", &|data| {
             data.put_be32(1, 1)
@@ -482,7 +590,7 @@ fn number(register: Register) -> u32 {
 }
 
 impl Payload {
-    /// Base (1 network, 2 transport header), offset, length.
+    /// Base (0 link, 1 network, 2 transport header), offset, length.
     fn place(self) -> (u32, u32, u32) {
         match self {
             Payload::Ipv4Source => (1, 12, 4),
@@ -490,6 +598,12 @@ impl Payload {
             Payload::Ipv6Source => (1, 8, 16),
             Payload::Ipv6Destination => (1, 24, 16),
             Payload::DestinationPort => (2, 2, 2),
+            Payload::EtherType => (0, 12, 2),
+            Payload::MacSource => (0, 6, 6),
+            Payload::ArpSenderMac => (1, 8, 6),
+            Payload::ArpSenderIpv4 => (1, 14, 4),
+            Payload::Icmpv6Type => (2, 0, 1),
+            Payload::NeighborTarget => (2, 8, 16),
         }
     }
 }
@@ -502,6 +616,8 @@ impl DataType {
             DataType::Ipv6 => 8,
             DataType::Protocol => 12,
             DataType::Port => 13,
+            DataType::Mac => 9,
+            DataType::LinkName => 41,
         }
     }
 
@@ -509,9 +625,10 @@ impl DataType {
     fn length(self) -> u32 {
         match self {
             DataType::Ipv4 => 4,
-            DataType::Ipv6 => 16,
+            DataType::Ipv6 | DataType::LinkName => 16,
             DataType::Protocol => 1,
             DataType::Port => 2,
+            DataType::Mac => 6,
         }
     }
 }
@@ -570,7 +687,7 @@ mod tests {
     #[test]
     fn elements_read_back_as_written() {
         let elements: Vec<Element> = (0..3).map(element).collect();
-        let mut messages = add_elements("wharf", &elements);
+        let mut messages = add_elements(Family::Inet, "wharf", &elements);
         assert_eq!(messages.len(), 1);
         let reply = round_trip(&mut messages[0]);
         assert_eq!(parse_elements(&reply, "published4_any").unwrap(), elements);
@@ -579,7 +696,7 @@ mod tests {
     #[test]
     fn many_elements_are_spread_over_messages() {
         let elements = vec![element(1); 600];
-        let mut messages = add_elements("wharf", &elements);
+        let mut messages = add_elements(Family::Inet, "wharf", &elements);
         assert_eq!(messages.len(), 3);
         for message in &mut messages {
             assert!(message.finish(1, 0).is_ok());

@@ -2,10 +2,10 @@
 //!
 //! The functions make messages; [`super::Socket::exchange`] sends them.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use super::message::{CREATE, EXCLUSIVE, Message, Reply, malformed, read_u32};
+use super::message::{CREATE, EXCLUSIVE, Message, REPLACE, Reply, malformed, read_u32};
 use crate::Result;
 
 /// `struct ifinfomsg`.
@@ -27,6 +27,14 @@ const VETH_PEER: u16 = 1;
 /// `IFLA_BR_FORWARD_DELAY`, `IFLA_BR_STP_STATE`.
 const BRIDGE_FORWARD_DELAY: u16 = 1;
 const BRIDGE_STP: u16 = 5;
+/// `IFLA_MACVLAN_MODE` and its values.
+const MACVLAN_MODE: u16 = 1;
+/// `TCA_KIND`, `TCA_OPTIONS`, `TCA_TBF_PARMS`, `TCA_TBF_RATE64`, `TCA_TBF_BURST`.
+const TC_KIND: u16 = 1;
+const TC_OPTIONS: u16 = 2;
+const TBF_PARAMETERS: u16 = 1;
+const TBF_RATE64: u16 = 4;
+const TBF_BURST: u16 = 6;
 /// `IFLA_INET6_ADDR_GEN_MODE` and its value `IN6_ADDR_GEN_MODE_NONE`.
 const ADDR_GEN_MODE: u16 = 8;
 const ADDR_GEN_NONE: u8 = 1;
@@ -123,6 +131,90 @@ pub fn new_veth(pair: &VethPair<'_>) -> Message {
             });
         });
     });
+    message
+}
+
+/// How links above one parent see each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MacvlanMode {
+    Private = 1,
+    Vepa = 2,
+    Bridge = 4,
+    Passthru = 8,
+}
+
+/// Makes a link in another namespace which is on the wire of the link
+/// `parent` (of the socket's namespace) with a hardware address of its own.
+/// It is down.
+pub fn new_macvlan(
+    name: &str,
+    parent: u32,
+    mode: MacvlanMode,
+    (mac, mtu): (Mac, Option<u32>),
+    netns: BorrowedFd<'_>,
+) -> Message {
+    let mut message = link_message(libc::RTM_NEWLINK, CREATE | EXCLUSIVE, 0, 0);
+    message
+        .put_text(libc::IFLA_IFNAME, name)
+        .put(libc::IFLA_ADDRESS, &mac)
+        .put_u32(libc::IFLA_LINK, parent)
+        .put(libc::IFLA_NET_NS_FD, &netns.as_raw_fd().to_ne_bytes());
+    put_mtu(&mut message, mtu);
+    message.nest(libc::IFLA_LINKINFO, |info| {
+        info.put_text(INFO_KIND, "macvlan").nest(INFO_DATA, |data| {
+            data.put_u32(MACVLAN_MODE, mode as u32);
+        });
+    });
+    message
+}
+
+/// Makes two bridges one: a pair of links, each a port of one of them.
+pub fn new_trunk(ends: [(&str, u32); 2], mtu: Option<u32>) -> Message {
+    let [(name, master), (peer_name, peer_master)] = ends;
+    let mut message = link_message(libc::RTM_NEWLINK, CREATE | EXCLUSIVE, 0, 0);
+    message
+        .put_text(libc::IFLA_IFNAME, name)
+        .put_u32(libc::IFLA_MASTER, master);
+    put_mtu(&mut message, mtu);
+    message.nest(libc::IFLA_LINKINFO, |info| {
+        info.put_text(INFO_KIND, "veth").nest(INFO_DATA, |data| {
+            data.nest(VETH_PEER, |peer| {
+                peer.put_raw(&link_header(0, 0, 0))
+                    .put_text(libc::IFLA_IFNAME, peer_name)
+                    .put_u32(libc::IFLA_MASTER, peer_master);
+                put_mtu(peer, mtu);
+            });
+        });
+    });
+    message
+}
+
+/// Limits what the link with this index sends to `rate` bytes per second: a
+/// token bucket of `burst` bytes, behind which at most `limit` bytes wait.
+pub fn limit_rate(link: u32, rate: u64, burst: u32, limit: u32) -> Message {
+    // `struct tcmsg`: parent `TC_H_ROOT`.
+    let mut fixed = [0; 20];
+    fixed[4..8].copy_from_slice(&link.to_ne_bytes());
+    fixed[12..16].copy_from_slice(&u32::MAX.to_ne_bytes());
+    // `struct tc_tbf_qopt`: rate and peak rate (`struct tc_ratespec`, 12
+    // bytes: the rate last), limit, buffer, mtu.
+    let mut parameters = [0; 36];
+    let short = u32::try_from(rate).unwrap_or(u32::MAX);
+    // `linklayer`: Ethernet.
+    parameters[1] = 1;
+    parameters[8..12].copy_from_slice(&short.to_ne_bytes());
+    parameters[24..28].copy_from_slice(&limit.to_ne_bytes());
+    let mut message = Message::new(libc::RTM_NEWQDISC, CREATE | REPLACE, &fixed);
+    message
+        .put_text(TC_KIND, "tbf")
+        .nest(TC_OPTIONS, |options| {
+            options
+                .put(TBF_PARAMETERS, &parameters)
+                .put_u32(TBF_BURST, burst);
+            if rate > u64::from(u32::MAX) {
+                options.put(TBF_RATE64, &rate.to_ne_bytes());
+            }
+        });
     message
 }
 
@@ -335,6 +427,26 @@ pub fn add_default_route(link: u32, gateway: IpAddr) -> Message {
         .put(libc::RTA_GATEWAY, &octets(gateway))
         .put_u32(libc::RTA_OIF, link);
     message
+}
+
+/// Asks for all IPv6 routes; [`parse_ipv6_route`] reads one of the answers.
+pub fn list_ipv6_routes() -> Message {
+    let mut fixed = [0; 12];
+    fixed[0] = INET6;
+    Message::new(libc::RTM_GETROUTE, 0, &fixed)
+}
+
+/// The network an IPv6 route leads to, with the length of its prefix.
+pub fn parse_ipv6_route(reply: &Reply) -> Result<(Ipv6Addr, u8)> {
+    let prefix = *reply.payload.get(1).ok_or_else(malformed)?;
+    let address = match reply.attributes(12)?.get(libc::RTA_DST) {
+        Some(bytes) => {
+            let octets: [u8; 16] = bytes.try_into().map_err(|_| malformed())?;
+            octets.into()
+        }
+        None => Ipv6Addr::UNSPECIFIED,
+    };
+    Ok((address, prefix))
 }
 
 /// Asks for all IPv4 routes; [`parse_route`] reads one of the answers.
