@@ -8,6 +8,7 @@ mod input;
 mod lifecycle;
 mod limits;
 mod namespaces;
+mod options;
 mod privileges;
 mod process;
 mod terminal;

@@ -3,12 +3,8 @@
 
 use std::fs;
 
-use black_box_tests::{BUSYBOX, Bed, bed, eventually};
+use black_box_tests::{BUSYBOX, Bed, bed, crash_everywhere, eventually};
 use rustix::process::{Pid, Signal, kill_process};
-
-/// System calls after which a crash leaves another state behind.
-const CHANGES: &str = "mkdir,mkdirat,rename,renameat,renameat2,link,linkat,symlinkat,unlink,unlinkat,rmdir,clone3,\
-                       move_mount,mount,pivot_root,sendmsg,sendto,setns,bind,execve";
 
 #[test]
 fn the_command_line_dies_the_container_lives() {
@@ -198,45 +194,6 @@ fn repair_says_what_it_did() {
         bed.nothing_runs();
         bed.run(&["system", "repair"]).ok();
     });
-}
-
-/// Runs the command again and again, killing it and what it started at the 1st, 2nd, … call that changes something,
-/// until it gets through; after each crash `check` looks.
-fn crash_everywhere(bed: &Bed, arguments: &[&str], check: impl Fn(&Bed)) {
-    let wharf = black_box_tests::binary("wharf");
-    let calls: String = CHANGES.split_whitespace().collect();
-    let mut next = 1;
-    while next < 5000 {
-        let count = next;
-        // Every one of the first thirty, then farther apart: unpacking an image is hundreds of the same.
-        next = if count < 30 {
-            count + 1
-        } else {
-            count + count / 4
-        };
-        let inject = format!("inject={calls}:signal=KILL:when={count}");
-        let mut words = vec![
-            "-f",
-            "-o",
-            "/dev/null",
-            "-e",
-            &inject,
-            wharf.to_str().unwrap(),
-        ];
-        words.extend([
-            "--root",
-            bed.root().to_str().unwrap(),
-            "--runroot",
-            bed.runroot().to_str().unwrap(),
-        ]);
-        words.extend(arguments);
-        let outcome = bed.host("strace", &words);
-        check(bed);
-        if outcome.status.success() {
-            return;
-        }
-    }
-    panic!("{arguments:?} never got through");
 }
 
 /// What a power cut leaves: no process, nothing of `/run`, no network link of ours, no cgroup.

@@ -1,4 +1,4 @@
-//! Chores of the project that are programs: `cargo xtask layers`, `cargo xtask bench`.
+//! Chores of the project that are programs: `cargo xtask layers`, `cargo xtask flags`, `cargo xtask bench`.
 //!
 //! Not for installing packages or making images, which are scripts (`scripts/`). Nothing here links the product.
 #![forbid(unsafe_code)]
@@ -9,6 +9,7 @@
 )]
 
 mod bench;
+mod flags;
 mod layers;
 
 use std::process::ExitCode;
@@ -17,9 +18,10 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let result = match arguments.first().map(String::as_str) {
         Some("layers") => layers::check(),
+        Some("flags") => flags::write(&arguments[1..]),
         Some("bench") => bench::run(&arguments[1..]),
         _ => Err(
-            "usage: cargo xtask layers | bench [--quick] [--only run,exec,many,images]".to_owned(),
+            "usage: cargo xtask layers | flags BINARY | bench [--quick] [--only run,exec,many,images]".to_owned(),
         ),
     };
     match result {

@@ -6,7 +6,9 @@
 
 use std::fs;
 
-use state::{ContainerId, ContainerName, FileLock, Names, Record, Status};
+use state::{
+    ContainerConfig, ContainerId, ContainerName, FileLock, MountKind, Names, Record, Status,
+};
 use sys::{Context as _, ErrorKind, Errors, Result};
 
 use crate::cgroup::Hierarchies;
@@ -95,6 +97,13 @@ impl Engine {
             let Some(Some(observed)) = errors.keep(observe::observe(self, &id)) else {
                 continue;
             };
+            match errors.keep(self.remove_stray_volumes(&observed.config)) {
+                Some(0) | None => {}
+                Some(_) => repaired.say(format!(
+                    "removed volumes that container {} was about to get",
+                    id.short()
+                )),
+            }
             let Status::Exited(record) = &observed.status else {
                 continue;
             };
@@ -113,6 +122,26 @@ impl Engine {
             }
         }
         errors.into_result()
+    }
+
+    /// Anonymous volumes that were made for a change of the container which was
+    /// cut off: noted, and not mounted. Gives their number.
+    fn remove_stray_volumes(&self, config: &ContainerConfig) -> Result<usize> {
+        let mut removed = 0;
+        for entry in entries(&self.layout().container(&config.id))? {
+            let Some(name) = entry.strip_prefix(ANONYMOUS_PREFIX) else {
+                continue;
+            };
+            let is_mounted = config.mounts.iter().any(
+                |mount| matches!(&mount.kind, MountKind::Volume(volume) if volume.name == name),
+            );
+            if !is_mounted && name.parse::<ContainerId>().is_ok() {
+                volumes::remove(self.layout(), name)?;
+                volumes::remove_tree_or_file(&self.layout().container(&config.id).join(&entry))?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
     }
 
     /// What creations that were cut off left: directories, layers, names,

@@ -50,7 +50,7 @@ fn inspect(call: &Call<'_>, kind: Kind) -> Result<u8> {
     let mut objects = Vec::new();
     let mut failures = Vec::new();
     for name in call.given.texts("NAME") {
-        match find(&engine, name, kind) {
+        match find(&engine, name, kind, call) {
             Ok(object) => objects.push(object),
             Err(error) => failures.push(error),
         }
@@ -65,10 +65,20 @@ fn inspect(call: &Call<'_>, kind: Kind) -> Result<u8> {
     Ok(if failures.is_empty() { DONE } else { FAILED })
 }
 
-fn find(engine: &Engine, name: &str, kind: Kind) -> Result<Value> {
+fn find(engine: &Engine, name: &str, kind: Kind, call: &Call<'_>) -> Result<Value> {
     let container = || {
         let found = engine.containers().inspect(name)?;
-        output::value_of(&found)
+        let mut value = output::value_of(&found)?;
+        let has_flag = call.given.try_contains_id("size").is_ok();
+        if has_flag
+            && call.given.on("size")
+            && let Value::Object(map) = &mut value
+        {
+            let (own, whole) = engine.containers().sizes(name)?;
+            map.insert("SizeRw".to_owned(), own.into());
+            map.insert("SizeRootFs".to_owned(), whole.into());
+        }
+        Ok(value)
     };
     let image = || {
         let found = engine.images().inspect(name)?;

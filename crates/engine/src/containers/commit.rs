@@ -1,4 +1,4 @@
-//! `diff` and `commit`.
+//! `diff`, `commit` and the sizes of both.
 
 use std::path::Path;
 
@@ -27,6 +27,19 @@ impl Containers<'_> {
         let config = &observed.config;
         let changes = store.snapshots().changes(&id, &config.image.chain)?;
         Ok(Sorted::by_author(changes, config).container)
+    }
+
+    /// Bytes on disk of what it wrote, and of that with its image's layers.
+    pub fn sizes(&self, container: &str) -> Result<(u64, u64)> {
+        let id = self.resolve(container)?;
+        let observed = observe::observe(self.engine, &id)?.ok_or_else(|| no_such(container))?;
+        let store = self.engine.images().store()?;
+        let own = store.snapshots().usage(&id)?;
+        let mut whole = own;
+        for layer in &observed.config.image.chain {
+            whole += crate::images::layer_size(&store, layer)?;
+        }
+        Ok((own, whole))
     }
 
     /// Makes an image of it; gives the image's id. A running container stands

@@ -190,13 +190,13 @@ impl Containers<'_> {
     /// out; one whose monitor was killed is cleaned up.
     pub fn list(&self, request: &ListRequest) -> Result<Vec<ContainerSummary>> {
         let filters = self.prepare(&request.filters)?;
-        let mut all = self.observe_all()?;
-        all.sort_by_key(|one| std::cmp::Reverse(one.config.created));
         let about_status = request
             .filters
             .iter()
             .any(|filter| matches!(filter, ListFilter::Status(_) | ListFilter::Exited(_)));
         let wants_ended = request.all || request.last.is_some() || about_status;
+        let mut all = self.observe_all(wants_ended)?;
+        all.sort_by_key(|one| std::cmp::Reverse(one.config.created));
         let goes_on =
             |one: &Observed| one.is_running() || matches!(one.status, Status::Restarting(_));
         all.retain(|one| (wants_ended || goes_on(one)) && filters.pass(one));
@@ -208,8 +208,15 @@ impl Containers<'_> {
         })
     }
 
-    fn observe_all(&self) -> Result<Vec<Observed>> {
-        let entries = crate::entries(&self.engine.layout().containers())?;
+    /// Whatever runs, and what ended and was not cleaned up after, has a run
+    /// directory: the others are looked at only if they are wanted.
+    fn observe_all(&self, wants_ended: bool) -> Result<Vec<Observed>> {
+        let layout = self.engine.layout();
+        let entries = if wants_ended {
+            crate::entries(&layout.containers())?
+        } else {
+            crate::entries(&layout.run_containers())?
+        };
         let ids: Vec<ContainerId> = entries
             .iter()
             .filter_map(|entry| entry.parse().ok())

@@ -109,6 +109,11 @@ impl Containers<'_> {
         change_ports(&mut config.ports, request)?;
         let mut undo = Undo::new();
         let dropped = self.change_mounts(config, request, &mut undo)?;
+        for name in dropped {
+            // Nobody's from here on, and before the change is true: what is
+            // noted and not mounted is removed after a crash, and this has data.
+            forget_anonymous(self.engine.layout(), &id, &name)?;
+        }
         let written = || -> Result<()> {
             if let Some(channel) = channel {
                 update_live(locked, request, channel)?;
@@ -119,10 +124,6 @@ impl Containers<'_> {
         match written() {
             Ok(()) => undo.disarm(),
             Err(error) => return Err(undo.roll_back(error)),
-        }
-        for name in dropped {
-            // It is nobody's now; volume prune takes it.
-            forget_anonymous(self.engine.layout(), &id, &name)?;
         }
         self.engine.tell(&locked.observed.config, "update", &[]);
         Ok(())
