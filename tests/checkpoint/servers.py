@@ -243,6 +243,38 @@ def python():
     pool.join()
 
 
+def node():
+    with open("/data/server.js", "w") as file:
+        file.write("""
+const http = require('http'), {Worker} = require('worker_threads');
+const worker = new Worker("const {parentPort} = require('worker_threads'); parentPort.on('message', n => parentPort.postMessage(n * 2));", {eval: true});
+const waiting = [];
+worker.on('message', n => waiting.shift().end(String(n)));
+let ticks = 0;
+setInterval(() => ticks++, 10);
+http.createServer((request, answer) => {
+  if (request.url == '/ticks') return answer.end(String(ticks));
+  waiting.push(answer);
+  worker.postMessage(Number(request.url.slice(1)));
+}).listen(8080);
+""")
+    start("node", "/data/server.js")
+    eventually(lambda: socket.create_connection(("127.0.0.1", 8080)))
+    connection = http.client.HTTPConnection("127.0.0.1", 8080)
+
+    def ask(path):
+        connection.request("GET", path)
+        return int(connection.getresponse().read())
+
+    def work(number):
+        assert ask(f"/{number}") == number * 2
+
+    busy(work)
+    ticks = ask("/ticks")
+    time.sleep(0.2)
+    assert ask("/ticks") > ticks
+
+
 def main():
     try:
         globals()[sys.argv[1]]()

@@ -60,4 +60,4 @@ macro_rules! servers {
     )*};
 }
 
-servers! { redis postgres nginx python }
+servers! { redis postgres nginx python node }

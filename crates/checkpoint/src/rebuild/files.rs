@@ -22,7 +22,8 @@ const OPENAT2: u32 = 437;
 const AT_FDCWD: i32 = -100;
 const O_RDWR: u32 = 2;
 const O_NOCTTY: u32 = 0o400;
-const O_NOFOLLOW: u32 = 0o400_000;
+/// What was said about the path; `O_TMPFILE` has the second.
+const OF_PATHS: u32 = 0o400_000 | 0o200_000;
 const O_PATH: u32 = 0o10_000_000;
 const O_CLOEXEC: u32 = 0o2_000_000;
 /// What open(2) is given again; the rest is of the moment of the first open.
@@ -187,7 +188,7 @@ pub(super) fn reopen(program: &mut Program, from: i32, flags: u32) {
         &[
             AT_FDCWD.into(),
             path.into(),
-            (flags & !O_NOFOLLOW | O_NOCTTY).into(),
+            (flags & !OF_PATHS | O_NOCTTY).into(),
             0.into(),
         ],
     );
