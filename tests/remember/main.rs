@@ -3,6 +3,8 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod archive;
+mod checkpoint;
 mod crash;
 mod suspend;
 

@@ -262,6 +262,12 @@ impl Bed {
             arguments.extend(ids.lines());
             self.run(&arguments).ok();
         }
+        let checkpoints = self.run(&["checkpoint", "ls", "-q"]).ok();
+        if !checkpoints.is_empty() {
+            let mut arguments = vec!["checkpoint", "rm"];
+            arguments.extend(checkpoints.lines());
+            self.run(&arguments).ok();
+        }
         assert_eq!(
             self.run(&["ps", "-aq"]).ok(),
             "",

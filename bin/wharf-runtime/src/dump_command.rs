@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use checkpoint::{DumpOptions, TcpPolicy};
 use runtime::{Cgroup, CgroupManager};
 use state::message::{CONTROL_FD, FIRST_EXTRA_FD, JOB_FD};
-use state::{Channel, Connections, DumpJob, Frame, FromDumper, MemoryImage, ToDumper};
+use state::{Channel, Connections, DumpJob, Frame, FromDumper, MemoryImage, ProcessRef, ToDumper};
 use sys::{Context as _, Error, ErrorKind, Result, inherited};
 
 /// Larger than any job.
@@ -19,28 +19,51 @@ const TOLERATED: [i32; 7] = [1, 2, 3, 10, 12, 13, 15];
 /// Runs until the processes are let go or ended.
 pub(crate) fn run() -> Result<()> {
     let channel = Channel::from_fd(inherited::take(CONTROL_FD)?);
-    match dump() {
-        Ok((held, image)) => {
-            channel.send(&FromDumper::Dumped(image))?;
-            let done = match channel.receive::<ToDumper>() {
-                Ok(Some((Frame::Message(ToDumper::End), _))) => held.end(),
-                _ => held.release(),
-            };
-            // Who is not there any more need not be told.
-            let _ = channel.send(&match done {
-                Ok(()) => FromDumper::Done,
-                Err(error) => FromDumper::Failed(error),
-            });
-            Ok(())
+    match prepare() {
+        Ok(asked) if asked.only_check => {
+            let found = checkpoint::check(asked.init, &asked.cgroup, asked.options);
+            channel.send(&found.map_or_else(FromDumper::Failed, FromDumper::Checked))
         }
+        Ok(asked) => dump(&asked, &channel),
         Err(error) => channel.send(&FromDumper::Failed(error)),
     }
 }
 
-fn dump() -> Result<(checkpoint::Held, MemoryImage)> {
+fn dump(asked: &Asked, channel: &Channel) -> Result<()> {
+    let dumped = inherited::take(FIRST_EXTRA_FD).and_then(|directory: OwnedFd| {
+        checkpoint::hold(asked.init, &asked.cgroup, &directory, asked.options)
+    });
+    let (held, dumped) = match dumped {
+        Ok(dumped) => dumped,
+        Err(error) => return channel.send(&FromDumper::Failed(error)),
+    };
+    let image = MemoryImage {
+        processes: u64::try_from(dumped.processes).unwrap_or(u64::MAX),
+        size: dumped.pages,
+    };
+    channel.send(&FromDumper::Dumped(image))?;
+    let done = match channel.receive::<ToDumper>() {
+        Ok(Some((Frame::Message(ToDumper::End), _))) => held.end(),
+        _ => held.release(),
+    };
+    // Who is not there any more need not be told.
+    let _ = channel.send(&match done {
+        Ok(()) => FromDumper::Done,
+        Err(error) => FromDumper::Failed(error),
+    });
+    Ok(())
+}
+
+struct Asked {
+    init: ProcessRef,
+    cgroup: Cgroup,
+    options: DumpOptions,
+    only_check: bool,
+}
+
+fn prepare() -> Result<Asked> {
     sys::signalfd::tolerate(&TOLERATED)?;
     let job = read_job().context(|| "read what is to be written down")?;
-    let directory: OwnedFd = inherited::take(FIRST_EXTRA_FD)?;
     let options = DumpOptions {
         tcp: match job.connections {
             Connections::Refuse => TcpPolicy::Refuse,
@@ -48,13 +71,12 @@ fn dump() -> Result<(checkpoint::Held, MemoryImage)> {
         },
         ..DumpOptions::default()
     };
-    let cgroup = Cgroup::made_by(CgroupManager::Cgroupfs, &job.cgroup)?;
-    let (held, dumped) = checkpoint::hold(job.init, &cgroup, &directory, options)?;
-    let image = MemoryImage {
-        processes: u64::try_from(dumped.processes).unwrap_or(u64::MAX),
-        size: dumped.pages,
-    };
-    Ok((held, image))
+    Ok(Asked {
+        init: job.init,
+        cgroup: Cgroup::made_by(CgroupManager::Cgroupfs, &job.cgroup)?,
+        options,
+        only_check: job.only_check,
+    })
 }
 
 fn read_job() -> Result<DumpJob> {

@@ -30,7 +30,7 @@ use timings::{Timings, Wanted};
 
 fn main() -> ExitCode {
     let begin = Instant::now();
-    let words: Vec<OsString> = std::env::args_os().collect();
+    let words: Vec<OsString> = args::checkpoint::with_verb(std::env::args_os().collect());
     let command = args::root::root(Detail::Mentioned(&words));
     let given = match command.try_get_matches_from(&words) {
         Ok(given) => given,

@@ -22,6 +22,7 @@
 
 #![forbid(unsafe_code)]
 
+mod check;
 mod collect;
 mod dump;
 mod freeze;
@@ -33,5 +34,6 @@ mod procfs;
 mod rebuild;
 mod restore;
 
+pub use check::check;
 pub use dump::{DumpOptions, Dumped, Held, TcpPolicy, dump, hold};
 pub use restore::{Restoring, restore};

@@ -109,6 +109,7 @@ impl Engine {
         self.check_names(&configs, &mut findings)?;
         self.check_volumes(&configs, &mut findings)?;
         self.check_leases(&mut findings)?;
+        self.check_memory(&configs, &mut findings)?;
         self.check_runs(&configs, &mut findings)?;
         Ok(findings.0)
     }
@@ -178,6 +179,47 @@ impl Engine {
                     let why = format!("container {} does not mount its volume", config.name);
                     findings.0.push(Finding { path, why });
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Memory on the disk is that of a container which is suspended, or of a
+    /// checkpoint.
+    fn check_memory(
+        &self,
+        configs: &BTreeMap<ContainerId, ContainerConfig>,
+        findings: &mut Findings,
+    ) -> Result<()> {
+        let layout = self.layout();
+        for id in configs.keys() {
+            let Ok(Some(_lock)) = FileLock::try_exclusive_existing(&layout.container(id)) else {
+                continue;
+            };
+            let (memory, record) = (layout.container_memory(id), layout.container_suspended(id));
+            // A container that runs may still be read from it.
+            let runs = layout.run_container(id).exists();
+            if memory.exists() && !record.exists() && !runs {
+                findings.note(memory.clone(), "its container is not suspended");
+            }
+            if record.exists() && !memory.join("checkpoint").exists() {
+                findings.note(memory, "the memory of a suspended container is missing");
+            }
+        }
+        for entry in entries(&layout.checkpoints())? {
+            let path = layout.checkpoints().join(&entry);
+            if entry.starts_with(crate::checkpoints::UNFINISHED) {
+                // Somebody who makes one or takes one away holds its lock.
+                if let Ok(Some(_lock)) = FileLock::try_exclusive_existing(&path) {
+                    findings.note(
+                        path,
+                        "the making or the removal of a checkpoint was cut off",
+                    );
+                }
+            } else if !path.join("checkpoint.json").exists()
+                || !path.join("memory/checkpoint").exists()
+            {
+                findings.note(path, "this is no checkpoint");
             }
         }
         Ok(())

@@ -18,6 +18,7 @@ pub struct DiskUsage {
     pub images: Vec<ImageUsage>,
     pub containers: Vec<ContainerUsage>,
     pub volumes: Vec<VolumeUsage>,
+    pub checkpoints: Vec<CheckpointUsage>,
     /// Bytes of all layers, each once, and of what they were made from.
     pub layers: u64,
     /// Bytes of images that no container uses.
@@ -47,11 +48,22 @@ pub struct ContainerUsage {
     pub command: Vec<String>,
     pub created: Timestamp,
     pub status: Status,
-    /// Bytes of its writable layer.
+    /// Bytes of its writable layer and, while it is suspended, its memory.
     pub size: u64,
     /// Bytes of its log, old files included.
     pub log: u64,
     pub volumes: usize,
+}
+
+/// One checkpoint.
+#[derive(Clone, Debug)]
+pub struct CheckpointUsage {
+    pub name: String,
+    /// Of the container that it was made of.
+    pub container: String,
+    pub created: Timestamp,
+    /// Bytes of memory and files.
+    pub size: u64,
 }
 
 /// One volume.
@@ -83,6 +95,10 @@ impl Engine {
             let Some(observed) = observe::observe(self, &id)? else {
                 continue;
             };
+            let memory = match &observed.status {
+                Status::Suspended(suspended) => suspended.memory.size,
+                _ => 0,
+            };
             let config = observed.config;
             usage.containers.push(ContainerUsage {
                 id,
@@ -91,13 +107,24 @@ impl Engine {
                 command: [&config.process.entrypoint[..], &config.process.command].concat(),
                 created: config.created,
                 status: observed.status,
-                size: store.snapshots().usage(&id).unwrap_or(0),
+                size: store.snapshots().usage(&id).unwrap_or(0) + memory,
                 log: self.log_usage(&id)?,
                 volumes: volumes_of(&config).count(),
             });
             configs.push(config);
         }
+        for one in crate::checkpoints::all(self.layout())? {
+            usage.checkpoints.push(CheckpointUsage {
+                size: crate::checkpoints::size(self.layout(), &one.name).unwrap_or(0),
+                container: one.record.config.name.to_string(),
+                created: one.record.created,
+                name: one.name.to_string(),
+            });
+            // Its image has to stay.
+            configs.push(*one.record.config);
+        }
         self.measure_images(&mut usage, &configs)?;
+        configs.truncate(usage.containers.len());
         for name in volumes::names(self.layout())? {
             let users = configs
                 .iter()

@@ -24,7 +24,11 @@ pub(crate) struct Dumper {
 
 impl Dumper {
     /// Starts `wharf-runtime dump` into `directory`.
-    pub(crate) fn start(engine: &Engine, job: &DumpJob, directory: BorrowedFd<'_>) -> Result<Self> {
+    pub(crate) fn start(
+        engine: &Engine,
+        job: &DumpJob,
+        directory: Option<BorrowedFd<'_>>,
+    ) -> Result<Self> {
         let text = serde_json::to_vec(job)
             .map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
         let job = sys::memfd::sealed("wharf-dump", &text)?;
@@ -35,8 +39,10 @@ impl Dumper {
             .arg("dump")
             .new_session()
             .fd(job.as_fd(), JOB_FD)
-            .fd(theirs.as_fd(), CONTROL_FD)
-            .fd(directory, FIRST_EXTRA_FD);
+            .fd(theirs.as_fd(), CONTROL_FD);
+        if let Some(directory) = directory {
+            spawn = spawn.fd(directory, FIRST_EXTRA_FD);
+        }
         for place in 0..3 {
             spawn = spawn.fd(null.as_fd(), place);
         }
@@ -55,7 +61,7 @@ impl Dumper {
         match self.answer()? {
             FromDumper::Dumped(image) => Ok(image),
             FromDumper::Failed(error) => Err(error),
-            FromDumper::Done => Err(Error::new(
+            FromDumper::Done | FromDumper::Checked(_) => Err(Error::new(
                 ErrorKind::Internal,
                 "the dumping process said done out of turn",
             )),
@@ -77,7 +83,19 @@ impl Dumper {
     pub(crate) fn finish(self) -> Result<()> {
         match self.answer()? {
             FromDumper::Failed(error) => Err(error),
-            FromDumper::Done | FromDumper::Dumped(_) => Ok(()),
+            _ => Ok(()),
+        }
+    }
+
+    /// What would be in the way.
+    pub(crate) fn checked(self) -> Result<Vec<String>> {
+        match self.answer()? {
+            FromDumper::Checked(found) => Ok(found),
+            FromDumper::Failed(error) => Err(error),
+            _ => Err(Error::new(
+                ErrorKind::Internal,
+                "the dumping process said something else than was asked",
+            )),
         }
     }
 

@@ -9,6 +9,7 @@ use network::NetworkConfig;
 use state::{BootId, ContainerId, Layout};
 use sys::{Context as _, Result};
 
+use crate::checkpoints::Checkpoints;
 use crate::config::Config;
 use crate::containers::Containers;
 use crate::images::Images;
@@ -62,6 +63,10 @@ impl Engine {
 
     pub fn images(&self) -> Images<'_> {
         Images::new(self)
+    }
+
+    pub fn checkpoints(&self) -> Checkpoints<'_> {
+        Checkpoints::new(self)
     }
 
     pub fn networks(&self) -> Networks<'_> {

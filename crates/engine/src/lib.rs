@@ -20,6 +20,7 @@
 mod boot;
 mod cgroup;
 pub mod check;
+pub mod checkpoints;
 mod cleanup;
 pub mod config;
 pub mod containers;

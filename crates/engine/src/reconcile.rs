@@ -104,6 +104,12 @@ impl Engine {
                     id.short()
                 )),
             }
+            let memory = layout.container_memory(&id);
+            let runs = layout.run_container(&id).exists();
+            if memory.exists() && !runs && !observed.is_suspended() {
+                errors.keep(volumes::remove_tree(&memory));
+                repaired.say(format!("removed memory of container {}", id.short()));
+            }
             let Status::Exited(record) = &observed.status else {
                 continue;
             };
@@ -168,6 +174,10 @@ impl Engine {
                 errors.keep(store.snapshots().remove(&id));
                 repaired.say(format!("removed the layer of container {}", id.short()));
             }
+        }
+        let unfinished = errors.keep(crate::checkpoints::repair(layout));
+        for _ in 0..unfinished.unwrap_or(0) {
+            repaired.say("removed an unfinished checkpoint".to_owned());
         }
         for entry in entries(&layout.names())? {
             let Ok(name) = entry.parse::<ContainerName>() else {

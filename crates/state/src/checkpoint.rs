@@ -67,6 +67,8 @@ pub struct DumpJob {
     /// Below the root of each hierarchy.
     pub cgroup: String,
     pub connections: Connections,
+    /// Only say what would be in the way.
+    pub only_check: bool,
 }
 
 /// What becomes of TCP connections that are established.
@@ -96,6 +98,8 @@ pub enum ToDumper {
 pub enum FromDumper {
     /// All of it is written, and they stand.
     Dumped(MemoryImage),
+    /// What would be in the way, one sentence each.
+    Checked(Vec<String>),
     /// It is not, and they go on.
     Failed(sys::Error),
     /// What was asked for is done.

@@ -68,6 +68,13 @@ fn summary(usage: &DiskUsage) -> Vec<Value> {
             sum(&mut usage.volumes.iter().map(|one| one.size)),
             sum(&mut unused().map(|one| one.size)),
         ),
+        line(
+            "Checkpoints",
+            usage.checkpoints.len(),
+            usage.checkpoints.len(),
+            sum(&mut usage.checkpoints.iter().map(|one| one.size)),
+            0,
+        ),
     ]
 }
 
@@ -170,6 +177,29 @@ fn verbose(usage: &DiskUsage) -> Result<String> {
         &[
             ("Name", "VOLUME NAME"),
             ("Links", "LINKS"),
+            ("Size", "SIZE"),
+        ],
+    )?;
+    text += "\nCheckpoints space usage:\n\n";
+    let rows: Vec<Value> = usage
+        .checkpoints
+        .iter()
+        .map(|one| {
+            json!({
+                "Name": one.name,
+                "Container": one.container,
+                "Created": human::ago(now.since(one.created)),
+                "Size": human::size(one.size),
+            })
+        })
+        .collect();
+    text += &table(
+        "{{.Name}}\t{{.Container}}\t{{.Created}}\t{{.Size}}",
+        &rows,
+        &[
+            ("Name", "CHECKPOINT"),
+            ("Container", "CONTAINER"),
+            ("Created", "CREATED"),
             ("Size", "SIZE"),
         ],
     )?;

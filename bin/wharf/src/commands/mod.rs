@@ -6,6 +6,7 @@ mod attach;
 mod attached;
 mod boot;
 mod check;
+mod checkpoint;
 mod cleanup;
 mod commit;
 mod completion;
@@ -68,8 +69,8 @@ use sys::Result;
 
 use crate::args::root::Global;
 use crate::args::{
-    container, image, network as network_args, run as run_args, snapshot as snapshot_args, system,
-    volume as volume_args,
+    checkpoint as checkpoint_args, container, image, network as network_args, run as run_args,
+    snapshot as snapshot_args, system, volume as volume_args,
 };
 use crate::environment;
 use crate::errors::Codes;
@@ -232,6 +233,13 @@ const RESUME: Verb = verb!(
     container::pause,
     suspend::resume
 );
+const RESTORE: Verb = verb!(
+    "restore",
+    "Let one more container go on from a checkpoint",
+    checkpoint_args::restore,
+    checkpoint::restore,
+    codes: Codes::Container
+);
 const PORT: Verb = verb!(
     "port",
     "Show the published ports of a container",
@@ -335,11 +343,78 @@ const SAVE: Verb = verb!("save", "Save images to an archive", image::save, save:
 pub(crate) const VERBS: &[Verb] = &[
     RUN, EXEC, PS, PULL, PUSH, IMAGES, LOGIN, LOGOUT, VERSION, INFO, ATTACH, COMMIT, COMPLETION,
     CP, CREATE, DIFF, EVENTS, EXPORT, HISTORY, IMPORT, INSPECT, KILL, LOAD, LOGS, OCI, PAUSE, PORT,
-    PORTS, RECREATE, RENAME, RESTART, RESUME, RM, RMI, SAVE, START, STATS, STOP, SUSPEND, TAG, TOP,
-    UNPAUSE, UPDATE, WAIT,
+    PORTS, RECREATE, RENAME, RESTART, RESTORE, RESUME, RM, RMI, SAVE, START, STATS, STOP, SUSPEND,
+    TAG, TOP, UNPAUSE, UPDATE, WAIT,
 ];
 
 pub(crate) const NOUNS: &[Noun] = &[
+    Noun {
+        name: "checkpoint",
+        about: "Keep containers with their memory",
+        hidden: false,
+        verbs: &[
+            (
+                "create",
+                &[],
+                verb!(
+                    "create",
+                    "Write a container with its memory down under a name",
+                    checkpoint_args::create,
+                    checkpoint::create
+                ),
+            ),
+            (
+                "export",
+                &[],
+                verb!(
+                    "export",
+                    "Write a checkpoint to one file",
+                    checkpoint_args::export,
+                    checkpoint::export
+                ),
+            ),
+            (
+                "import",
+                &[],
+                verb!(
+                    "import",
+                    "Take a checkpoint in from a file",
+                    checkpoint_args::import,
+                    checkpoint::import
+                ),
+            ),
+            (
+                "inspect",
+                &[],
+                verb!(
+                    "inspect",
+                    "Show everything about checkpoints",
+                    checkpoint_args::inspect,
+                    checkpoint::inspect
+                ),
+            ),
+            (
+                "ls",
+                &["list"],
+                verb!(
+                    "ls",
+                    "List checkpoints",
+                    checkpoint_args::ls,
+                    checkpoint::ls
+                ),
+            ),
+            (
+                "rm",
+                &["remove"],
+                verb!(
+                    "rm",
+                    "Remove checkpoints",
+                    checkpoint_args::rm,
+                    checkpoint::rm
+                ),
+            ),
+        ],
+    },
     Noun {
         name: "container",
         about: "Manage containers",
@@ -380,6 +455,7 @@ pub(crate) const NOUNS: &[Noun] = &[
             ("recreate", &[], RECREATE),
             ("rename", &[], RENAME),
             ("restart", &[], RESTART),
+            ("restore", &[], RESTORE),
             ("resume", &[], RESUME),
             ("rm", &["remove"], RM),
             ("run", &[], RUN),

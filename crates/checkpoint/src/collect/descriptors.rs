@@ -133,7 +133,7 @@ fn anonymous(stopped: &Stopped, one: &Seen, name: &str, seen: &[Seen]) -> Result
 }
 
 /// Devices without a state of their own are opened again.
-fn device(stat: &rustix::fs::Stat) -> Result<()> {
+pub(crate) fn device(stat: &rustix::fs::Stat) -> Result<()> {
     let number = (
         rustix::fs::major(stat.st_rdev),
         rustix::fs::minor(stat.st_rdev),

@@ -75,27 +75,21 @@ pub(super) fn collect(
     Ok(memory)
 }
 
-fn backing(
-    process: &StoppedProcess,
-    inside: &Inside,
-    line: &Line,
-    all: &mut Collection,
-) -> Result<Backing> {
-    let pid = process.pid;
-    let refuse = |what: &str| Err(refusal(pid, what));
+/// Why a mapping cannot be carried, as far as its line tells; with remedy.
+pub(crate) fn refuse_flags(line: &Line) -> Option<String> {
     match line.name.as_str() {
-        name if name.starts_with("[vvar") => return Ok(Backing::Vvar),
-        "[vdso]" => return Ok(Backing::Vdso),
-        "[uprobes]" => return refuse("has probes on it (perf, bpftrace); end them first"),
+        name if name.starts_with("[vvar") || name == "[vdso]" => return None,
+        "[uprobes]" => return Some("has probes on it (perf, bpftrace); end them first".into()),
         name if name.contains("[io_uring]") => {
-            return refuse("uses io_uring, which cannot be read from outside; turn it off");
+            return Some("uses io_uring, which cannot be read from outside; turn it off".into());
         }
         name if name.starts_with("/[aio]") => {
-            return refuse("uses native asynchronous I/O (io_setup); turn it off");
+            return Some("uses native asynchronous I/O (io_setup); turn it off".into());
         }
         name if name.starts_with("anon_inode:") => {
-            let what = format!("has memory of {name}, which cannot be carried; close it first");
-            return refuse(&what);
+            return Some(format!(
+                "has memory of {name}, which cannot be carried; close it first"
+            ));
         }
         _ => {}
     }
@@ -110,11 +104,28 @@ fn backing(
         ("sl", "has sealed memory (mseal), which is not carried yet"),
     ] {
         if line.has(flag) {
-            return refuse(what);
+            return Some(what.to_owned());
         }
     }
-    if line.has("io") || line.has("pf") {
-        return refuse(&format!("has memory of a device mapped ({})", line.name));
+    (line.has("io") || line.has("pf"))
+        .then(|| format!("has memory of a device mapped ({})", line.name))
+}
+
+fn backing(
+    process: &StoppedProcess,
+    inside: &Inside,
+    line: &Line,
+    all: &mut Collection,
+) -> Result<Backing> {
+    let pid = process.pid;
+    let refuse = |what: &str| Err(refusal(pid, what));
+    match line.name.as_str() {
+        name if name.starts_with("[vvar") => return Ok(Backing::Vvar),
+        "[vdso]" => return Ok(Backing::Vdso),
+        _ => {}
+    }
+    if let Some(what) = refuse_flags(line) {
+        return refuse(&what);
     }
     // The first System V segment is inode 0.
     if line.inode == 0 && !line.is_shared {

@@ -28,7 +28,9 @@ use crate::image::schema::{Checkpoint, Clocks, Host};
 use crate::inject::{Area, Arg, Program, find_syscall};
 use crate::maps::{self, Line};
 
+pub(crate) use descriptors::device;
 pub(crate) use files::Gathered;
+pub(crate) use memory::refuse_flags;
 pub(crate) use sockets::Stilled;
 
 /// What is gathered from process to process.

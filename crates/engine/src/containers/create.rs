@@ -245,7 +245,11 @@ impl Containers<'_> {
     }
 
     /// Takes the wanted name, or a random one.
-    fn claim(&self, wanted: Option<&ContainerName>, id: &ContainerId) -> Result<ContainerName> {
+    pub(super) fn claim(
+        &self,
+        wanted: Option<&ContainerName>,
+        id: &ContainerId,
+    ) -> Result<ContainerName> {
         let names = Names::new(self.engine.layout());
         if let Some(name) = wanted {
             return names.claim(name, id).map(|()| name.clone());
@@ -288,7 +292,7 @@ impl Containers<'_> {
     }
 
     /// Names anonymous volumes and makes what is not there.
-    fn make_volumes<'u>(
+    pub(super) fn make_volumes<'u>(
         &self,
         config: &mut ContainerConfig,
         store: &Store,

@@ -8,6 +8,7 @@
 //! (`start::Locked`); who only looks takes none (`observe.rs`).
 
 mod attach;
+mod checkpoint;
 mod commit;
 mod connect;
 pub mod copy;
@@ -28,6 +29,7 @@ mod rename;
 pub mod request;
 mod resolve;
 mod restart;
+mod restore;
 pub mod session;
 pub mod snapshot;
 mod start;
@@ -44,10 +46,13 @@ use sys::{Error, ErrorKind, Result};
 
 use crate::Engine;
 use crate::images::PullEvent;
+pub use checkpoint::CheckpointRequest;
+pub(crate) use checkpoint::anonymous_volumes;
 pub use commit::{Change, ChangeKind};
 pub(crate) use create::{ANONYMOUS_PREFIX, creation_lock};
 pub use prune::{PruneFilter, PrunedContainers};
 pub(crate) use resolve::merge_env;
+pub use restore::RestoreRequest;
 pub use start::Started;
 pub use suspend::DumpProgress;
 

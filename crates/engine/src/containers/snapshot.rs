@@ -6,7 +6,7 @@ use sys::{Error, ErrorKind, Result};
 use super::attach::connect;
 use super::commit::Sorted;
 use super::start::Locked;
-use super::stop::{end_by, no_such};
+use super::stop::{end_by, no_such, suspended};
 use super::{Change, Containers, observe};
 
 /// One snapshot.
@@ -129,6 +129,10 @@ impl Containers<'_> {
     ) -> Result<R> {
         let id = self.resolve(container)?;
         let mut locked = Locked::take(self.engine, id)?;
+        if locked.observed.is_suspended() {
+            // Its memory relies on its files.
+            return Err(suspended(container, "resume it first"));
+        }
         let config = locked.observed.config.clone();
         let Some(channel) = connect(self.engine, &id)? else {
             self.engine.clear_run(&id, &locked.observed)?;

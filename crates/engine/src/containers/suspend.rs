@@ -148,8 +148,9 @@ impl Locked<'_> {
             init: sandbox.init,
             cgroup: sandbox.cgroup.clone(),
             connections,
+            only_check: false,
         };
-        let dumper = Dumper::start(self.engine, &job, directory.as_fd())?;
+        let dumper = Dumper::start(self.engine, &job, Some(directory.as_fd()))?;
         let total = self.memory_in_use();
         let image = dumper.wait(memory, &|written| tell(DumpProgress { written, total }))?;
         Ok((dumper, image))
@@ -164,12 +165,11 @@ impl Locked<'_> {
 
 /// Ends the processes that `dumper` holds, for they are on the disk.
 pub(super) fn depart(dumper: Dumper, monitor: &Channel, how: Departure) -> Result<()> {
-    // If one of the two is gone, the other does it alone.
-    let ended = dumper.end();
+    // The monitor first: it has to know why they end before they do. If one of
+    // the two is gone, the other does it alone.
     let left = ask(monitor, &ToMonitor::Leave(how), &[]);
-    ended
-        .and_then(|()| dumper.finish())
-        .or_else(|error| left.clone().map_err(|_| error))?;
+    let ended = dumper.end().and_then(|()| dumper.finish());
+    ended.or_else(|error| left.map_err(|_| error))?;
     match exit_of(monitor, Some(super::stop::KILL_PATIENCE))? {
         Heard::TimeOut => Err(Error::new(
             ErrorKind::Unavailable,

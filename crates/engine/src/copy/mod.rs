@@ -9,12 +9,14 @@
 //! Start reading at [`root`] (where a container's files are), then [`place`]
 //! (what a path means), then [`tree`].
 
+mod layers;
 mod pack;
 mod place;
 mod root;
 mod tree;
 mod unpack;
 
+pub(crate) use layers::copy_layers;
 pub(crate) use pack::{Mounts, pack};
 pub(crate) use place::{Side, host_root};
 pub(crate) use root::{Access, with_layers, with_root};

@@ -21,6 +21,8 @@ use super::DEPTH_MAX;
 pub(crate) enum Ownership {
     /// As the originals; their attributes come along.
     Kept,
+    /// As [`Ownership::Kept`], with overlayfs' own notes: they are layers.
+    KeptInLayers,
     /// Somebody's; attributes, which may be privileges, stay behind.
     Of(u32, u32),
 }
@@ -189,7 +191,7 @@ impl<'a> Copier<'a> {
 
     fn owner(&self, stat: &Stat) -> (Option<Uid>, Option<Gid>) {
         let (uid, gid) = match self.ownership {
-            Ownership::Kept => (stat.st_uid, stat.st_gid),
+            Ownership::Kept | Ownership::KeptInLayers => (stat.st_uid, stat.st_gid),
             Ownership::Of(uid, gid) => (uid, gid),
         };
         (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
@@ -200,8 +202,9 @@ impl<'a> Copier<'a> {
         let (user, group) = self.owner(stat);
         rustix::fs::fchown(to, user, group)?;
         rustix::fs::fchmod(to, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
-        if self.ownership == Ownership::Kept {
-            copy_xattrs(from, to)?;
+        if matches!(self.ownership, Ownership::Kept | Ownership::KeptInLayers) {
+            let opaque = self.ownership == Ownership::KeptInLayers;
+            copy_xattrs(from, to, opaque)?;
         }
         let time = |seconds: i64, nanos: u64| Timespec {
             tv_sec: seconds,
@@ -255,8 +258,9 @@ pub(super) fn make_way(into: &OwnedFd, name: &CStr) -> Result<()> {
     }
 }
 
-/// All but overlayfs' own, where both sides have them.
-fn copy_xattrs(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
+/// All but overlayfs' own, where both sides have them; of those, with
+/// `opaque`, that a directory hides what is below.
+fn copy_xattrs(from: BorrowedFd<'_>, to: BorrowedFd<'_>, opaque: bool) -> Result<()> {
     let mut names = vec![0u8; 64 << 10];
     let length = match rustix::fs::flistxattr(from, &mut names) {
         Ok(length) => length,
@@ -268,7 +272,9 @@ fn copy_xattrs(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
     }
     let mut value = vec![0u8; 64 << 10];
     for name in names[..length].split(|byte| *byte == 0) {
-        if name.is_empty() || name.starts_with(b"trusted.overlay.") {
+        let stays =
+            name.starts_with(b"trusted.overlay.") && !(opaque && name == b"trusted.overlay.opaque");
+        if name.is_empty() || stays {
             continue;
         }
         let size = rustix::fs::fgetxattr(from, name, &mut value)?;

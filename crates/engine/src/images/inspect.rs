@@ -83,7 +83,10 @@ impl Images<'_> {
         let store = self.store()?;
         let image = store.find(text)?;
         let users = users::all(self.engine.layout())?;
-        let containers = users.iter().filter(|user| user.image == image.id).count();
+        let containers = users
+            .iter()
+            .filter(|user| user.id.is_some() && user.image == image.id)
+            .count();
         describe(&store, &image, containers)
     }
 

@@ -50,7 +50,10 @@ impl Images<'_> {
                 created: image.config.created.clone(),
                 size,
                 labels: image.config.config.labels.clone(),
-                containers: users.iter().filter(|user| user.image == image.id).count(),
+                containers: users
+                    .iter()
+                    .filter(|user| user.id.is_some() && user.image == image.id)
+                    .count(),
             });
         }
         summaries.sort_by(|a, b| b.created.cmp(&a.created).then(a.id.cmp(&b.id)));

@@ -102,11 +102,14 @@ impl Images<'_> {
             return Ok(());
         };
         let state = if user.running { "running" } else { "stopped" };
-        let words = format!(
-            "image {text} is used by {state} container {} ({})",
-            user.name,
-            user.id.short()
-        );
+        let words = match user.id {
+            Some(id) => format!(
+                "image {text} is used by {state} container {} ({})",
+                user.name,
+                id.short()
+            ),
+            None => format!("image {text} is used by checkpoint {}", user.name),
+        };
         Err(Error::new(ErrorKind::Conflict, words))
     }
 
@@ -145,7 +148,7 @@ impl Images<'_> {
             let kind = MediaType::OciManifest;
             let manifest = Descriptor::new(kind, user.manifest, size);
             keep.manifests.push(manifest);
-            keep.active.push(user.id);
+            keep.active.extend(user.id);
         }
         Ok(keep)
     }
@@ -211,7 +214,7 @@ mod tests {
     fn a_running_container_protects_its_image_even_from_force() {
         let image = |byte| Digest::sha256([byte; 32]);
         let user = |byte: u8, running| User {
-            id: ContainerId::from_bytes([byte; 32]),
+            id: Some(ContainerId::from_bytes([byte; 32])),
             name: "web".parse().unwrap(),
             image: image(byte),
             manifest: image(0),

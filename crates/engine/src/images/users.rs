@@ -1,14 +1,15 @@
-//! Which containers use an image.
+//! Which containers and checkpoints use an image.
 
 use spec::Digest;
 use state::{
-    ContainerConfig, ContainerId, ContainerName, Facts, Layout, MountKind, Record, Status,
+    ContainerConfig, ContainerId, ContainerName, Facts, ImageUse, Layout, MountKind, Record, Status,
 };
 use sys::{Context, Result};
 
-/// A container, as far as images are concerned.
+/// A container or a checkpoint, as far as images are concerned.
 pub(super) struct User {
-    pub(super) id: ContainerId,
+    /// None of a checkpoint.
+    pub(super) id: Option<ContainerId>,
     pub(super) name: ContainerName,
     /// The image's id.
     pub(super) image: Digest,
@@ -16,7 +17,7 @@ pub(super) struct User {
     pub(super) running: bool,
 }
 
-/// All containers of a store. One that is being removed is passed over; one
+/// All containers and checkpoints of a store. One that is being removed is passed over; one
 /// that cannot be read is an error: its image would be lost.
 pub(super) fn all(layout: &Layout) -> Result<Vec<User>> {
     let directory = layout.containers();
@@ -40,13 +41,9 @@ pub(super) fn all(layout: &Layout) -> Result<Vec<User>> {
             Facts::status(facts.as_ref(), None),
             Status::Running { .. } | Status::Paused { .. }
         );
-        let mounted = config.mounts.iter().filter_map(|mount| match &mount.kind {
-            MountKind::Image(mount) => mount.image.as_ref(),
-            _ => None,
-        });
-        for image in std::iter::once(&config.image).chain(mounted) {
+        for image in images_of(&config) {
             users.push(User {
-                id,
+                id: Some(id),
                 name: config.name.clone(),
                 image: image.id,
                 manifest: image.manifest,
@@ -54,5 +51,24 @@ pub(super) fn all(layout: &Layout) -> Result<Vec<User>> {
             });
         }
     }
+    for checkpoint in crate::checkpoints::all(layout)? {
+        for image in images_of(&checkpoint.record.config) {
+            users.push(User {
+                id: None,
+                name: checkpoint.name.clone(),
+                image: image.id,
+                manifest: image.manifest,
+                running: false,
+            });
+        }
+    }
     Ok(users)
+}
+
+fn images_of(config: &ContainerConfig) -> impl Iterator<Item = &ImageUse> {
+    let mounted = config.mounts.iter().filter_map(|mount| match &mount.kind {
+        MountKind::Image(mount) => mount.image.as_ref(),
+        _ => None,
+    });
+    std::iter::once(&config.image).chain(mounted)
 }

@@ -1,0 +1,205 @@
+//! `checkpoint`: a container at one instant, with its memory and its files,
+//! under a name.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::PathBuf;
+
+use state::checkpoint::CHECKPOINT_VERSION;
+use state::{
+    Channel, CheckpointRecord, Connections, ContainerConfig, ContainerName, Departure, DumpJob,
+    MountKind, PidMode, RootFs, Timestamp, ToMonitor, VolumeMount,
+};
+use sys::{Context as _, Error, ErrorKind, Result};
+
+use super::attach::running;
+use super::pause::ask;
+use super::start::Locked;
+use super::stop::no_such;
+use super::suspend::depart;
+use super::{Containers, DumpProgress, observe};
+use crate::checkpoints::{self, Unfinished};
+use crate::copy::copy_layers;
+use crate::crash::crash_point;
+use crate::dumper::Dumper;
+use crate::{Engine, volumes};
+
+/// How a checkpoint is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CheckpointRequest {
+    /// The container goes on afterwards.
+    pub leave_running: bool,
+    pub connections: Connections,
+}
+
+impl Containers<'_> {
+    /// Makes a checkpoint of a running container. On failure it runs on, and
+    /// there is none.
+    pub fn checkpoint(
+        &self,
+        container: &str,
+        name: &str,
+        request: CheckpointRequest,
+        tell: &dyn Fn(DumpProgress),
+    ) -> Result<CheckpointRecord> {
+        let id = self.resolve(container)?;
+        let name = checkpoints::parse(name)?;
+        let locked = Locked::take(self.engine, id)?;
+        let channel = running(self.engine, &id, container)?;
+        let unfinished = Unfinished::begin(self.engine.layout(), &name)?;
+        locked
+            .checkpoint(&channel, unfinished, (&name, request), tell)
+            .context(|| format!("container {container}"))
+    }
+
+    /// What would be in the way of a checkpoint, one sentence each. The
+    /// container is only looked at.
+    pub fn check_checkpoint(
+        &self,
+        container: &str,
+        connections: Connections,
+    ) -> Result<Vec<String>> {
+        let id = self.resolve(container)?;
+        drop(running(self.engine, &id, container)?);
+        let observed = observe::observe(self.engine, &id)?.ok_or_else(|| no_such(container))?;
+        let sandbox = observed.facts.and_then(|facts| facts.sandbox);
+        let Some(sandbox) = sandbox else {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!("container {container} just ended"),
+            ));
+        };
+        let mut found = Vec::new();
+        if observed.config.namespaces.pid != PidMode::Private {
+            found.push("its process ids are not its own; run it without --pid".to_owned());
+        }
+        let job = DumpJob {
+            init: sandbox.init,
+            cgroup: sandbox.cgroup,
+            connections,
+            only_check: true,
+        };
+        found.extend(Dumper::start(self.engine, &job, None)?.checked()?);
+        Ok(found)
+    }
+}
+
+impl Locked<'_> {
+    fn checkpoint(
+        self,
+        monitor: &Channel,
+        unfinished: Unfinished,
+        (name, request): (&ContainerName, CheckpointRequest),
+        tell: &dyn Fn(DumpProgress),
+    ) -> Result<CheckpointRecord> {
+        let engine = self.engine;
+        let config = &self.observed.config;
+        ask(monitor, &ToMonitor::Hold, &[])?;
+        let release = || ask(monitor, &ToMonitor::Release, &[]);
+        let written = self.write_down(&unfinished.memory(), request.connections, tell);
+        let (dumper, memory) = match written {
+            Ok(written) => written,
+            Err(error) => {
+                release()?;
+                return Err(error);
+            }
+        };
+        crash_point!(engine, "after dump");
+        // While nothing of it moves, so that files and memory are of one moment.
+        let made = copy_files(engine, config, &unfinished).map(|files| CheckpointRecord {
+            version: CHECKPOINT_VERSION,
+            created: Timestamp::now(),
+            config: Box::new(config.clone()),
+            left_running: request.leave_running,
+            memory,
+            files,
+        });
+        let record = match made {
+            Ok(record) => record,
+            Err(error) => {
+                dumper.let_go()?;
+                release()?;
+                return Err(error);
+            }
+        };
+        if request.leave_running {
+            dumper.let_go()?;
+            release()?;
+            unfinished.complete(&record)?;
+            crash_point!(engine, "before checkpoint");
+            unfinished.name(engine.layout(), name)?;
+            engine.tell(config, "checkpoint", &[("checkpoint", name.to_string())]);
+            return Ok(record);
+        }
+        let named = unfinished.complete(&record).and_then(|()| {
+            crash_point!(engine, "before checkpoint");
+            unfinished.name(engine.layout(), name)
+        });
+        if let Err(error) = named {
+            dumper.let_go()?;
+            release()?;
+            return Err(error);
+        }
+        engine.tell(config, "checkpoint", &[("checkpoint", name.to_string())]);
+        crash_point!(engine, "after checkpoint");
+        depart(dumper, monitor, Departure::Checkpointed)?;
+        let id = config.id;
+        let observed =
+            observe::observe(engine, &id)?.ok_or_else(|| no_such(config.name.as_str()))?;
+        engine.clear_run(&id, &observed)?;
+        if config.auto_remove {
+            drop(self);
+            engine.cleanup(&id)?;
+        }
+        Ok(record)
+    }
+}
+
+/// The writable layer and the anonymous volumes; gives the bytes of their
+/// files.
+fn copy_files(engine: &Engine, config: &ContainerConfig, unfinished: &Unfinished) -> Result<u64> {
+    let layer = unfinished.layer();
+    make(&layer)?;
+    let mut bytes =
+        copy_layers(&own_layers(engine, config)?, &layer).context(|| "copy the writable layer")?;
+    for (number, volume) in anonymous_volumes(config).enumerate() {
+        if number == 0 {
+            make(&unfinished.path().join("volumes"))?;
+        }
+        let into = unfinished.volume(number);
+        make(&into)?;
+        let data = volumes::data(engine.layout(), &volume.name);
+        bytes += copy_layers(&[data], &into).context(|| format!("copy volume {}", volume.name))?;
+    }
+    Ok(bytes)
+}
+
+/// What is the container's own and not its image's, lowest first.
+fn own_layers(engine: &Engine, config: &ContainerConfig) -> Result<Vec<PathBuf>> {
+    let store = engine.images().store()?;
+    let rootfs = store.snapshots().rootfs(&config.id, &config.image.chain)?;
+    let RootFs::Overlay(overlay) = rootfs else {
+        return Err(Error::new(ErrorKind::Internal, "the root is no overlay"));
+    };
+    // An image without layers has an empty directory in their place.
+    let of_image = config.image.chain.len().max(1);
+    let own = overlay.lower.len().saturating_sub(of_image);
+    let mut layers: Vec<PathBuf> = overlay.lower.into_iter().take(own).rev().collect();
+    layers.push(overlay.upper);
+    Ok(layers)
+}
+
+/// Those that were made for this container; all others are shared by name.
+pub(crate) fn anonymous_volumes(config: &ContainerConfig) -> impl Iterator<Item = &VolumeMount> {
+    config.mounts.iter().filter_map(|mount| match &mount.kind {
+        MountKind::Volume(volume) if volume.anonymous => Some(volume),
+        _ => None,
+    })
+}
+
+fn make(path: &std::path::Path) -> Result<()> {
+    DirBuilder::new()
+        .mode(0o700)
+        .create(path)
+        .context(|| format!("make {}", path.display()))
+}

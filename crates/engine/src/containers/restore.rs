@@ -1,0 +1,196 @@
+//! `restore`: one more container goes on from a checkpoint.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+
+use image::{Image, Store};
+use state::{
+    ContainerConfig, ContainerId, ContainerName, FileLock, ImageUse, MountKind, Names, PortRequest,
+    Record, Timestamp,
+};
+use sys::{Context as _, Error, ErrorKind, Result};
+
+use super::create::check_host;
+use super::request::RemoveRequest;
+use super::start::{Locked, Origin};
+use super::{Containers, creation_lock};
+use crate::checkpoints::{self, Checkpoint};
+use crate::copy::copy_layers;
+use crate::crash::crash_point;
+use crate::undo::Undo;
+use crate::volumes;
+
+/// What is another one's than the checkpointed container's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RestoreRequest {
+    /// A random one if absent.
+    pub name: Option<ContainerName>,
+    /// In the place of those that the container published; as it did if
+    /// absent.
+    pub ports: Option<Vec<PortRequest>>,
+    /// `--rm`.
+    pub auto_remove: bool,
+}
+
+impl Containers<'_> {
+    /// Makes a container of a checkpoint, which goes on where that one was. On
+    /// failure nothing is left of it.
+    pub fn restore(&self, checkpoint: &str, request: &RestoreRequest) -> Result<ContainerId> {
+        let (_held, checkpoint) = self.engine.checkpoints().hold(checkpoint)?;
+        let id = ContainerId::random()?;
+        let create = || self.create_from(&checkpoint, id, request);
+        match (create(), &request.name) {
+            // As in `create`.
+            (Err(error), Some(name))
+                if error.kind() == ErrorKind::Conflict && self.engine.free_name(name)? =>
+            {
+                create()?;
+            }
+            (created, _) => created?,
+        }
+        crash_point!(self.engine, "after create");
+        let memory = checkpoints::place(self.engine.layout(), &checkpoint.name).join("memory");
+        let origin = Origin::Memory {
+            directory: memory,
+            record: None,
+        };
+        let started = Locked::take(self.engine, id)
+            .and_then(|locked| locked.start_from(&origin, None).map(drop));
+        if let Err(error) = started {
+            let remove = RemoveRequest {
+                force: true,
+                volumes: true,
+            };
+            return Err(match self.remove(&id.to_string(), remove) {
+                Err(second) if second.kind() != ErrorKind::NotFound => {
+                    error.wrap(format!("and its removal failed ({second})"))
+                }
+                _ => error,
+            });
+        }
+        Ok(id)
+    }
+
+    fn create_from(
+        &self,
+        checkpoint: &Checkpoint,
+        id: ContainerId,
+        request: &RestoreRequest,
+    ) -> Result<()> {
+        let store = self.engine.images().store()?;
+        let image = image_of(&store, &checkpoint.record.config)?;
+        store.ensure_unpacked(&image)?;
+        // As in `create`: no sweep in between.
+        let _use = store.use_lock()?;
+        let _creation = FileLock::shared(&creation_lock(self.engine.layout()))?;
+        let mut undo = Undo::new();
+        match self.create_from_locked(checkpoint, (id, request), (&store, &image), &mut undo) {
+            Ok(()) => {
+                undo.disarm();
+                Ok(())
+            }
+            Err(error) => Err(undo.roll_back(error)),
+        }
+    }
+
+    fn create_from_locked<'u>(
+        &self,
+        checkpoint: &Checkpoint,
+        (id, request): (ContainerId, &RestoreRequest),
+        (store, image): (&'u Store, &Image),
+        undo: &mut Undo<'u>,
+    ) -> Result<()>
+    where
+        Self: 'u,
+    {
+        let engine = self.engine;
+        let layout = engine.layout();
+        let name = self.claim(request.name.as_ref(), &id)?;
+        let (names, claimed) = (layout.clone(), name.clone());
+        undo.push(move || Names::new(&names).release(&claimed, &id));
+        let saved = &checkpoint.record.config;
+        let mut config = ContainerConfig {
+            id,
+            name,
+            created: Timestamp::now(),
+            // Never as the checkpoint says: it may come from elsewhere.
+            image: ImageUse {
+                name: saved.image.name.clone(),
+                id: image.id,
+                manifest: image.manifest.digest,
+                chain: image.chain.clone(),
+            },
+            auto_remove: request.auto_remove,
+            ..(**saved).clone()
+        };
+        for endpoint in config.endpoints.iter_mut().flatten() {
+            // The other one may have it still.
+            endpoint.ipv4 = None;
+            endpoint.ipv6 = None;
+        }
+        if let Some(ports) = &request.ports {
+            config.ports.clone_from(ports);
+            config.publish_all = false;
+        }
+        check_host(&config)?;
+        let directory = layout.container(&id);
+        DirBuilder::new()
+            .mode(0o700)
+            .create(&directory)
+            .context(|| format!("make {}", directory.display()))?;
+        undo.push(move || volumes::remove_tree(&directory));
+        store.snapshots().prepare(&id, &image.chain)?;
+        undo.push(move || store.snapshots().remove(&id));
+        if let Some(size) = config.resources.storage {
+            self.limit_storage(&id, size)?;
+        }
+        let place = checkpoints::place(layout, &checkpoint.name);
+        let upper = layout.active_snapshot(&id).join("upper");
+        copy_layers(&[place.join("layer")], &upper).context(|| "copy the writable layer")?;
+        crash_point!(engine, "after layer");
+        for mount in &mut config.mounts {
+            if let MountKind::Volume(volume) = &mut mount.kind
+                && volume.anonymous
+            {
+                // It gets one of its own, with what was in that one.
+                volume.name.clear();
+                volume.no_copy = true;
+            }
+        }
+        self.make_volumes(&mut config, store, image, undo)?;
+        for (number, volume) in super::checkpoint::anonymous_volumes(&config).enumerate() {
+            let from = place.join("volumes").join(number.to_string());
+            copy_layers(&[from], &volumes::data(layout, &volume.name))
+                .context(|| format!("fill volume {}", volume.name))?;
+        }
+        crash_point!(engine, "after volumes");
+        Record::create(&layout.container_config(&id), &config)?;
+        let origin = [("checkpoint", checkpoint.name.to_string())];
+        engine.tell(&config, "create", &origin);
+        Ok(())
+    }
+}
+
+/// The very image that the container ran from.
+fn image_of(store: &Store, config: &ContainerConfig) -> Result<Image> {
+    let image = store.load(config.image.manifest).map_err(|error| {
+        if error.kind() != ErrorKind::NotFound {
+            return error;
+        }
+        Error::new(
+            ErrorKind::NotFound,
+            format!(
+                "the image that the container was made from is not here: pull or load {} with the \
+                 digest {}",
+                config.image.name, config.image.manifest
+            ),
+        )
+    })?;
+    if image.id != config.image.id {
+        return Err(Error::new(
+            ErrorKind::Corrupt,
+            "the checkpoint names an image whose digests do not belong together",
+        ));
+    }
+    Ok(image)
+}
