@@ -26,7 +26,6 @@ mod firewall;
 mod live;
 pub mod names;
 mod netns;
-mod overflow;
 mod plan;
 mod ports;
 mod remove;

@@ -168,27 +168,6 @@ pub fn new_macvlan(
     message
 }
 
-/// Makes two bridges one: a pair of links, each a port of one of them.
-pub fn new_trunk(ends: [(&str, u32); 2], mtu: Option<u32>) -> Message {
-    let [(name, master), (peer_name, peer_master)] = ends;
-    let mut message = link_message(libc::RTM_NEWLINK, CREATE | EXCLUSIVE, 0, 0);
-    message
-        .put_text(libc::IFLA_IFNAME, name)
-        .put_u32(libc::IFLA_MASTER, master);
-    put_mtu(&mut message, mtu);
-    message.nest(libc::IFLA_LINKINFO, |info| {
-        info.put_text(INFO_KIND, "veth").nest(INFO_DATA, |data| {
-            data.nest(VETH_PEER, |peer| {
-                peer.put_raw(&link_header(0, 0, 0))
-                    .put_text(libc::IFLA_IFNAME, peer_name)
-                    .put_u32(libc::IFLA_MASTER, peer_master);
-                put_mtu(peer, mtu);
-            });
-        });
-    });
-    message
-}
-
 /// Limits what the link with this index sends to `rate` bytes per second: a
 /// token bucket of `burst` bytes, behind which at most `limit` bytes wait.
 pub fn limit_rate(link: u32, rate: u64, burst: u32, limit: u32) -> Message {
