@@ -39,11 +39,11 @@ impl Leaks {
     }
 }
 
-/// Asserts that `look` comes to give nothing. What ends in the background (a monitor writing its last record) is given
-/// a moment.
+/// Asserts that `look` comes to give nothing. What ends in the background is given a moment: a monitor that writes its
+/// last record, network namespaces, which the kernel takes apart one after the other.
 fn settle(what: &str, mut look: impl FnMut() -> Vec<String>) {
     let mut found = look();
-    for _ in 0..300 {
+    for _ in 0..1500 {
         if found.is_empty() {
             return;
         }

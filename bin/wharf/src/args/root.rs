@@ -225,7 +225,7 @@ mod tests {
         let text = help();
         assert!(text.contains("\nCommon Commands:\n  run "), "{text}");
         assert!(
-            text.contains("\nManagement Commands:\n  container "),
+            text.contains("\nManagement Commands:\n  checkpoint "),
             "{text}"
         );
         assert!(!text.contains("internal"), "{text}");
