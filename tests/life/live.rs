@@ -21,9 +21,10 @@ fn shows(terminal: &Terminal, what: &str, check: impl Fn(&str) -> bool) {
     eventually(30, what, || check(&last(&terminal.screen())).then_some(()));
 }
 
-/// Names in the order of the table.
+/// Names in the order of the table; the last line is a question or news, which begin with a name, too.
 fn order(screen: &str) -> Vec<String> {
-    let rows = screen
+    let (table, _) = screen.rsplit_once('\n').unwrap_or_default();
+    let rows = table
         .lines()
         .filter_map(|line| line.split_whitespace().next());
     rows.filter(|name| ["busy", "lazy"].contains(name))
