@@ -107,13 +107,8 @@ pub(crate) fn exec(command: Command) -> Command {
         .after_help(EXEC_EXAMPLES)
         .arg(short_flag('d', "detach", "Run it in the background"))
         .arg(value("detach-keys", "KEYS", DETACH_KEYS))
-        .arg(short_list(
-            'e',
-            "env",
-            "NAME[=VALUE]",
-            "Set a variable; NAME alone takes ours",
-        ))
-        .arg(list("env-file", "FILE", "Read variables from a file"))
+        .arg(super::run::variables())
+        .arg(super::run::variable_files())
         .arg(short_flag('i', "interactive", "Keep stdin open"))
         .arg(flag("privileged", "Give it every privilege"))
         .arg(short_flag('t', "tty", "Give it a terminal"))
@@ -366,13 +361,8 @@ fn changes() -> Vec<Arg> {
     let mut all = Vec::from(super::run::changeable_limits());
     all.extend([
         super::run::restart_policy(),
-        short_list(
-            'e',
-            "env",
-            "NAME[=VALUE]",
-            "Set a variable; NAME alone takes ours",
-        ),
-        list("env-file", "FILE", "Read variables from a file"),
+        super::run::variables(),
+        super::run::variable_files(),
         list("unsetenv", "NAME", "Take a variable away"),
         short_list(
             'p',

@@ -84,13 +84,8 @@ fn process_arguments() -> [Arg; 22] {
         list("cap-drop", "CAP", "Drop a Linux capability"),
         value("cidfile", "FILE", "Write the container's id to a new file"),
         value("entrypoint", "COMMAND", "Replace the image's entrypoint"),
-        short_list(
-            'e',
-            "env",
-            "NAME[=VALUE]",
-            "Set a variable; NAME alone takes ours",
-        ),
-        list("env-file", "FILE", "Read variables from a file"),
+        variables(),
+        variable_files(),
         list("group-add", "GROUP", "Add a supplementary group"),
         flag(
             "init",
@@ -144,6 +139,21 @@ pub(crate) fn changeable_limits() -> [Arg; 13] {
             "Most processes at a time, -1 for no limit",
         ),
     ]
+}
+
+/// `--env`, of every verb that makes or changes an environment.
+pub(super) fn variables() -> Arg {
+    short_list(
+        'e',
+        "env",
+        "NAME[=VALUE]",
+        "Set a variable; NAME alone takes ours",
+    )
+}
+
+/// `--env-file`.
+pub(super) fn variable_files() -> Arg {
+    list("env-file", "FILE", "Read variables from a file")
 }
 
 /// `--restart`.

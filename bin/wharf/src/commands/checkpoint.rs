@@ -1,26 +1,22 @@
 //! `wharf checkpoint` and `wharf restore`.
 
-use std::io::{self, IsTerminal as _, Write as _};
-
 use engine::checkpoints::{Checkpoint, ExportRequest, ImportRequest};
 use engine::containers::{CheckpointRequest, RestoreRequest};
 use serde_json::{Value, json};
 use state::{Connections, Timestamp};
 use sys::{Context as _, Error, ErrorKind, Result};
 
-use super::create::interrupted;
 use super::each::each;
 use super::load::open;
-use super::partial::Partial;
+use super::partial::Archive;
 use super::ps::created_at;
 use super::suspend::DumpBar;
 use super::{Call, DONE, FAILED};
 use crate::args::Given as _;
 use crate::output::list::ListFormat;
 use crate::output::template::{Purpose, Template};
-use crate::output::{self, PIPE_CLOSED, human};
+use crate::output::{self, human};
 use crate::progress::{Bytes, Verbosity};
-use crate::terminal::signals::{Signals, Watch};
 
 const COLUMNS: &str =
     "{{.Name}}\t{{.Container}}\t{{.Image}}\t{{.CreatedSince}}\t{{.Memory}}\t{{.Files}}";
@@ -170,51 +166,18 @@ pub(super) fn export(call: &Call<'_>) -> Result<u8> {
     let request = ExportRequest {
         zstd: given.on("zstd"),
     };
-    let output = given.text("FILE").filter(|path| *path != "-");
-    if output.is_none() && io::stdout().is_terminal() {
-        return Err(Error::new(
-            ErrorKind::InvalidInput,
-            "stdout is a terminal: name a file, or redirect stdout",
-        ));
-    }
-    let engine = call.engine()?;
-    let act = || format!("export {name}");
-    let signals = Signals::new()?;
-    let partial = output.map(Partial::create).transpose()?;
     let bytes = Bytes::new("Exporting", None, Verbosity::Messages);
-    let done = std::thread::scope(|scope| {
-        let _watch = Watch::start(scope, &signals, || {
-            bytes.clear();
-            if let Some(partial) = &partial {
-                partial.remove();
-            }
-            interrupted(&act())
-        });
-        let checkpoints = engine.checkpoints();
+    let archive = Archive {
+        file: given.text("FILE"),
+        name_a_file: "name a file",
+        act: &format!("export {name}"),
+        progress: Some(&bytes),
+    };
+    archive.write(call, |engine, sink| {
         let tell = |so_far| bytes.at(so_far);
-        match &partial {
-            Some(partial) => checkpoints
-                .export(name, request, &partial.file, &tell)
-                .and_then(|mut file| Ok(file.flush()?)),
-            None => checkpoints
-                .export(name, request, io::stdout().lock(), &tell)
-                .and_then(|mut stdout| Ok(stdout.flush()?)),
-        }
-    });
-    bytes.clear();
-    match (done, partial) {
-        (Ok(()), Some(partial)) => partial.finish()?,
-        (Ok(()), None) => {}
-        (Err(error), Some(partial)) => {
-            partial.remove();
-            return Err(error).context(act);
-        }
-        (Err(error), None) if error.errno() == Some(rustix::io::Errno::PIPE.raw_os_error()) => {
-            return Ok(PIPE_CLOSED);
-        }
-        (Err(error), None) => return Err(error).context(act),
-    }
-    Ok(DONE)
+        let checkpoints = engine.checkpoints();
+        checkpoints.export(name, request, sink, &tell).map(drop)
+    })
 }
 
 pub(super) fn import(call: &Call<'_>) -> Result<u8> {

@@ -1,6 +1,6 @@
 //! `wharf events`.
 
-use engine::events::{EventFilter, EventsRequest};
+use engine::events::EventsRequest;
 use engine::parse;
 use serde_json::{Value, json};
 use state::{Event, EventKind, Timestamp};
@@ -23,11 +23,7 @@ pub(super) fn run(call: &Call<'_>) -> Result<u8> {
     let request = EventsRequest {
         since: time("since")?,
         until: time("until")?,
-        filters: given
-            .texts("filter")
-            .into_iter()
-            .map(str::parse::<EventFilter>)
-            .collect::<Result<_>>()?,
+        filters: call.filters()?,
     };
     let template = match given.text("format") {
         None | Some("") => None,

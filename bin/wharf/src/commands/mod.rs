@@ -62,11 +62,13 @@ mod volume;
 mod wait;
 
 use std::ffi::OsString;
+use std::str::FromStr;
 
 use clap::{ArgMatches, Command};
 use engine::Engine;
-use sys::Result;
+use sys::{Error, Result};
 
+use crate::args::Given as _;
 use crate::args::root::Global;
 use crate::args::{
     checkpoint as checkpoint_args, container, image, network as network_args, run as run_args,
@@ -110,6 +112,12 @@ impl Call<'_> {
         let engine = environment::engine(&self.global)?;
         self.timings.done("open the store");
         Ok(engine)
+    }
+
+    /// What `--filter` was given.
+    pub(crate) fn filters<T: FromStr<Err = Error>>(&self) -> Result<Vec<T>> {
+        let texts = self.given.texts("filter");
+        texts.into_iter().map(str::parse).collect()
     }
 }
 

@@ -115,12 +115,7 @@ pub(super) fn disconnect(call: &Call<'_>) -> Result<u8> {
 }
 
 pub(super) fn ls(call: &Call<'_>) -> Result<u8> {
-    let filters = call
-        .given
-        .texts("filter")
-        .into_iter()
-        .map(str::parse)
-        .collect::<Result<Vec<_>>>()?;
+    let filters: Vec<_> = call.filters()?;
     let networks = call.engine()?.networks().list(&filters)?;
     let truncate = !call.given.on("no-trunc");
     if call.given.on("quiet") && call.given.text("format").is_none() {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
-use engine::containers::{PruneFilter, PrunedContainers};
+use engine::containers::PrunedContainers;
 use engine::images::{Prune, Removed};
 use engine::volumes::PruneVolumes;
 use sys::{Context as _, Error, ErrorKind, Result};
@@ -13,7 +13,7 @@ use crate::args::Given as _;
 use crate::output::{self, human};
 
 pub(super) fn containers(call: &Call<'_>) -> Result<u8> {
-    let filters = filters(call)?;
+    let filters = call.filters()?;
     if !may(call, "This will remove all containers that do not run.")? {
         return Ok(DONE);
     }
@@ -25,7 +25,7 @@ pub(super) fn containers(call: &Call<'_>) -> Result<u8> {
 }
 
 pub(super) fn images(call: &Call<'_>) -> Result<u8> {
-    let filters = filters(call)?;
+    let filters = call.filters()?;
     let (which, warning) = if call.given.on("all") {
         (
             Prune::Unused,
@@ -47,7 +47,7 @@ pub(super) fn images(call: &Call<'_>) -> Result<u8> {
 }
 
 pub(super) fn system(call: &Call<'_>) -> Result<u8> {
-    let filters = filters(call)?;
+    let filters = call.filters()?;
     let (all, volumes) = (call.given.on("all"), call.given.on("volumes"));
     let warning = format!(
         "This will remove:\n  - all containers that do not run\n  - all networks that no container has\n  - all images {}{}\n",
@@ -110,7 +110,7 @@ pub(super) fn volumes(call: &Call<'_>) -> Result<u8> {
 }
 
 pub(super) fn networks(call: &Call<'_>) -> Result<u8> {
-    let filters = filters(call)?;
+    let filters = call.filters()?;
     if !may(call, "This will remove all networks that no container has.")? {
         return Ok(DONE);
     }
@@ -166,14 +166,6 @@ fn images_gone(removed: &Removed) -> String {
 
 fn reclaimed(bytes: u64) -> String {
     format!("Total reclaimed space: {}\n", human::size(bytes))
-}
-
-fn filters(call: &Call<'_>) -> Result<Vec<PruneFilter>> {
-    call.given
-        .texts("filter")
-        .into_iter()
-        .map(str::parse)
-        .collect()
 }
 
 /// Asks, unless `--force` was given. Where nobody can be asked, it is refused.

@@ -47,11 +47,7 @@ pub(super) fn run(call: &Call<'_>) -> Result<u8> {
         })
         .transpose()?
         .and_then(|last| usize::try_from(last).ok());
-    let filters: Vec<ListFilter> = given
-        .texts("filter")
-        .into_iter()
-        .map(str::parse)
-        .collect::<Result<_>>()?;
+    let filters: Vec<ListFilter> = call.filters()?;
     let format = given.text("format");
     let size = given.on("size") || format.is_some_and(|format| format.contains(".Size"));
     let request = ListRequest {

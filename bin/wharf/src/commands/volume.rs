@@ -2,24 +2,22 @@
 //! their kin.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufWriter, IsTerminal as _, Write as _};
+use std::io::{self, BufWriter, Write as _};
 
 use engine::VolumeRequest;
 use engine::volumes::VolumeSummary;
 use serde_json::{Value, json};
 use sys::{Context as _, Error, ErrorKind, Result};
 
-use super::create::interrupted;
 use super::each::each;
 use super::load::open;
-use super::partial::Partial;
+use super::partial::Archive;
 use super::{Call, DONE};
 use crate::args::Given as _;
+use crate::output;
 use crate::output::list::ListFormat;
 use crate::output::template::LABELS_BY_NAME;
-use crate::output::{self, PIPE_CLOSED};
 use crate::progress::{Bytes, Verbosity};
-use crate::terminal::signals::{Signals, Watch};
 
 const COLUMNS: &str = "{{.Driver}}\t{{.Name}}";
 const HEADERS: [(&str, &str); 9] = [
@@ -51,12 +49,7 @@ pub(super) fn create(call: &Call<'_>) -> Result<u8> {
 }
 
 pub(super) fn ls(call: &Call<'_>) -> Result<u8> {
-    let filters = call
-        .given
-        .texts("filter")
-        .into_iter()
-        .map(str::parse)
-        .collect::<Result<Vec<_>>>()?;
+    let filters: Vec<_> = call.filters()?;
     let volumes = call.engine()?.volumes().list(&filters)?;
     if call.given.on("quiet") && call.given.text("format").is_none() {
         let names: String = volumes.iter().map(|one| one.name.clone() + "\n").collect();
@@ -147,47 +140,16 @@ impl<R: io::Read> io::Read for Counted<'_, R> {
 
 pub(super) fn export(call: &Call<'_>) -> Result<u8> {
     let name = call.given.text("VOLUME").unwrap_or_default();
-    let output = call.given.text("output").filter(|path| *path != "-");
-    if output.is_none() && io::stdout().is_terminal() {
-        return Err(Error::new(
-            ErrorKind::InvalidInput,
-            "stdout is a terminal: name a file with -o, or redirect stdout",
-        ));
-    }
-    let engine = call.engine()?;
-    let signals = Signals::new()?;
-    let partial = output.map(Partial::create).transpose()?;
-    let act = || format!("export {name}");
-    let exported = std::thread::scope(|scope| {
-        let _watch = Watch::start(scope, &signals, || {
-            if let Some(partial) = &partial {
-                partial.remove();
-            }
-            interrupted(&act())
-        });
-        let sink: Box<dyn io::Write + '_> = match &partial {
-            Some(partial) => Box::new(&partial.file),
-            None => Box::new(io::stdout()),
-        };
-        engine
-            .volumes()
-            .export(name, BufWriter::with_capacity(BUFFER, sink))
-            .and_then(|mut sink| Ok(sink.flush()?))
-    });
-    match (exported, partial) {
-        (Ok(()), Some(partial)) => partial.finish()?,
-        (Ok(()), None) => {}
-        (Err(error), None) if error.errno() == Some(rustix::io::Errno::PIPE.raw_os_error()) => {
-            return Ok(PIPE_CLOSED);
-        }
-        (Err(error), partial) => {
-            if let Some(partial) = partial {
-                partial.remove();
-            }
-            return Err(error).context(act);
-        }
-    }
-    Ok(DONE)
+    let archive = Archive {
+        file: call.given.text("output"),
+        name_a_file: "name a file with -o",
+        act: &format!("export {name}"),
+        progress: None,
+    };
+    archive.write(call, |engine, sink| {
+        let sink = BufWriter::with_capacity(BUFFER, sink);
+        Ok(engine.volumes().export(name, sink)?.flush()?)
+    })
 }
 
 /// Name, labels and options of the volume to make.
