@@ -11,9 +11,10 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::inotify;
 use state::{ContainerConfig, ContainerId, Event, EventKind, Record, Timestamp};
-use sys::{Context as _, Error, ErrorKind, Result};
+use sys::{Context as _, Error, Result};
 
 use crate::Engine;
+use crate::parse::Filter;
 
 /// Which events are wanted.
 #[derive(Clone, Debug, Default)]
@@ -43,35 +44,25 @@ impl FromStr for EventFilter {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let wrong = |why: &str| {
-            let shown: String = text.chars().take(80).collect();
-            Error::new(
-                ErrorKind::InvalidInput,
-                format!("invalid filter {shown:?}: {why}"),
-            )
-        };
-        let (key, value) = text
-            .split_once('=')
-            .ok_or_else(|| wrong("write it as key=value"))?;
-        let owned = value.to_owned();
-        Ok(match key {
-            "type" => Self::Kind(match value {
+        let filter = Filter::split(text)?;
+        Ok(match filter.key {
+            "type" => Self::Kind(match filter.value {
                 "container" => EventKind::Container,
                 "image" => EventKind::Image,
                 "volume" => EventKind::Volume,
                 "network" => EventKind::Network,
-                _ => return Err(wrong("use container, image, volume or network")),
+                _ => return Err(filter.wrong("use container, image, volume or network")),
             }),
-            "event" => Self::Action(owned),
-            "container" => Self::Container(owned),
-            "image" => Self::Image(owned),
-            "volume" => Self::Volume(owned),
-            "network" => Self::Network(owned),
-            "label" => match value.split_once('=') {
-                Some((key, value)) => Self::Label(key.to_owned(), Some(value.to_owned())),
-                None => Self::Label(owned, None),
-            },
-            _ => return Err(wrong("there is no such filter")),
+            "event" => Self::Action(filter.owned()),
+            "container" => Self::Container(filter.owned()),
+            "image" => Self::Image(filter.owned()),
+            "volume" => Self::Volume(filter.owned()),
+            "network" => Self::Network(filter.owned()),
+            "label" => {
+                let (key, value) = filter.label();
+                Self::Label(key, value)
+            }
+            _ => return Err(filter.wrong("there is no such filter")),
         })
     }
 }

@@ -11,6 +11,7 @@ use sys::{Error, ErrorKind, Result};
 
 use crate::Engine;
 use crate::containers::{PruneFilter, observe};
+use crate::parse::Filter;
 
 /// Networks that are no networks: there is nothing to make of them.
 const UNMADE: [&str; 2] = ["host", "none"];
@@ -130,34 +131,22 @@ impl FromStr for NetworkFilter {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let wrong = |why: &str| {
-            let shown: String = text.chars().take(80).collect();
-            Error::new(
-                ErrorKind::InvalidInput,
-                format!("invalid filter {shown:?}: {why}"),
-            )
-        };
-        let (key, value) = text
-            .split_once('=')
-            .ok_or_else(|| wrong("write it as key=value"))?;
-        let owned = value.to_owned();
-        Ok(match (key, value) {
+        let filter = Filter::split(text)?;
+        Ok(match (filter.key, filter.value) {
             ("dangling", "true" | "1") => Self::Dangling(true),
             ("dangling", "false" | "0") => Self::Dangling(false),
-            ("driver", _) => Self::Driver(owned),
-            ("id", _) => Self::Id(owned),
-            ("label", _) => match value.split_once('=') {
-                Some((key, value)) => Self::Label(key.to_owned(), Some(value.to_owned())),
-                None => Self::Label(owned, None),
-            },
-            ("name", _) => Self::Name(owned),
-            ("scope", _) => Self::Scope(owned),
+            ("driver", _) => Self::Driver(filter.owned()),
+            ("id", _) => Self::Id(filter.owned()),
+            ("label", _) => {
+                let (key, value) = filter.label();
+                Self::Label(key, value)
+            }
+            ("name", _) => Self::Name(filter.owned()),
+            ("scope", _) => Self::Scope(filter.owned()),
             ("type", "custom") => Self::IsCustom(true),
             ("type", "builtin") => Self::IsCustom(false),
             _ => {
-                return Err(wrong(
-                    "use dangling, driver, id, label, name, scope or type",
-                ));
+                return Err(filter.wrong("use dangling, driver, id, label, name, scope or type"));
             }
         })
     }

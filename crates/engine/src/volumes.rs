@@ -19,6 +19,7 @@ use state::{ContainerConfig, ContainerId, EventKind, FileLock, MountKind};
 use sys::{Error, ErrorKind, Result};
 
 use crate::containers::{PruneFilter, creation_lock};
+use crate::parse::Filter;
 use crate::{Engine, parse};
 pub(crate) use quota::{forget as forget_limit, limit as limit_directories};
 pub(crate) use record::{ANONYMOUS_LABEL, Backing, VolumeRecord};
@@ -89,29 +90,20 @@ impl FromStr for VolumeFilter {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let wrong = |why: &str| {
-            let shown: String = text.chars().take(80).collect();
-            Error::new(
-                ErrorKind::InvalidInput,
-                format!("invalid filter {shown:?}: {why}"),
-            )
-        };
-        let (key, value) = text
-            .split_once('=')
-            .ok_or_else(|| wrong("write it as key=value"))?;
-        Ok(match key {
-            "dangling" => Self::Dangling(match value {
+        let filter = Filter::split(text)?;
+        Ok(match filter.key {
+            "dangling" => Self::Dangling(match filter.value {
                 "true" | "1" => true,
                 "false" | "0" => false,
-                _ => return Err(wrong("dangling is true or false")),
+                _ => return Err(filter.wrong("dangling is true or false")),
             }),
-            "driver" => Self::Driver(value.to_owned()),
-            "label" => match value.split_once('=') {
-                Some((key, value)) => Self::Label(key.to_owned(), Some(value.to_owned())),
-                None => Self::Label(value.to_owned(), None),
-            },
-            "name" => Self::Name(value.to_owned()),
-            _ => return Err(wrong("use dangling, driver, label or name")),
+            "driver" => Self::Driver(filter.owned()),
+            "label" => {
+                let (key, value) = filter.label();
+                Self::Label(key, value)
+            }
+            "name" => Self::Name(filter.owned()),
+            _ => return Err(filter.wrong("use dangling, driver, label or name")),
         })
     }
 }

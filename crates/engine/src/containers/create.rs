@@ -113,17 +113,7 @@ impl Containers<'_> {
         check_host(&config)?;
         let warnings = warnings(&config);
 
-        let directory = engine.layout().container(&id);
-        DirBuilder::new()
-            .mode(0o700)
-            .create(&directory)
-            .context(|| format!("make {}", directory.display()))?;
-        undo.push(move || volumes::remove_tree(&directory));
-        store.snapshots().prepare(&id, &image.chain)?;
-        undo.push(move || store.snapshots().remove(&id));
-        if let Some(size) = config.resources.storage {
-            self.limit_storage(&id, size)?;
-        }
+        self.make_place(&config, (store, image), undo)?;
         crash_point!(engine, "after prepare");
         find_images(&mut config, store)?;
         self.make_volumes(&mut config, store, image, undo)?;
@@ -263,6 +253,28 @@ impl Containers<'_> {
             }
         }
         Err(Error::new(ErrorKind::Unavailable, "no name is free"))
+    }
+
+    /// Makes the directory and the writable layer of a new container.
+    pub(super) fn make_place<'u>(
+        &self,
+        config: &ContainerConfig,
+        (store, image): (&'u Store, &Image),
+        undo: &mut Undo<'u>,
+    ) -> Result<()> {
+        let id = config.id;
+        let directory = self.engine.layout().container(&id);
+        DirBuilder::new()
+            .mode(0o700)
+            .create(&directory)
+            .context(|| format!("make {}", directory.display()))?;
+        undo.push(move || volumes::remove_tree(&directory));
+        store.snapshots().prepare(&id, &image.chain)?;
+        undo.push(move || store.snapshots().remove(&id));
+        match config.resources.storage {
+            Some(size) => self.limit_storage(&id, size),
+            None => Ok(()),
+        }
     }
 
     /// `--storage-opt size=`: of the writable layer, what the kernel keeps

@@ -12,6 +12,7 @@ use sys::{Error, ErrorKind, Result};
 use super::Containers;
 use super::observe::{self, Observed};
 use super::words::{state_word, status_text};
+use crate::parse::Filter;
 
 /// So few are looked at faster than threads are started.
 const FEW: usize = 32;
@@ -75,31 +76,15 @@ impl std::str::FromStr for ListFilter {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let wrong = |why: &str| {
-            let shown: String = text.chars().take(80).collect();
-            Error::new(
-                ErrorKind::InvalidInput,
-                format!("invalid filter {shown:?}: {why}"),
-            )
-        };
-        let (key, value) = text
-            .split_once('=')
-            .ok_or_else(|| wrong("write it as key=value"))?;
-        let owned = || value.to_owned();
-        Ok(match key {
-            "id" => Self::Id(owned()),
-            "name" => Self::Name(owned()),
-            "label" => match value.split_once('=') {
-                Some((key, value)) => Self::Label {
-                    key: key.to_owned(),
-                    value: Some(value.to_owned()),
-                },
-                None => Self::Label {
-                    key: owned(),
-                    value: None,
-                },
-            },
-            "status" => Self::Status(match value {
+        let filter = Filter::split(text)?;
+        Ok(match filter.key {
+            "id" => Self::Id(filter.owned()),
+            "name" => Self::Name(filter.owned()),
+            "label" => {
+                let (key, value) = filter.label();
+                Self::Label { key, value }
+            }
+            "status" => Self::Status(match filter.value {
                 "created" => StatusFilter::Created,
                 "running" => StatusFilter::Running,
                 "paused" => StatusFilter::Paused,
@@ -108,34 +93,35 @@ impl std::str::FromStr for ListFilter {
                 "suspended" => StatusFilter::Suspended,
                 "exited" => StatusFilter::Exited,
                 "dead" => StatusFilter::Dead,
-                _ => return Err(wrong("there is no such status")),
+                _ => return Err(filter.wrong("there is no such status")),
             }),
-            "health" => Self::Health(match value {
+            "health" => Self::Health(match filter.value {
                 "none" => None,
                 "starting" => Some(HealthStatus::Starting),
                 "healthy" => Some(HealthStatus::Healthy),
                 "unhealthy" => Some(HealthStatus::Unhealthy),
-                _ => return Err(wrong("use starting, healthy, unhealthy or none")),
+                _ => return Err(filter.wrong("use starting, healthy, unhealthy or none")),
             }),
             "exited" => Self::Exited(
-                value
+                filter
+                    .value
                     .parse()
-                    .map_err(|_| wrong("an exit code is a number up to 255"))?,
+                    .map_err(|_| filter.wrong("an exit code is a number up to 255"))?,
             ),
-            "ancestor" => Self::Ancestor(owned()),
-            "before" => Self::Before(owned()),
-            "since" => Self::Since(owned()),
-            "volume" => Self::Volume(owned()),
-            "network" => Self::Network(owned()),
+            "ancestor" => Self::Ancestor(filter.owned()),
+            "before" => Self::Before(filter.owned()),
+            "since" => Self::Since(filter.owned()),
+            "volume" => Self::Volume(filter.owned()),
+            "network" => Self::Network(filter.owned()),
             "publish" => {
-                let (range, protocol) = crate::parse::expose(value)?;
+                let (range, protocol) = crate::parse::expose(filter.value)?;
                 Self::Publish(range, protocol)
             }
             "expose" => {
-                let (range, protocol) = crate::parse::expose(value)?;
+                let (range, protocol) = crate::parse::expose(filter.value)?;
                 Self::Expose(range, protocol)
             }
-            _ => return Err(wrong("there is no such filter")),
+            _ => return Err(filter.wrong("there is no such filter")),
         })
     }
 }

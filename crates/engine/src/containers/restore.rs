@@ -1,8 +1,5 @@
 //! `restore`: one more container goes on from a checkpoint.
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt as _;
-
 use image::{Image, Store};
 use state::{
     ContainerConfig, ContainerId, ContainerName, FileLock, ImageUse, MountKind, Names, PortRequest,
@@ -133,17 +130,7 @@ impl Containers<'_> {
             config.publish_all = false;
         }
         check_host(&config)?;
-        let directory = layout.container(&id);
-        DirBuilder::new()
-            .mode(0o700)
-            .create(&directory)
-            .context(|| format!("make {}", directory.display()))?;
-        undo.push(move || volumes::remove_tree(&directory));
-        store.snapshots().prepare(&id, &image.chain)?;
-        undo.push(move || store.snapshots().remove(&id));
-        if let Some(size) = config.resources.storage {
-            self.limit_storage(&id, size)?;
-        }
+        self.make_place(&config, (store, image), undo)?;
         let place = checkpoints::place(layout, &checkpoint.name);
         let upper = layout.active_snapshot(&id).join("upper");
         copy_layers(&[place.join("layer")], &upper).context(|| "copy the writable layer")?;

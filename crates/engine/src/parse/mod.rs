@@ -6,12 +6,14 @@
 //! here touches the file system or the environment: what a parser needs of
 //! them it gets as an argument.
 
+mod filter;
 mod mounts;
 mod quantity;
 mod seccomp;
 mod settings;
 mod signal;
 
+pub(crate) use filter::Filter;
 pub(crate) use mounts::is_volume_name;
 pub use mounts::{mount, tmpfs, volume};
 pub use quantity::{bytes, cpus, duration, seconds, swap, time};
