@@ -20,27 +20,6 @@ use crate::request::{
 };
 use crate::{DEFAULT_NETWORK, Ipv6, NetworkConfig, Networks};
 
-/// Whether it is `.RECORD.THREAD` of a thread that died before it could give
-/// the record its name.
-fn is_left_by_a_writer(entry: &str) -> bool {
-    let Some((_, thread)) = entry
-        .strip_prefix('.')
-        .and_then(|rest| rest.rsplit_once('.'))
-    else {
-        return false;
-    };
-    let Ok(thread) = thread.parse::<u32>() else {
-        return false;
-    };
-    let stat = std::fs::read_to_string(format!("/proc/{thread}/stat"));
-    // Nobody may have asked yet how it ended.
-    let is_zombie = |stat: &str| {
-        let state = stat.rsplit(')').next().unwrap_or_default();
-        state.trim_start().starts_with(['Z', 'X'])
-    };
-    stat.map_or(true, |stat| is_zombie(&stat))
-}
-
 impl Networks {
     /// Makes a network; gives its definition. `AlreadyExists` if the name is
     /// taken, `Conflict` if its addresses are.
@@ -228,7 +207,7 @@ impl Networks {
         let _all = FileLock::exclusive(&self.all_lock())?;
         let mut errors = Errors::new();
         for entry in self.entries()? {
-            if is_left_by_a_writer(&entry) {
+            if Record::is_abandoned(&entry) {
                 let path = self.layout.networks().join(&entry);
                 let removed = std::fs::remove_file(&path);
                 errors.keep(removed.context(|| format!("remove {}", path.display())));

@@ -9,6 +9,8 @@ use std::path::Path;
 use serde::{Serialize, de::DeserializeOwned};
 use sys::{Context as _, Error, ErrorKind, Result};
 
+use crate::ProcessRef;
+
 /// Larger than any record we write; a larger file is not ours.
 const SIZE_MAX: u64 = 16 << 20;
 
@@ -71,6 +73,18 @@ impl Record {
         };
         create().context(|| format!("write {}", path.display()))
     }
+
+    /// Whether `file_name` is what a writer that died left beside its record.
+    pub fn is_abandoned(file_name: &str) -> bool {
+        let thread = file_name
+            .strip_prefix('.')
+            .and_then(|rest| rest.rsplit_once('.'))
+            .and_then(|(_, thread)| thread.parse().ok());
+        thread.is_some_and(|thread| match ProcessRef::of(thread) {
+            Ok(writer) => !writer.is_alive(),
+            Err(error) => error.kind() == ErrorKind::NotFound,
+        })
+    }
 }
 
 /// Replaces the file as a whole: temporary name beside it, then rename.
@@ -110,6 +124,21 @@ pub fn replace(path: &Path, content: &[u8], durability: Durability) -> Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_dead_writer_left_is_known() {
+        let own = rustix::thread::gettid().as_raw_nonzero();
+        // Above the largest number that a thread can have.
+        for (name, abandoned) in [
+            (".r.json.4194305".to_owned(), true),
+            (format!(".r.json.{own}"), false),
+            ("r.json".to_owned(), false),
+            (".lock".to_owned(), false),
+            (".r.json.x1".to_owned(), false),
+        ] {
+            assert_eq!(Record::is_abandoned(&name), abandoned, "{name}");
+        }
+    }
 
     #[test]
     fn a_reader_never_sees_half_a_record() {
