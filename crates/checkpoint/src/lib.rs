@@ -33,6 +33,7 @@ mod maps;
 mod procfs;
 mod rebuild;
 mod restore;
+mod tcp;
 
 pub use check::check;
 pub use dump::{DumpOptions, Dumped, Held, TcpPolicy, dump, hold};

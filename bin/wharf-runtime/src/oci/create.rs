@@ -209,10 +209,6 @@ impl<'a> Making<'a> {
         &self.spec
     }
 
-    pub(super) fn container(&self) -> Result<Container> {
-        Container::load(self.global, &self.bring.id)
-    }
-
     /// Gives the id back.
     pub(super) fn forget(&self) {
         let _ = fs::remove_dir_all(&self.directory);

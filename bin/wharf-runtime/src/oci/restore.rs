@@ -6,6 +6,7 @@ use sys::{Context as _, Error, ErrorKind, Result};
 use super::args::{Global, Restore};
 use super::checkpoint::open_directory;
 use super::console::Foreground;
+use super::container::Container;
 use super::create::Making;
 use super::delete;
 
@@ -13,8 +14,9 @@ use super::delete;
 pub(super) fn detached(global: &Global, restore: &Restore) -> Result<()> {
     let making = Making::begin(global, &restore.bring)?;
     let bring_back = || -> Result<()> {
-        bring_back(&making, restore)?.leave()?;
-        making.container()?.poststart(making.spec())
+        let (created, container) = bring_back(&making, restore)?;
+        created.leave()?;
+        container.poststart(making.spec())
     };
     bring_back().map_err(|error| making.failed(error))
 }
@@ -24,8 +26,9 @@ pub(super) fn attached(global: &Global, restore: &Restore) -> Result<u8> {
     let making = Making::begin(global, &restore.bring)?;
     let stay = || -> Result<u8> {
         let foreground = Foreground::new()?;
-        let mut running = bring_back(&making, restore)?.adopt()?;
-        making.container()?.poststart(making.spec())?;
+        let (created, container) = bring_back(&making, restore)?;
+        let mut running = created.adopt()?;
+        container.poststart(making.spec())?;
         Ok(foreground.wait(&mut running, None)?.code())
     };
     let code = stay().map_err(|error| making.failed(error))?;
@@ -33,7 +36,7 @@ pub(super) fn attached(global: &Global, restore: &Restore) -> Result<u8> {
     Ok(code)
 }
 
-fn bring_back(making: &Making<'_>, restore: &Restore) -> Result<Created> {
+fn bring_back(making: &Making<'_>, restore: &Restore) -> Result<(Created, Container)> {
     if making.terminal().is_some() {
         return Err(Error::new(
             ErrorKind::Unsupported,
@@ -45,6 +48,6 @@ fn bring_back(making: &Making<'_>, restore: &Restore) -> Result<Created> {
     let request = making.request(&rootfs, ProcessStdio::Inherit, Gate::Parent);
     let mut created = checkpoint::restore(request, &directory)
         .context(|| format!("restore container {}", restore.bring.id))?;
-    making.announce(&mut created)?;
-    Ok(created)
+    let announced = making.announce(&mut created)?;
+    Ok((created, announced.container))
 }

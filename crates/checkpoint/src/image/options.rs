@@ -2,10 +2,10 @@
 //! again as they were read.
 
 use super::schema::Socket;
+use crate::tcp::TCP;
 
 pub(crate) const SOL_SOCKET: i32 = 1;
 const IP: i32 = 0;
-const TCP: i32 = 6;
 const UDP: i32 = 17;
 const IPV6: i32 = 41;
 const RAW: i32 = 255;

@@ -13,23 +13,16 @@ use super::super::descriptors::refuse;
 use super::super::files::Seen;
 use super::busy;
 use crate::image::hex;
+use crate::image::options::SOL_SOCKET;
 use crate::image::schema::TcpConnection;
+use crate::tcp::{
+    RECEIVE, REPAIR_OFF, SEND, SO_REUSEADDR, TCP, TCP_QUEUE_SEQ, TCP_REPAIR, TCP_REPAIR_QUEUE,
+    TCP_REPAIR_WINDOW, TCP_TIMESTAMP,
+};
 
-const SOL_SOCKET: i32 = 1;
-const SO_REUSEADDR: i32 = 2;
 const SO_LINGER: i32 = 13;
-const TCP: i32 = 6;
 const TCP_MAXSEG: i32 = 2;
 const TCP_INFO: i32 = 11;
-const TCP_REPAIR: i32 = 19;
-const TCP_REPAIR_QUEUE: i32 = 20;
-const TCP_QUEUE_SEQ: i32 = 21;
-const TCP_TIMESTAMP: i32 = 24;
-const TCP_REPAIR_WINDOW: i32 = 29;
-const RECEIVE: i32 = 1;
-const SEND: i32 = 2;
-/// Out of repair, without asking the peer for its window.
-const REPAIR_OFF: i32 = -1;
 const SIOCINQ: u64 = 0x541b;
 const SIOCOUTQ: u64 = 0x5411;
 const SIOCOUTQNSD: u64 = 0x894b;

@@ -11,11 +11,11 @@ use super::{busy, connection};
 use crate::dump::TcpPolicy;
 use crate::image::hex;
 use crate::image::schema::{Socket, SocketState, Tcp, TcpLink};
+use crate::tcp::TCP;
 
 const SOCK_STREAM: i32 = 1;
 const SOCK_DGRAM: i32 = 2;
 const SOCK_RAW: i32 = 3;
-const TCP: i32 = 6;
 const TCP_INFO: i32 = 11;
 const TCP_ULP: i32 = 31;
 /// `TCP_SYN_SENT`, `TCP_SYN_RECV`, `TCP_CLOSE`, `TCP_LISTEN`.

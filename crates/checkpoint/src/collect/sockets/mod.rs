@@ -20,9 +20,9 @@ use super::Collection;
 use super::descriptors::refuse;
 use super::files::Seen;
 use crate::freeze::Stopped;
+use crate::image::options::SOL_SOCKET;
 use crate::image::schema::{Description, Kind, Message, Socket, SocketState};
 
-const SOL_SOCKET: i32 = 1;
 const SO_TYPE: i32 = 3;
 const SO_PROTOCOL: i32 = 38;
 const SO_DOMAIN: i32 = 39;

@@ -9,6 +9,7 @@ use crate::image::schema::{
     Checkpoint, Kind, Message, Socket, SocketState, TcpConnection, TcpLink, Unix, UnixLink,
     UnixName,
 };
+use crate::tcp::TCP;
 
 const AF_UNIX: i32 = 1;
 const AF_INET: i32 = 2;
@@ -18,7 +19,6 @@ const STREAM: i32 = 1;
 const DATAGRAM: i32 = 2;
 const RAW: i32 = 3;
 const SEQPACKET: i32 = 5;
-const TCP: i32 = 6;
 /// Of windows (RFC 7323).
 const SCALE_MAX: u8 = 14;
 /// `struct tcp_repair_window`.

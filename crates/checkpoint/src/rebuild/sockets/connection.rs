@@ -7,23 +7,16 @@ use sys::{Context as _, ErrorKind, Result, socket};
 
 use super::queue::with_room;
 use super::{inet, set_options};
+use crate::image::options::SOL_SOCKET;
 use crate::image::schema::{Socket, SocketOption, TcpConnection};
 use crate::image::{address, hex};
+use crate::tcp::{
+    RECEIVE, REPAIR_OFF, SEND, SO_REUSEADDR, TCP, TCP_QUEUE_SEQ, TCP_REPAIR, TCP_REPAIR_QUEUE,
+    TCP_REPAIR_WINDOW, TCP_TIMESTAMP,
+};
 
-const SOL_SOCKET: i32 = 1;
-const SO_REUSEADDR: i32 = 2;
-const TCP: i32 = 6;
-const TCP_REPAIR: i32 = 19;
-const TCP_REPAIR_QUEUE: i32 = 20;
-const TCP_QUEUE_SEQ: i32 = 21;
 const TCP_REPAIR_OPTIONS: i32 = 22;
-const TCP_TIMESTAMP: i32 = 24;
-const TCP_REPAIR_WINDOW: i32 = 29;
-/// Out of repair, without a packet.
-const REPAIR_OFF: i32 = -1;
 const NO_QUEUE: i32 = 0;
-const RECEIVE: i32 = 1;
-const SEND: i32 = 2;
 /// `TCPOPT_*`.
 const SEGMENT: u32 = 2;
 const SCALES: u32 = 3;

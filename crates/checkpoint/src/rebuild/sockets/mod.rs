@@ -14,6 +14,7 @@ use sys::{Context as _, Error, ErrorKind, Result, socket};
 use super::pool::{OPENED, put};
 use super::{Puppet, Work};
 use crate::image::hex;
+use crate::image::options::SOL_SOCKET;
 use crate::image::schema::{Kind, Process, Socket, SocketState, TcpLink, Unix, UnixLink};
 use crate::inject::Program;
 
@@ -23,7 +24,6 @@ const F_SETFL: u32 = 4;
 /// What fcntl(2) can set.
 const SETTABLE: u32 = 0o66_000;
 const SOCK_NONBLOCK: i32 = 0o4000;
-const SOL_SOCKET: i32 = 1;
 const SO_SNDBUF: i32 = 7;
 const SO_RCVBUF: i32 = 8;
 const SO_SNDBUFFORCE: i32 = 32;
