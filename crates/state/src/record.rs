@@ -30,11 +30,20 @@ impl Record {
     /// Reads `path`; `NotFound` if it is not there, `Corrupt` if it is not ours.
     pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
         let read = || -> Result<T> {
-            let file = File::open(path)?;
-            // Most records are read in one call.
-            let mut text = Vec::with_capacity(4096);
-            file.take(SIZE_MAX).read_to_end(&mut text)?;
-            serde_json::from_slice(&text)
+            let mut file = File::open(path)?;
+            // Most records are read in one call: a regular file that gives less
+            // than asked for has ended.
+            let mut start = [0; 8192];
+            let length = file.read(&mut start)?;
+            let mut text = Vec::new();
+            let text = if length < start.len() {
+                &start[..length]
+            } else {
+                text.extend_from_slice(&start);
+                file.take(SIZE_MAX).read_to_end(&mut text)?;
+                &text
+            };
+            serde_json::from_slice(text)
                 .map_err(|error| Error::new(ErrorKind::Corrupt, error.to_string()))
         };
         read().context(|| format!("read {}", path.display()))

@@ -182,7 +182,8 @@ impl Containers<'_> {
             .any(|filter| matches!(filter, ListFilter::Status(_) | ListFilter::Exited(_)));
         let wants_ended = request.all || request.last.is_some() || about_status;
         let mut all = self.observe_all(wants_ended)?;
-        all.sort_by_key(|one| std::cmp::Reverse(one.config.created));
+        // Cached: each is moved once, and they are large.
+        all.sort_by_cached_key(|one| std::cmp::Reverse(one.config.created));
         let goes_on =
             |one: &Observed| one.is_running() || matches!(one.status, Status::Restarting(_));
         all.retain(|one| (wants_ended || goes_on(one)) && filters.pass(one));

@@ -37,7 +37,8 @@ impl Observed {
 
     /// True if its monitor was killed, and it with it.
     pub(crate) fn ended_unseen(&self) -> bool {
-        !self.is_suspended()
+        !self.is_running()
+            && !self.is_suspended()
             && self.exit.is_none()
             && self.facts.is_some()
             && !is_supervised(self.facts.as_ref())
