@@ -33,8 +33,11 @@ mod maps;
 mod procfs;
 mod rebuild;
 mod restore;
+mod staging;
 mod tcp;
+mod template;
 
 pub use check::check;
 pub use dump::{DumpOptions, Dumped, Held, TcpPolicy, dump, hold};
 pub use restore::{Restoring, restore};
+pub use template::Template;

@@ -4,6 +4,9 @@ use sys::{Error, ErrorKind, Result};
 
 use crate::procfs;
 
+/// Beyond it no process has memory (47-bit addresses, less a page).
+pub(crate) const END_OF_MEMORY: u64 = 0x7fff_ffff_f000;
+
 /// One mapping.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Line {

@@ -7,7 +7,9 @@ use sys::{Context as _, Error, ErrorKind, Result};
 
 use crate::image;
 use crate::image::schema::Checkpoint;
-use crate::rebuild::rebuild;
+use crate::rebuild::{Source, rebuild};
+use crate::staging::Staging;
+use crate::template::Template;
 
 /// Makes the container that `request` describes and fills it with the
 /// processes of the image in `directory`. What it may do is up to `request`
@@ -29,6 +31,8 @@ pub struct Restoring {
     checkpoint: Option<Checkpoint>,
     pages: OwnedFd,
     bounds: Bounds,
+    /// Where the memory is that it inherited, if it did.
+    staging: Option<Staging>,
 }
 
 impl Restoring {
@@ -39,6 +43,32 @@ impl Restoring {
         let checkpoint = image::read(&directory)?;
         let (pages, count) = image::open_pages(&directory)?;
         image::verify(&checkpoint, count)?;
+        Self::make(request, checkpoint, pages, None)
+    }
+
+    /// As [`Restoring::begin`], with memory that this process inherited from
+    /// the one that read it.
+    ///
+    /// The calling process must have one thread only.
+    pub fn begin_from(request: CreateRequest<'_>, template: Template) -> Result<Self> {
+        let Template {
+            checkpoint,
+            pages,
+            staging,
+            regions,
+        } = template;
+        let restoring = Self::make(request, checkpoint, pages, Some(staging))?;
+        // The container has it; we need it no more.
+        drop(regions);
+        Ok(restoring)
+    }
+
+    fn make(
+        request: CreateRequest<'_>,
+        checkpoint: Checkpoint,
+        pages: OwnedFd,
+        staging: Option<Staging>,
+    ) -> Result<Self> {
         let bounds = Bounds::of(request.spec, request.seccomp)?;
         let created = runtime::create(CreateRequest {
             init: InitProcess::Blank,
@@ -49,6 +79,7 @@ impl Restoring {
             checkpoint: Some(checkpoint),
             pages,
             bounds,
+            staging,
         })
     }
 
@@ -72,7 +103,8 @@ impl Restoring {
         self.created.wait_ready()?;
         let created = &self.created;
         let init = created.process().pid;
-        let work = (&checkpoint, &self.pages);
+        let source = self.staging.as_ref().map_or(Source::Image, Source::Staged);
+        let work = (&checkpoint, &self.pages, source);
         rebuild(init, created.pidfd(), work, &self.bounds, &mut || {
             ready(created)
         })

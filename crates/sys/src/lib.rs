@@ -34,6 +34,7 @@ pub mod process_vm;
 pub mod ptrace;
 pub mod pty;
 pub mod quota;
+pub mod region;
 pub mod rlimit;
 pub mod scheduling;
 pub mod seccomp;

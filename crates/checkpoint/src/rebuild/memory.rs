@@ -2,13 +2,15 @@
 //! is anonymous again: what the program gives back to the kernel reads as
 //! zero afterwards, never as what the image holds.
 
-use sys::pagemap::PAGE;
+use std::ops::Range;
+
 use sys::{Error, ErrorKind, Result};
 
-use super::{MMAP, Pool, Puppet, Work, shared_memory};
+use super::{MMAP, MUNMAP, Pool, Puppet, Work, shared_memory};
 use crate::image::hex;
 use crate::image::schema::{Backing, Mapping, Memory};
 use crate::inject::Program;
+use crate::staging::{self, Piece, Share, Staging};
 
 const MPROTECT: u32 = 10;
 const MADVISE: u32 = 28;
@@ -17,7 +19,12 @@ const PRCTL: u32 = 157;
 const PREADV: u32 = 295;
 const MLOCK2: u32 = 325;
 
+const MREMAP: u32 = 25;
+const MREMAP_MAYMOVE_FIXED: u32 = 3;
+const MADV_DOFORK: u32 = 11;
+
 const PROT_WRITE: u32 = 2;
+const PROT_READ_WRITE: u32 = 3;
 const MAP_SHARED: u32 = 1;
 const MAP_PRIVATE: u32 = 2;
 const MAP_ANONYMOUS: u32 = 0x20;
@@ -35,9 +42,59 @@ const READS: usize = 32;
 /// The most that one read transfers.
 const READ_MAX: u64 = 1 << 30;
 
+/// Where the pages of a process's private memory come from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Source<'a> {
+    /// From the image, all of them before the process goes on.
+    Image,
+    /// From where a template left them in the process's own address space; what is not there, from
+    /// the image.
+    Staged(&'a Staging),
+}
+
+/// Where those of one mapping come from.
+#[derive(Clone, Copy, Debug)]
+enum Pages {
+    Image,
+    /// The mapping itself is at this address, whole, to be read and written.
+    Staged(u64),
+}
+
+impl<'a> Source<'a> {
+    /// Addresses that are in use by it until the memory is made.
+    pub(super) fn span(self) -> Range<u64> {
+        match self {
+            Self::Image => 0..0,
+            Self::Staged(staging) => staging.span(),
+        }
+    }
+
+    /// What of it belongs to process `pid` of the checkpoint.
+    pub(super) fn share(self, pid: i32) -> Option<&'a Share> {
+        match self {
+            Self::Image => None,
+            Self::Staged(staging) => staging.share(pid),
+        }
+    }
+}
+
 pub(super) fn make(puppet: &Puppet, memory: &Memory, work: &Work<'_>) -> Result<()> {
     let pool = work.pool;
+    let share = work.source.share(puppet.thread.inner_pid);
+    let pages_of = |mapping: &Mapping| match share.and_then(|share| share.place(mapping)) {
+        Some(place) => Pages::Staged(place),
+        None => Pages::Image,
+    };
     let mut program = Program::default();
+    if let Some(share) = share {
+        let own = share.own();
+        let length = own.end - own.start;
+        // There are holes in it, of which the call complains when it is done.
+        program.attempt(
+            MADVISE,
+            &[own.start.into(), length.into(), MADV_DOFORK.into()],
+        );
+    }
     let mut has_vdso = false;
     for mapping in &memory.mappings {
         match mapping.backing {
@@ -55,18 +112,50 @@ pub(super) fn make(puppet: &Puppet, memory: &Memory, work: &Work<'_>) -> Result<
             Backing::Shared { memory, .. } if work.system_v(memory).is_some() => {
                 shared_memory::attach(&mut program, mapping, work.system_v(memory));
             }
-            _ => map(&mut program, mapping, pool),
+            _ => match pages_of(mapping) {
+                Pages::Image => map(&mut program, mapping, pool),
+                Pages::Staged(place) => move_in(&mut program, mapping, place),
+            },
         }
     }
+    if let Source::Staged(staging) = work.source {
+        let span = staging.span();
+        let length = span.end - span.start;
+        program.call(
+            "drop what was staged",
+            MUNMAP,
+            &[span.start.into(), length.into()],
+        );
+    }
     puppet.run(&program)?;
-    fill(puppet, memory, pool.pages())?;
+    let missing = staging::pieces(memory)
+        .filter(|piece| matches!(pages_of(&memory.mappings[piece.mapping]), Pages::Image));
+    fill(puppet, missing, pool.pages())?;
     let mut program = Program::default();
     for mapping in &memory.mappings {
-        settle(&mut program, mapping);
+        settle(&mut program, mapping, pages_of(mapping));
     }
     set_fields(&mut program, memory, pool)?;
     puppet.run(&program)?;
     Ok(())
+}
+
+/// Moves what a template prepared to where it belongs, without a copy. It
+/// stays anonymous, and shared copy-on-write with the template.
+fn move_in(program: &mut Program, mapping: &Mapping, place: u64) {
+    let length = mapping.end - mapping.start;
+    program.call(
+        format!("move memory to {:#x}", mapping.start),
+        MREMAP,
+        &[
+            place.into(),
+            length.into(),
+            length.into(),
+            MREMAP_MAYMOVE_FIXED.into(),
+            mapping.start.into(),
+        ],
+    );
+    advise_on_sizes(program, mapping);
 }
 
 fn is_filled(mapping: &Mapping) -> bool {
@@ -112,8 +201,14 @@ fn map(program: &mut Program, mapping: &Mapping, pool: Pool) {
         ],
     );
     // Before it is filled: these say with which pages.
+    advise_on_sizes(program, mapping);
+}
+
+/// Whether huge pages are wanted or not.
+fn advise_on_sizes(program: &mut Program, mapping: &Mapping) {
+    let length = mapping.end - mapping.start;
     for (flag, advice) in [("hg", 14), ("nh", 15)] {
-        if has(flag) {
+        if mapping.flags.iter().any(|known| known == flag) {
             program.attempt(
                 MADVISE,
                 &[mapping.start.into(), length.into(), advice.into()],
@@ -123,15 +218,14 @@ fn map(program: &mut Program, mapping: &Mapping, pool: Pool) {
 }
 
 /// Reads the pages straight to where they belong.
-fn fill(puppet: &Puppet, memory: &Memory, pages: i32) -> Result<()> {
-    let mut runs = memory.pages.iter().flat_map(|(start, count, stored)| {
-        // In pieces that one read takes.
-        let most = READ_MAX / PAGE;
-        (0..*count)
-            .step_by(usize::try_from(most).unwrap_or(1))
+fn fill(puppet: &Puppet, pieces: impl Iterator<Item = Piece>, pages: i32) -> Result<()> {
+    let mut runs = pieces.flat_map(|piece| {
+        // In parts that one read takes.
+        (0..piece.length)
+            .step_by(usize::try_from(READ_MAX).unwrap_or(usize::MAX))
             .map(move |skip| {
-                let length = (count - skip).min(most);
-                (start + skip * PAGE, length * PAGE, (stored + skip) * PAGE)
+                let length = (piece.length - skip).min(READ_MAX);
+                (piece.start + skip, length, piece.offset + skip)
             })
     });
     let mut next = runs.next();
@@ -183,10 +277,14 @@ fn fill(puppet: &Puppet, memory: &Memory, pages: i32) -> Result<()> {
 }
 
 /// What has to come after the filling.
-fn settle(program: &mut Program, mapping: &Mapping) {
+fn settle(program: &mut Program, mapping: &Mapping, pages: Pages) {
     let length = mapping.end - mapping.start;
     let range = [mapping.start.into(), length.into()];
-    if is_filled(mapping) && mapping.protection & PROT_WRITE == 0 {
+    let differs = match pages {
+        Pages::Image => is_filled(mapping) && mapping.protection & PROT_WRITE == 0,
+        Pages::Staged(_) => mapping.protection != PROT_READ_WRITE,
+    };
+    if differs {
         let arguments = [range[0], range[1], mapping.protection.into()];
         program.call("protect memory", MPROTECT, &arguments);
     }

@@ -18,6 +18,7 @@ mod threads;
 mod timers;
 mod tree;
 
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use runtime::Bounds;
@@ -26,8 +27,9 @@ use sys::{Context as _, Error, ErrorKind, Result};
 
 use crate::image::schema::Checkpoint;
 use crate::inject::{Area, Program, Thread, find_syscall};
-use crate::maps::{self, Detail, Line};
+use crate::maps::{self, Detail, END_OF_MEMORY, Line};
 
+pub(crate) use memory::Source;
 pub(crate) use pool::Pool;
 
 /// Bytes of the place for our code in each process.
@@ -36,8 +38,6 @@ const MMAP: u32 = 9;
 const MUNMAP: u32 = 11;
 const RSEQ: u32 = 334;
 const SIGALTSTACK: u32 = 131;
-/// Beyond it no process has memory (47-bit addresses, less a page).
-const END_OF_MEMORY: u64 = 0x7fff_ffff_f000;
 
 /// A process that becomes one of the checkpoint's.
 pub(crate) struct Puppet {
@@ -62,6 +62,7 @@ pub(crate) struct Work<'a> {
     pub(crate) checkpoint: &'a Checkpoint,
     pub(crate) bounds: &'a Bounds,
     pub(crate) pool: Pool,
+    pub(crate) source: Source<'a>,
 }
 
 /// Fills the blank process `init` with the whole tree, asks whether it may go
@@ -69,18 +70,20 @@ pub(crate) struct Work<'a> {
 pub(crate) fn rebuild(
     init: i32,
     pidfd: BorrowedFd<'_>,
-    (checkpoint, pages): (&Checkpoint, &OwnedFd),
+    (checkpoint, pages, source): (&Checkpoint, &OwnedFd, Source<'_>),
     bounds: &Bounds,
     ready: &mut dyn FnMut() -> Result<()>,
 ) -> Result<()> {
-    let first = take(init, checkpoint)?;
+    let staged = source.span();
+    let first = take(init, checkpoint, &staged)?;
     let pool = Pool::prepare(&first, checkpoint, pages.as_fd())?;
     let work = Work {
         checkpoint,
         bounds,
         pool,
+        source,
     };
-    clear(&first)?;
+    clear(&first, staged)?;
     process::continue_clocks(&first, checkpoint.clocks)?;
     memory_files::make(init, checkpoint, pages)?;
     shared_memory::make(&first, pidfd, &work, pages)?;
@@ -133,7 +136,7 @@ impl<'a> Work<'a> {
 }
 
 /// Takes hold of the blank process and puts our code into it.
-fn take(init: i32, checkpoint: &Checkpoint) -> Result<Puppet> {
+fn take(init: i32, checkpoint: &Checkpoint, staged: &Range<u64>) -> Result<Puppet> {
     let options = ptrace::KILL_WITH_TRACER | ptrace::SUSPEND_SECCOMP | ptrace::FOLLOW_CHILDREN;
     ptrace::seize(init, options).context(|| "take hold of the new init")?;
     ptrace::interrupt(init)?;
@@ -158,7 +161,7 @@ fn take(init: i32, checkpoint: &Checkpoint) -> Result<Puppet> {
         .ok_or_else(|| Error::new(ErrorKind::Internal, "no vdso"))?;
     let syscall = find_syscall(init, vdso.start, vdso.end)?;
     let area = Area {
-        base: free_place(checkpoint, &lines)?,
+        base: free_place(checkpoint, &lines, staged)?,
         size: AREA_SIZE,
     };
     // MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE
@@ -174,8 +177,9 @@ fn take(init: i32, checkpoint: &Checkpoint) -> Result<Puppet> {
     })
 }
 
-/// A place that no process of the checkpoint uses, nor the blank one.
-fn free_place(checkpoint: &Checkpoint, lines: &[Line]) -> Result<u64> {
+/// A place that no process of the checkpoint uses, nor the blank one, and that
+/// is not among what is staged.
+fn free_place(checkpoint: &Checkpoint, lines: &[Line], staged: &Range<u64>) -> Result<u64> {
     const FIRST: u64 = 0x10_0000_0000;
     let theirs = checkpoint
         .processes
@@ -183,6 +187,7 @@ fn free_place(checkpoint: &Checkpoint, lines: &[Line]) -> Result<u64> {
         .flat_map(|process| &process.memory.mappings)
         .map(|mapping| (mapping.start, mapping.end));
     let ours = lines.iter().map(|line| (line.start, line.end));
+    let ours = ours.chain([(staged.start, staged.end)]);
     let mut taken: Vec<(u64, u64)> = theirs.chain(ours).collect();
     taken.sort_unstable();
     let mut place = FIRST;
@@ -200,8 +205,9 @@ fn free_place(checkpoint: &Checkpoint, lines: &[Line]) -> Result<u64> {
     ))
 }
 
-/// Leaves nothing of what the blank process was: no memory but our code.
-fn clear(puppet: &Puppet) -> Result<()> {
+/// Leaves nothing of what the blank process was: no memory but our code, and
+/// what is staged.
+fn clear(puppet: &Puppet, staged: Range<u64>) -> Result<()> {
     let mut program = Program::default();
     if let Ok(Some(rseq)) = ptrace::rseq(puppet.thread.tid) {
         // The kernel would write to it at the next preemption.
@@ -218,13 +224,18 @@ fn clear(puppet: &Puppet) -> Result<()> {
     let disabled = program.data(&disabled);
     program.call("disable the signal stack", SIGALTSTACK, &[disabled.into()]);
     let area = puppet.area;
-    let end = area.base + area.size;
-    program.call("clear memory", MUNMAP, &[0.into(), area.base.into()]);
-    program.call(
-        "clear memory",
-        MUNMAP,
-        &[end.into(), (END_OF_MEMORY - end).into()],
-    );
+    let mut kept = [area.base..area.base + area.size, staged];
+    kept.sort_unstable_by_key(|range| range.start);
+    let mut from = 0;
+    for range in kept.into_iter().filter(|range| !range.is_empty()) {
+        if range.start > from {
+            let length = range.start - from;
+            program.call("clear memory", MUNMAP, &[from.into(), length.into()]);
+        }
+        from = range.end;
+    }
+    let length = END_OF_MEMORY - from;
+    program.call("clear memory", MUNMAP, &[from.into(), length.into()]);
     puppet.run(&program)?;
     Ok(())
 }

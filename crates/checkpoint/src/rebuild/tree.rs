@@ -2,14 +2,17 @@
 //! ended and were not waited for.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use sys::ptrace::{self, Stop};
 use sys::{Context as _, Error, ErrorKind, Result};
 
-use super::{Puppet, Work};
+use super::{MUNMAP, Puppet, Work};
 use crate::image::schema::{Process, ProcessState};
 use crate::inject::{Program, Thread};
+use crate::staging::Share;
 
+const MADVISE: u32 = 28;
 const SETPGID: u32 = 109;
 const SETSID: u32 = 112;
 const WAIT4: u32 = 61;
@@ -18,6 +21,8 @@ const CLONE3: u32 = 435;
 const EXIT_GROUP: u32 = 231;
 const CLONE_PARENT: u64 = 0x8000;
 const SIGCHLD: u64 = 17;
+const MADV_DONTFORK: u32 = 10;
+const MADV_DOFORK: u32 = 11;
 
 /// Everything that was made, the helpers too.
 struct Growth<'a> {
@@ -50,6 +55,9 @@ impl Growth<'_> {
         let children: Vec<&Process> = children.filter(|it| it.parent == what.pid).collect();
         // pid 1 leads its session since the sandbox was made.
         let leads = what.session == what.pid && what.pid != 1;
+        if !children.is_empty() {
+            self.inherit_nothing(place, what.pid)?;
+        }
         // Those of another session were there before this one had its own.
         let (later, earlier): (Vec<&Process>, Vec<&Process>) = children
             .into_iter()
@@ -76,14 +84,18 @@ impl Growth<'_> {
         };
         let orphaned =
             child.session != child.pid && child.session != parent.session && !known(child.session);
+        let staged = self.staged_with(child.pid);
         let puppet = if orphaned {
             self.ensure_helper(place, child.session, true)?;
             let Some((helper, _)) = self.helpers.get(&child.session) else {
                 return Err(lost());
             };
-            fork(helper, child.pid, CLONE_PARENT)?
+            // The helper has what all children of its mother need.
+            let puppet = fork(helper, child.pid, CLONE_PARENT, &(0..0))?;
+            self.drop_others(&puppet, &staged)?;
+            puppet
         } else {
-            fork(&self.puppets[place], child.pid, 0)?
+            fork(&self.puppets[place], child.pid, 0, &staged)?
         };
         self.puppets.push(puppet);
         self.sprout(self.puppets.len() - 1)
@@ -96,8 +108,13 @@ impl Growth<'_> {
             return Ok(());
         }
         let mother = &self.puppets[parent];
-        let helper = fork(mother, pid, 0)?;
         let buried_by = mother.thread.inner_pid;
+        if leads_session {
+            let mut program = Program::default();
+            advise(&mut program, &self.staged_below(buried_by), MADV_DOFORK);
+            mother.run(&program)?;
+        }
+        let helper = fork(mother, pid, 0, &(0..0))?;
         if leads_session {
             run_one(&helper, "make a session", SETSID, &[])?;
         } else {
@@ -105,6 +122,35 @@ impl Growth<'_> {
         }
         self.helpers.insert(pid, (helper, buried_by));
         Ok(())
+    }
+
+    /// What is staged for process `pid` and its descendants; nothing without a
+    /// template.
+    fn staged_with(&self, pid: i32) -> Range<u64> {
+        let share = self.work.source.share(pid);
+        share.map_or(0..0, Share::subtree)
+    }
+
+    /// For its descendants alone.
+    fn staged_below(&self, pid: i32) -> Range<u64> {
+        let share = self.work.source.share(pid);
+        share.map_or(0..0, |share| share.own().end..share.subtree().end)
+    }
+
+    /// Each fork copies tables of pages: nobody gets more than its own and its
+    /// descendants'.
+    fn inherit_nothing(&self, place: usize, pid: i32) -> Result<()> {
+        let mut program = Program::default();
+        advise(&mut program, &self.staged_with(pid), MADV_DONTFORK);
+        self.puppets[place].run(&program).map(drop)
+    }
+
+    fn drop_others(&self, puppet: &Puppet, staged: &Range<u64>) -> Result<()> {
+        let span = self.work.source.span();
+        let mut program = Program::default();
+        unmap(&mut program, &(span.start..staged.start));
+        unmap(&mut program, &(staged.end..span.end));
+        puppet.run(&program).map(drop)
     }
 
     fn form_groups(&mut self) -> Result<()> {
@@ -177,15 +223,18 @@ impl Growth<'_> {
     }
 }
 
-/// A child of `parent` (or of its parent, by flag) with this pid.
-fn fork(parent: &Puppet, pid: i32, flags: u64) -> Result<Puppet> {
+/// A child of `parent` (or of its parent, by flag) with this pid, to which
+/// goes what is `staged`.
+fn fork(parent: &Puppet, pid: i32, flags: u64, staged: &Range<u64>) -> Result<Puppet> {
     let mut program = Program::default();
+    advise(&mut program, staged, MADV_DOFORK);
     let exit_signal = if flags & CLONE_PARENT == 0 {
         SIGCHLD
     } else {
         0
     };
     clone(&mut program, flags, exit_signal, pid);
+    unmap(&mut program, staged);
     let outcome = parent
         .run(&program)
         .context(|| format!("make process {pid} again (is its pid taken?)"))?;
@@ -201,6 +250,22 @@ fn fork(parent: &Puppet, pid: i32, flags: u64) -> Result<Puppet> {
         area: parent.area,
         others: Vec::new(),
     })
+}
+
+fn advise(program: &mut Program, range: &Range<u64>, advice: u32) {
+    if !range.is_empty() {
+        let length = range.end - range.start;
+        // There are holes in it, of which the call complains when it is done.
+        program.attempt(MADVISE, &[range.start.into(), length.into(), advice.into()]);
+    }
+}
+
+fn unmap(program: &mut Program, range: &Range<u64>) {
+    if !range.is_empty() {
+        let length = range.end - range.start;
+        let arguments = [range.start.into(), length.into()];
+        program.call("drop what was staged", MUNMAP, &arguments);
+    }
 }
 
 /// Adds a clone3(2) that gives the new task a number of our choice.

@@ -11,13 +11,13 @@ use sys::pagemap::PAGE;
 use sys::{Error, ErrorKind, Result};
 
 use crate::image::schema::{Backing, Checkpoint, Kind, Memory, Process, ProcessState};
+use crate::maps::END_OF_MEMORY;
 
 /// `SEMMSL`
 const SEMAPHORES_MAX: usize = 32_000;
 const PROCESSES_MAX: usize = 32 << 10;
 const THREADS_MAX: usize = 64 << 10;
 const DESCRIPTORS_MAX: i32 = 1 << 20;
-const END_OF_MEMORY: u64 = 0x7fff_ffff_f000;
 /// The most that one piece of shared memory or file may be.
 const SIZE_MAX: u64 = 1 << 46;
 
