@@ -26,6 +26,7 @@ mod firewall;
 mod live;
 pub mod names;
 mod netns;
+mod overflow;
 mod plan;
 mod ports;
 mod remove;

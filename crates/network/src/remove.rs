@@ -91,13 +91,14 @@ impl Networks {
     /// the lock taken leaves it to the one who has it, and who gave its lease
     /// up before.
     fn last_one_out(&self, network: &str) -> Result<()> {
-        let Some(host) = self.open_if_idle(network)? else {
+        let Some(mut host) = self.open_if_idle(network)? else {
             return Ok(());
         };
         if !host.leases.is_empty()? {
             return Ok(());
         }
-        self.stop_resolver(network)
+        self.stop_resolver(network)?;
+        host.remove_beside()
     }
 
     /// Brings the host in step with the containers that are alive: takes away
@@ -146,6 +147,7 @@ impl Networks {
             links.extend(host.network.resolver.map(plan::link_name));
         } else {
             errors.keep(self.stop_resolver(network));
+            errors.keep(host.remove_beside());
         }
         errors.keep(host.delete_strange_links(&links));
         if is_used {
@@ -193,6 +195,7 @@ impl Host {
             return Ok(());
         }
         self.firewall.delete()?;
+        self.remove_beside()?;
         let bridge = self.network.bridge.clone();
         self.delete_link(&bridge)
     }
@@ -218,7 +221,7 @@ impl Host {
         if self.network.driver != Driver::Bridge || self.find_master()?.is_none() {
             return Ok(());
         }
-        let master = self.master;
+        let masters = self.masters()?;
         let replies = self
             .route
             .dump(&route::list_links())
@@ -226,7 +229,7 @@ impl Host {
         let mut errors = Errors::new();
         for reply in &replies {
             let link = Link::parse(reply)?;
-            let is_port = link.master == Some(master);
+            let is_port = link.master.is_some_and(|master| masters.contains(&master));
             if is_port && plan::is_link_name(&link.name) && !known.contains(&link.name) {
                 errors.keep(self.delete_link(&link.name));
             }

@@ -146,7 +146,10 @@ impl Host {
 
     fn make_pair(&mut self, netns: BorrowedFd<'_>, attachment: &Attachment) -> Result<()> {
         let name = attachment.host_interface.clone();
-        let master = self.master;
+        let master = match self.share_of(attachment.ipv4)? {
+            0 => self.master,
+            number => self.beside(number)?,
+        };
         let mut made = self.make_pair_on(master, netns, attachment);
         // Left over from a crash; the name follows from the address.
         if let Err(error) = &made
@@ -156,10 +159,7 @@ impl Host {
             made = self.make_pair_on(master, netns, attachment);
         }
         match made {
-            Err(error) if is(&error, Errno::XFULL) => Err(Error::new(
-                ErrorKind::Unavailable,
-                format!("network {} is full (1023 containers)", self.network.name),
-            )),
+            Err(error) if is(&error, Errno::XFULL) => self.make_pair_beside(netns, attachment),
             made => made,
         }
     }
@@ -264,15 +264,6 @@ impl Host {
         Ok(())
     }
 
-    /// A link of the host by its name.
-    pub(crate) fn link(&mut self, name: &str) -> Result<Option<Link>> {
-        match self.route.request(route::get_link(LinkName::Name(name))) {
-            Ok(replies) => replies.first().map(Link::parse).transpose(),
-            Err(error) if is(&error, Errno::NODEV) => Ok(None),
-            Err(error) => Err(error.wrap(format!("look for link {name}"))),
-        }
-    }
-
     /// Deletes a link on the host, if it is there.
     pub(crate) fn delete_link(&mut self, name: &str) -> Result<()> {
         let step = Step::new("delete link", route::delete_link(LinkName::Name(name)));
@@ -284,12 +275,14 @@ impl Host {
         Ok(())
     }
 
-    /// Puts wires whose bridge was deleted back on it.
+    /// Puts wires whose bridge was deleted back on it, and what joins others
+    /// to it.
     pub(crate) fn enslave(&mut self, addresses: &[Ipv4Addr]) -> Result<()> {
         let mut loose = Vec::new();
         for address in addresses {
             loose.push(plan::link_name(*address));
         }
+        loose.extend(self.joints());
         let replies = self.route.dump(&route::list_links())?;
         let mut steps = Vec::new();
         for reply in &replies {

@@ -423,6 +423,78 @@ fn a_failed_attachment_leaves_nothing() {
 }
 
 #[test]
+fn a_bridge_has_fewer_ports_than_a_network_has_containers() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new();
+    let first = world.start(&["8080:80"]);
+    serve_tcp(&first.netns, 80, "first");
+    // All others in one namespace: the kernel takes long to end a thousand.
+    let others = network::create_namespace().unwrap();
+    let join = |number: u32| {
+        let id = ContainerId::random().unwrap();
+        let request = AttachRequest {
+            interface: format!("f{number}"),
+            is_default_route: false,
+            ..AttachRequest::new(id)
+        };
+        world
+            .on_host(|| world.networks().attach(others.as_fd(), &request))
+            .unwrap();
+        id
+    };
+    // Beyond 1,023 is a matter of minutes.
+    let many = std::env::var("WHARF_CONTAINERS").map_or(280, |many| many.parse().unwrap());
+    let mut ids: Vec<ContainerId> = (0..280).map(join).collect();
+    // Some of these are on the bridge beside, which all of them have to be
+    // told nothing of. Of a question to hundreds the kernel may lose some, and
+    // it is asked again.
+    let comes = |sight: &dyn Fn() -> bool| (0..10).any(|_| sight());
+    let sees = |who: &str, whom: &str| Some(format!("{who} sees {whom}"));
+    serve_tcp(&world.outside, 82, "outside");
+    let more: Vec<_> = (0..8)
+        .map(|number| world.start(&[&format!("{}:80", 8090 + number)]))
+        .collect();
+    for (one, port) in more.iter().zip(8090..) {
+        serve_tcp(&one.netns, 80, "one");
+        let (own, to_first) = (one.place.ipv4.to_string(), first.ipv4(80));
+        assert!(comes(
+            &|| ask_tcp(&one.netns, to_first) == sees("first", &own)
+        ));
+        assert!(comes(&|| {
+            ask_tcp(&one.netns, at(OUTSIDE4, 82)) == sees("outside", HOST4)
+        }));
+        assert!(comes(
+            &|| ask_tcp(&world.outside, at(HOST4, port)) == sees("one", OUTSIDE4)
+        ));
+        assert!(comes(&|| answers(&first.netns, one.ipv6(80))));
+    }
+    assert!(comes(&|| answers(&world.outside, at(HOST4, 8080))));
+    ids.extend((280..many).map(join));
+    // What is beside goes with the last one.
+    world.on_host(|| {
+        for id in &ids {
+            world.networks().detach(id).unwrap();
+        }
+    });
+    for container in more.iter().chain([&first]) {
+        world.detach(container);
+    }
+    let beside = world.on_host(|| {
+        let mut socket = sys::netlink::Socket::open(sys::netlink::Protocol::Route).unwrap();
+        let links = socket.dump(&sys::netlink::route::list_links()).unwrap();
+        let links = links
+            .iter()
+            .map(|reply| sys::netlink::route::Link::parse(reply).unwrap().name);
+        links
+            .filter(|name| name.starts_with("whb") || name.starts_with("wht"))
+            .count()
+    });
+    assert_eq!(beside, 0);
+}
+
+#[test]
 fn two_stores_on_one_host_do_not_disturb_each_other() {
     if !is_root() {
         return;

@@ -257,7 +257,7 @@ fn free_subnet(layout: &Layout, hash: u32, routes: &[(Ipv4Addr, u8)]) -> Result<
 }
 
 /// FNV-1a: stable over versions, which the standard hasher is not.
-fn hash(bytes: &[u8]) -> u32 {
+pub(crate) fn hash(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0x811c_9dc5, |hash, byte| {
         (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
     })

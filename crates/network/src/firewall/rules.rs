@@ -5,13 +5,15 @@
 //!
 //! ```text
 //! chain martians    { type filter hook prerouting priority raw;
-//!     iifname != "lo" ip daddr 127.0.0.0/8 drop }                    (1)
+//!     iifname != "lo" ip daddr 127.0.0.0/8 drop                      (1)
+//!     iifname whb* notrack }                                         (8)
 //! chain prerouting  { type nat hook prerouting priority dstnat;
 //!     dnat ip to ip daddr . meta l4proto . th dport map @published4  (2)
 //!     fib daddr type local dnat ip to meta l4proto . th dport map @published4_any }
 //! chain output      { type nat hook output priority dstnat; the same }
 //! chain forward     { type filter hook forward priority filter;
 //!     iifname wharf0 oifname wharf0 accept        (drop without enable_icc)
+//!     iifname whb* oifname whb* accept                           (as well)
 //!     oifname wharf0 ct state established,related accept
 //!     oifname wharf0 ct status dnat accept                           (3)
 //!     oifname wharf0 drop                                            (4)
@@ -36,6 +38,10 @@
 //!    other's answers come from the wrong place.
 //! 7. A container of an internal network cannot get out by a program of the
 //!    host either; what the host began is answered.
+//! 8. A further bridge of the network ([`overflow`]). Where bridged packets
+//!    pass this filter too (`br_netfilter`), one that crosses several bridges
+//!    would be taken for several connections, and translated on its way: it
+//!    counts on the first bridge alone.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -46,10 +52,11 @@ use sys::netlink::nftables::{
 };
 
 use crate::definition::Definition;
+use crate::overflow;
 
 /// To be raised with every change of the rules below: a table that another
 /// version of the program made is then replaced.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// Ports published on one IPv4 address of the host.
 const ONE_IPV4: &str = "published4";
@@ -98,7 +105,8 @@ pub(crate) fn table(network: &Definition) -> Table {
                 ];
                 rule.extend(in_loopback(Payload::Ipv4Destination));
                 rule.push(Expression::Drop);
-                vec![rule]
+                let further = by_further(network, Meta::InputName);
+                vec![rule, [&further[..], &[Expression::NoTrack]].concat()]
             }),
             chain(
                 "prerouting",
@@ -270,8 +278,11 @@ fn forward(network: &Definition) -> Vec<Rule> {
             Expression::Drop
         }
     };
+    let bridged = [Meta::InputName, Meta::OutputName].map(|name| by_further(network, name));
+    let between = allowed(network.connects_containers());
     vec![
-        rule(&[&from, &to, &[allowed(network.connects_containers())]]),
+        rule(&[&from, &to, std::slice::from_ref(&between)]),
+        rule(&[&bridged.concat(), &[between]]),
         rule(&[
             &to,
             &connection(Connection::State, ESTABLISHED_OR_RELATED),
@@ -380,6 +391,12 @@ fn leaves_by(link: &str) -> [Expression; 2] {
         Expression::Meta(Meta::OutputName, 0),
         Expression::Equal(0, name_bytes(link)),
     ]
+}
+
+/// What passes the packet filter as it passes a further bridge.
+fn by_further(network: &Definition, name: Meta) -> [Expression; 2] {
+    let beginning = overflow::beginning(&network.bridge).into_bytes();
+    [Expression::Meta(name, 0), Expression::Equal(0, beginning)]
 }
 
 fn connection(fact: Connection, bits: [u8; 4]) -> [Expression; 3] {
@@ -497,6 +514,6 @@ mod tests {
             .rules
             .iter()
             .position(|rule| rule.ends_with(&[Expression::Drop]));
-        assert_eq!(drop_at, Some(3));
+        assert_eq!(drop_at, Some(4));
     }
 }

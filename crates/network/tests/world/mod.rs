@@ -316,6 +316,10 @@ pub fn ask_udp(netns: &OwnedFd, to: SocketAddr) -> Option<String> {
 
 /// Asks a server of UDP until it answers: packets may be lost.
 pub fn ask_from(socket: &UdpSocket) -> Option<String> {
+    // A late answer to what was asked twice is none to what is asked now.
+    socket.set_nonblocking(true).unwrap();
+    while socket.recv(&mut [0; 64]).is_ok() {}
+    socket.set_nonblocking(false).unwrap();
     socket.set_read_timeout(Some(PATIENCE / 10)).unwrap();
     for _ in 0..10 {
         let mut buffer = [0; 64];

@@ -167,6 +167,8 @@ pub enum Expression {
     DestinationNat(IpFamily, Register, Register),
     /// Lets the connection come from the address it leaves by.
     Masquerade,
+    /// Keeps the packet from the connection tracking, and so from translation.
+    NoTrack,
     /// Ends this chain.
     Accept,
     /// Ends the packet.
@@ -548,6 +550,7 @@ fn put_expression(list: &mut Message, expression: &Expression) {
                 .put_be32(5, number(*port));
         }),
         Expression::Masquerade => named(list, "masq", &|_| {}),
+        Expression::NoTrack => named(list, "notrack", &|_| {}),
         Expression::Accept => put_verdict(list, libc::NF_ACCEPT),
         Expression::Drop => put_verdict(list, libc::NF_DROP),
     }

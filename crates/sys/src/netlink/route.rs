@@ -203,6 +203,12 @@ pub fn set_up(link: LinkName<'_>) -> Message {
     change(link, up, up)
 }
 
+/// Keeps the host from asking and answering by ARP at a link.
+pub fn set_no_arp(link: LinkName<'_>) -> Message {
+    let no_arp = libc::IFF_NOARP.cast_unsigned();
+    change(link, no_arp, no_arp)
+}
+
 /// Keeps the kernel from making the link an IPv6 address of its own. Has to
 /// come before the link is up.
 pub fn set_no_generated_address(link: LinkName<'_>) -> Message {
