@@ -1,41 +1,8 @@
 //! kill -9 at every change, during every verb: afterwards the container runs on, or is on the disk whole.
 
-use black_box_tests::{Bed, bed, eventually};
+use black_box_tests::{Bed, bed, eventually, kill_counts, killed_at};
 
 use crate::{counter, counts_on, status};
-
-/// System calls after which a crash leaves another state behind.
-const CHANGES: &str = "mkdir,mkdirat,rename,renameat,renameat2,unlink,unlinkat,rmdir,clone3,clone,vfork,fsync,syncfs,\
-                       sendmsg,sendto,execve,openat,write,fchmod,flock";
-
-/// Runs the command and kills it, and nothing that it started, at its `count`th call that changes something; whether
-/// it got through before.
-fn killed_at(bed: &Bed, count: u32, arguments: &[&str]) -> bool {
-    let wharf = black_box_tests::binary("wharf");
-    let calls: String = CHANGES.split_whitespace().collect();
-    let inject = format!("inject={calls}:signal=KILL:when={count}");
-    let mut words = vec!["-o", "/dev/null", "-e", &inject, wharf.to_str().unwrap()];
-    words.extend([
-        "--root",
-        bed.root().to_str().unwrap(),
-        "--runroot",
-        bed.runroot().to_str().unwrap(),
-    ]);
-    words.extend(arguments);
-    bed.host("strace", &words).status.success()
-}
-
-/// Every one of the first thirty, then farther apart.
-fn counts() -> impl Iterator<Item = u32> {
-    let next = |count: &u32| {
-        Some(if *count < 30 {
-            count + 1
-        } else {
-            count + count / 6
-        })
-    };
-    std::iter::successors(Some(1), next).take_while(|count| *count < 2000)
-}
 
 /// Running and well, or suspended and well; leaves it running.
 fn is_whole(bed: &Bed, name: &str) {
@@ -58,7 +25,7 @@ fn is_whole(bed: &Bed, name: &str) {
 fn suspend_killed_at_every_change() {
     bed!(|bed| {
         counter(bed, "one", &[]);
-        for count in counts() {
+        for count in kill_counts() {
             let done = killed_at(bed, count, &["suspend", "one"]);
             is_whole(bed, "one");
             if done {
@@ -74,7 +41,7 @@ fn suspend_killed_at_every_change() {
 fn resume_killed_at_every_change() {
     bed!(|bed| {
         counter(bed, "one", &[]);
-        for count in counts() {
+        for count in kill_counts() {
             bed.run(&["suspend", "one"]).ok();
             let done = killed_at(bed, count, &["resume", "one"]);
             is_whole(bed, "one");
@@ -103,7 +70,7 @@ fn the_processes_beside_it_die() {
 fn checkpoint_killed_at_every_change() {
     bed!(|bed| {
         counter(bed, "one", &["-v", "/data"]);
-        for count in counts() {
+        for count in kill_counts() {
             let done = killed_at(
                 bed,
                 count,
@@ -134,7 +101,7 @@ fn checkpoint_killed_at_every_change() {
 #[test]
 fn a_checkpoint_that_ends_it_killed_at_every_change() {
     bed!(|bed| {
-        for count in counts() {
+        for count in kill_counts() {
             counter(bed, "one", &[]);
             let done = killed_at(bed, count, &["checkpoint", "one", "kept"]);
             let has = bed.run(&["checkpoint", "ls", "-q"]).ok() == "kept";
@@ -166,7 +133,7 @@ fn restore_killed_at_every_change() {
         counter(bed, "one", &["-v", "/data"]);
         bed.run(&["checkpoint", "one", "kept"]).ok();
         bed.run(&["rm", "-v", "one"]).ok();
-        for count in counts() {
+        for count in kill_counts() {
             let done = killed_at(bed, count, &["restore", "kept", "--name", "two"]);
             // Whatever was left: its owner can be removed, or a repair takes it.
             bed.run(&["rm", "-f", "-v", "two"]);

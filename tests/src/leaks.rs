@@ -161,7 +161,13 @@ fn firewall_elements() -> Vec<String> {
 /// Files that belong to one container: its record, its name, its writable layer, its lease, its run-time directory.
 fn container_files(root: &Path, runroot: &Path) -> Vec<String> {
     let mut found = Vec::new();
-    for place in ["containers", "names", "snapshots/active", "checkpoints"] {
+    for place in [
+        "containers",
+        "names",
+        "snapshots/active",
+        "checkpoints",
+        "templates",
+    ] {
         list(&root.join(place), &mut found);
     }
     for network in directories(&root.join("leases")) {

@@ -17,6 +17,7 @@
 mod bed;
 mod bundle;
 mod command;
+pub mod counter;
 mod deaths;
 mod hostile;
 mod image;
@@ -28,7 +29,7 @@ mod terminal;
 pub use bed::{BUSYBOX, Bed, binary, in_bed};
 pub use bundle::Bundle;
 pub use command::{Invocation, Outcome, Started};
-pub use deaths::crash_everywhere;
+pub use deaths::{crash_everywhere, kill_counts, killed_at};
 pub use hostile::{Answer, HostileRegistry, Request, plain_answers};
 pub use image::{ImageBuilder, Layer, busybox_image, gzip, sha256};
 pub use registry::{Access, Registry};

@@ -105,9 +105,15 @@ impl Restoring {
         let init = created.process().pid;
         let source = self.staging.as_ref().map_or(Source::Image, Source::Staged);
         let work = (&checkpoint, &self.pages, source);
-        rebuild(init, created.pidfd(), work, &self.bounds, &mut || {
+        let rebuilt = rebuild(init, created.pidfd(), work, &self.bounds, &mut || {
             ready(created)
-        })
-        .context(|| "restore")
+        });
+        if rebuilt.is_err() {
+            // Init ends after all others, and those whom we trace after we
+            // have heard of it. We have no other children.
+            let _ = sys::process::signal_pidfd(created.pidfd(), 9);
+            let _ = sys::ptrace::wait_for_all();
+        }
+        rebuilt.context(|| "restore")
     }
 }

@@ -16,10 +16,10 @@ use sys::Result;
 use crate::cgroup::Hierarchies;
 use crate::cleanup::Anonymous;
 use crate::containers::{ANONYMOUS_PREFIX, creation_lock, observe};
-use crate::{Engine, Repaired, entries};
+use crate::{Engine, Repaired, entries, templates};
 
 /// What may lie in the root.
-const ROOT: [&str; 11] = [
+const ROOT: [&str; 12] = [
     "checkpoints",
     "containers",
     "content",
@@ -29,6 +29,7 @@ const ROOT: [&str; 11] = [
     "names",
     "networks",
     "snapshots",
+    "templates",
     "volumes",
     "warm",
 ];
@@ -110,6 +111,7 @@ impl Engine {
         self.check_volumes(&configs, &mut findings)?;
         self.check_leases(&mut findings)?;
         self.check_memory(&configs, &mut findings)?;
+        self.check_templates(&configs, &mut findings)?;
         self.check_runs(&configs, &mut findings)?;
         Ok(findings.0)
     }
@@ -220,6 +222,59 @@ impl Engine {
                 || !path.join("memory/checkpoint").exists()
             {
                 findings.note(path, "this is no checkpoint");
+            }
+        }
+        Ok(())
+    }
+
+    /// A template has a name, somebody who makes clones of it, or clones; and
+    /// clones have the files of theirs.
+    fn check_templates(
+        &self,
+        configs: &BTreeMap<ContainerId, ContainerConfig>,
+        findings: &mut Findings,
+    ) -> Result<()> {
+        let layout = self.layout();
+        for entry in entries(&layout.templates())? {
+            let path = layout.templates().join(&entry);
+            let Ok(id) = entry.parse::<ContainerId>() else {
+                if !entry.starts_with('.') || entry.starts_with(templates::GONE) {
+                    findings.note(path, "this is no template");
+                }
+                continue;
+            };
+            let Ok(Some(_lock)) = FileLock::try_exclusive_existing(&path) else {
+                continue;
+            };
+            let Some(template) = templates::all(layout)?.into_iter().find(|one| one.id == id)
+            else {
+                findings.note(path, "the making of a template was cut off");
+                continue;
+            };
+            for user in &template.users {
+                if !configs.contains_key(user) {
+                    findings.note(path.clone(), "a clone of this template is gone");
+                }
+            }
+            match &template.record.name {
+                None if template.users.is_empty() => {
+                    findings.note(path, "nobody needs this template");
+                }
+                Some(_) if !path.join("memory/checkpoint").exists() => {
+                    findings.note(path, "the memory of this template is missing");
+                }
+                _ => {}
+            }
+        }
+        for config in configs.values() {
+            let Some(origin) = &config.clone_of else {
+                continue;
+            };
+            let path = layout.template(&origin.template);
+            if !path.join("layer").is_dir() {
+                findings.note(path, "the files of a clone's template are missing");
+            } else if !templates::has_user(layout, &origin.template, &config.id) {
+                findings.note(path, "a clone of this template is not noted");
             }
         }
         Ok(())

@@ -18,7 +18,7 @@ use crate::cgroup::Hierarchies;
 use crate::containers::observe::{self, Observed};
 use crate::crash::crash_point;
 use crate::runtime_spec::{cgroup_path, usual_cgroup_path};
-use crate::volumes;
+use crate::{templates, volumes};
 
 /// What becomes of anonymous volumes on removal. It is part of the name that
 /// the configuration gets when the removal begins, so that whoever finishes
@@ -179,6 +179,9 @@ impl Engine {
                 .and_then(|store| store.snapshots().remove(id)),
         );
         crash_point!(self, "after snapshot removal");
+        if let Some(origin) = &config.clone_of {
+            errors.keep(templates::release(layout, &origin.template, id));
+        }
         errors.keep(Names::new(layout).release(&config.name, id));
         errors.into_result()?;
         self.remove_directory(id, &path)?;

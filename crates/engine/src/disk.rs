@@ -19,6 +19,7 @@ pub struct DiskUsage {
     pub containers: Vec<ContainerUsage>,
     pub volumes: Vec<VolumeUsage>,
     pub checkpoints: Vec<CheckpointUsage>,
+    pub templates: Vec<TemplateUsage>,
     /// Bytes of all layers, each once, and of what they were made from.
     pub layers: u64,
     /// Bytes of images that no container uses.
@@ -64,6 +65,20 @@ pub struct CheckpointUsage {
     pub created: Timestamp,
     /// Bytes of memory and files.
     pub size: u64,
+}
+
+/// One template.
+#[derive(Clone, Debug)]
+pub struct TemplateUsage {
+    pub id: ContainerId,
+    /// None of one that is there for its clones alone.
+    pub name: Option<String>,
+    /// Of the container that it was made of.
+    pub container: String,
+    pub created: Timestamp,
+    /// Bytes of memory and files.
+    pub size: u64,
+    pub clones: usize,
 }
 
 /// One volume.
@@ -121,6 +136,17 @@ impl Engine {
                 name: one.name.to_string(),
             });
             // Its image has to stay.
+            configs.push(*one.record.config);
+        }
+        for one in crate::templates::all(self.layout())? {
+            usage.templates.push(TemplateUsage {
+                id: one.id,
+                size: crate::templates::size(self.layout(), &one.id).unwrap_or(0),
+                container: one.record.config.name.to_string(),
+                created: one.record.created,
+                name: one.record.name.map(|name| name.to_string()),
+                clones: one.users.len(),
+            });
             configs.push(*one.record.config);
         }
         self.measure_images(&mut usage, &configs)?;

@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::containers::Containers;
 use crate::images::Images;
 use crate::networks::Networks;
+use crate::templates::Templates;
 use crate::volumes::Volumes;
 
 /// A handle on one store. Cheap to open and to clone; threads may share it.
@@ -67,6 +68,10 @@ impl Engine {
 
     pub fn checkpoints(&self) -> Checkpoints<'_> {
         Checkpoints::new(self)
+    }
+
+    pub fn templates(&self) -> Templates<'_> {
+        Templates::new(self)
     }
 
     pub fn networks(&self) -> Networks<'_> {

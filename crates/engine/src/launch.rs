@@ -63,11 +63,31 @@ impl Launched {
 
     /// Lets the program run; waits until it does.
     pub(crate) fn go(self) -> Result<(Channel, ProcessRef)> {
+        self.go_after(&|_| Ok(()))
+    }
+
+    /// As [`Launched::go`]; `before` is called when all of it is there and
+    /// nothing moves yet, if the job says so. If it fails, nothing ever does.
+    pub(crate) fn go_after(
+        self,
+        before: &dyn Fn(ProcessRef) -> Result<()>,
+    ) -> Result<(Channel, ProcessRef)> {
         self.channel.send(&ToMonitor::Go)?;
-        match self.answer()? {
-            FromMonitor::Started { init } => Ok((self.channel, init)),
-            FromMonitor::Failed(error) => Err(error),
-            other => Err(unexpected(&other)),
+        loop {
+            match self.answer()? {
+                FromMonitor::Whole { init } => match before(init) {
+                    Ok(()) => self.channel.send(&ToMonitor::Go)?,
+                    Err(error) => {
+                        self.channel.send(&ToMonitor::Release)?;
+                        // Until it is gone; that it failed is known.
+                        let _ = self.answer();
+                        return Err(error);
+                    }
+                },
+                FromMonitor::Started { init } => return Ok((self.channel, init)),
+                FromMonitor::Failed(error) => return Err(error),
+                other => return Err(unexpected(&other)),
+            }
         }
     }
 

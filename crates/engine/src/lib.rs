@@ -37,6 +37,7 @@ pub mod networks;
 pub mod parse;
 mod reconcile;
 mod runtime_spec;
+pub mod templates;
 mod undo;
 pub mod volumes;
 

@@ -179,6 +179,10 @@ impl Engine {
         for _ in 0..unfinished.unwrap_or(0) {
             repaired.say("removed an unfinished checkpoint".to_owned());
         }
+        let gone = errors.keep(crate::templates::repair(layout, &|id| self.exists(id)));
+        for _ in 0..gone.unwrap_or(0) {
+            repaired.say("removed a template that nobody needs".to_owned());
+        }
         for entry in entries(&layout.names())? {
             let Ok(name) = entry.parse::<ContainerName>() else {
                 continue;

@@ -25,8 +25,8 @@ pub(crate) use quota::{forget as forget_limit, limit as limit_directories};
 pub(crate) use record::{ANONYMOUS_LABEL, Backing, VolumeRecord};
 pub(crate) use sources::{MountSources, mount_sources};
 pub(crate) use store::{
-    Content, Ensured, data, directory, ensure, names, remove, remove_tree, remove_tree_or_file,
-    repair,
+    Content, Ensured, data, directory, ensure, is_own, names, remove, remove_tree,
+    remove_tree_or_file, repair,
 };
 
 /// The volumes of a store; one method is one verb.

@@ -4,15 +4,19 @@
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use state::channel::{Channel, Frame, Stream};
 use state::{FromMonitor, ToMonitor};
-use sys::{Error, Result};
+use sys::{Error, ErrorKind, Result};
 
 /// Output that waits for one client; beyond it the container has to wait.
 const QUEUE_MAX: usize = 1 << 20;
+
+/// When a question is sent again that found no room.
+const RETRY: Duration = Duration::from_millis(10);
 
 /// One connection.
 #[derive(Debug)]
@@ -104,6 +108,28 @@ impl Client {
         if self.channel.send_with_fds(message, &[fd]).is_err() {
             self.is_gone = true;
         }
+    }
+
+    /// Asks whether to go on, and waits for the answer: an error if it is
+    /// anything but [`ToMonitor::Go`].
+    pub(crate) fn ask(&mut self, question: FromMonitor) -> Result<()> {
+        self.send(question);
+        while !self.is_gone {
+            self.flush();
+            let patience = self.has_queue().then_some(RETRY);
+            if !self.channel.wait_readable(patience)? {
+                continue;
+            }
+            match self.receive() {
+                Some((Frame::Message(ToMonitor::Go), _)) => return Ok(()),
+                Some(_) => break,
+                None => {}
+            }
+        }
+        Err(Error::new(
+            ErrorKind::Conflict,
+            "whoever started it does not want it to go on",
+        ))
     }
 
     /// Sends as much of the queue as the client is ready to take.

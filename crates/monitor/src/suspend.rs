@@ -16,6 +16,7 @@ use state::{
 };
 use sys::{Context as _, Error, ErrorKind, Result};
 
+use crate::control::Role;
 use crate::run::Monitor;
 use crate::transition::{Event, Phase};
 
@@ -119,12 +120,21 @@ impl Monitor {
     /// written down before it moves.
     pub(crate) fn start(&mut self) -> Result<()> {
         let record = self.task.suspend_record();
+        let asks = self.task.asks();
         let cgroup = self.task.cgroup().to_owned();
         let (facts, run_dir) = (&mut self.facts, &self.run_dir);
+        let clients = &mut self.clients;
         self.task.start(&mut self.stdio, &mut |init| {
             if let Some(facts) = facts {
                 note_start(facts, run_dir, init, &cgroup);
                 Record::write(&run_dir.join("facts.json"), facts, Durability::Fast)?;
+            }
+            if asks {
+                let launcher = clients
+                    .iter_mut()
+                    .find(|client| client.role == Role::Launcher)
+                    .ok_or_else(|| conflict("whoever started it is gone"))?;
+                launcher.ask(FromMonitor::Whole { init })?;
             }
             record.as_deref().map_or(Ok(()), take_away)
         })

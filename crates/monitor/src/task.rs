@@ -206,6 +206,11 @@ impl Task {
         }
     }
 
+    /// Whether the launcher is asked before it goes on.
+    pub(crate) fn asks(&self) -> bool {
+        matches!(&self.work, Some(Work::Restore(restore)) if restore.asks)
+    }
+
     /// How to start from now on.
     pub(crate) fn set_work(&mut self, start: StartSpec) {
         self.work = Some(Work::Start(Box::new(start)));

@@ -76,6 +76,19 @@ pub struct ContainerConfig {
     pub annotations: BTreeMap<String, String>,
     /// `--rm`.
     pub auto_remove: bool,
+    /// Where it comes from, if it is a clone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clone_of: Option<CloneOf>,
+}
+
+/// Where a clone comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CloneOf {
+    /// Whose files lie below its own.
+    pub template: ContainerId,
+    /// The container that was copied, as it was called then.
+    pub parent: ContainerId,
+    pub parent_name: ContainerName,
 }
 
 /// Which image a container was made from.

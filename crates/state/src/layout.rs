@@ -5,6 +5,7 @@
 //!   containers/<id>/{config.json,exit.json,lock,log}
 //!   containers/<id>/{suspended.json,memory/}    while it is suspended
 //!   checkpoints/<name>/{checkpoint.json,memory/,layer/,volumes/…}
+//!   templates/<id>/{template.json,memory/,layer/,volumes/…,users/<id>}
 //!   names/<name>                                holds the id
 //!   events  events.1                            what happened, one line each
 //!   content/{oci-layout,index.json,blobs/…,ingest/…}
@@ -100,6 +101,14 @@ impl Layout {
 
     pub fn checkpoints(&self) -> PathBuf {
         self.root.join("checkpoints")
+    }
+
+    pub fn templates(&self) -> PathBuf {
+        self.root.join("templates")
+    }
+
+    pub fn template(&self, id: &ContainerId) -> PathBuf {
+        self.templates().join(id.to_string())
     }
 
     // Images.

@@ -23,6 +23,7 @@ pub mod network;
 pub mod ports;
 pub mod process;
 pub mod record;
+pub mod template;
 pub mod time;
 
 pub use channel::{Channel, Frame, Listener};
@@ -31,12 +32,12 @@ pub use checkpoint::{
     ToDumper,
 };
 pub use container::{
-    CgroupManager, Confinement, ContainerConfig, DeviceRequest, DnsConfig, Endpoint, ExitRecord,
-    ExitStatus, Facts, HealthAction, HealthConfig, HealthRecord, HealthResult, HealthStatus,
-    ImageMount, ImageUse, IpcMode, LogConfig, LogDriver, MountIdMap, MountKind, MountRequest,
-    NamespaceModes, NetworkMode, NetworkRecord, PidMode, ProcessConfig, ResourceLimits,
-    RestartPolicy, SandboxRecord, SeccompProfile, Status, StdinMode, StopConfig, Ulimit,
-    VolumeMount,
+    CgroupManager, CloneOf, Confinement, ContainerConfig, DeviceRequest, DnsConfig, Endpoint,
+    ExitRecord, ExitStatus, Facts, HealthAction, HealthConfig, HealthRecord, HealthResult,
+    HealthStatus, ImageMount, ImageUse, IpcMode, LogConfig, LogDriver, MountIdMap, MountKind,
+    MountRequest, NamespaceModes, NetworkMode, NetworkRecord, PidMode, ProcessConfig,
+    ResourceLimits, RestartPolicy, SandboxRecord, SeccompProfile, Status, StdinMode, StopConfig,
+    Ulimit, VolumeMount,
 };
 pub use events::{Event, EventKind};
 pub use id::{ContainerId, ContainerName};
@@ -51,4 +52,5 @@ pub use network::{Lease, ResolverJob, ResolverRecord};
 pub use ports::{PortMapping, PortRange, PortRequest, Protocol};
 pub use process::{BootId, ProcessRef};
 pub use record::{Durability, Record};
+pub use template::TemplateRecord;
 pub use time::Timestamp;

@@ -126,6 +126,10 @@ pub struct RestoreSpec {
     /// Says that the container is suspended: taken away at the last moment
     /// before it goes on.
     pub record: Option<PathBuf>,
+    /// Whoever launched it is asked before it goes on
+    /// ([`FromMonitor::Whole`]).
+    #[serde(default)]
+    pub asks: bool,
 }
 
 /// A process to add to a running container.
@@ -193,7 +197,8 @@ pub enum LogTarget {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ToMonitor {
-    /// Start what was created. Only from the launching engine.
+    /// Start what was created, or let what is whole go on. Only from the
+    /// launching engine.
     Go,
     /// Send me output from now on; `stdin` if I shall send input.
     Attach { stdin: bool },
@@ -243,6 +248,11 @@ pub enum FromMonitor {
     /// Created. The descriptor of a new network namespace comes with it, if
     /// the runtime made one.
     Ready,
+    /// All of it is there again and nothing moves: `Go` lets it go on,
+    /// anything else ends it.
+    Whole {
+        init: ProcessRef,
+    },
     Started {
         init: ProcessRef,
     },

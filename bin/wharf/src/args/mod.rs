@@ -7,6 +7,7 @@
 //! Start reading at [`root`], which puts the table of verbs together.
 
 pub(crate) mod checkpoint;
+pub(crate) mod clone;
 pub(crate) mod container;
 pub(crate) mod help;
 pub(crate) mod image;

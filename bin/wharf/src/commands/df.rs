@@ -75,6 +75,13 @@ fn summary(usage: &DiskUsage) -> Vec<Value> {
             sum(&mut usage.checkpoints.iter().map(|one| one.size)),
             0,
         ),
+        line(
+            "Templates",
+            usage.templates.len(),
+            usage.templates.iter().filter(|one| one.clones > 0).count(),
+            sum(&mut usage.templates.iter().map(|one| one.size)),
+            0,
+        ),
     ]
 }
 
@@ -200,6 +207,31 @@ fn verbose(usage: &DiskUsage) -> Result<String> {
             ("Name", "CHECKPOINT"),
             ("Container", "CONTAINER"),
             ("Created", "CREATED"),
+            ("Size", "SIZE"),
+        ],
+    )?;
+    text += "\nTemplates space usage:\n\n";
+    let rows: Vec<Value> = usage
+        .templates
+        .iter()
+        .map(|one| {
+            json!({
+                "Name": one.name.clone().unwrap_or_else(|| one.id.short()),
+                "Container": one.container,
+                "Created": human::ago(now.since(one.created)),
+                "Clones": one.clones.to_string(),
+                "Size": human::size(one.size),
+            })
+        })
+        .collect();
+    text += &table(
+        "{{.Name}}\t{{.Container}}\t{{.Created}}\t{{.Clones}}\t{{.Size}}",
+        &rows,
+        &[
+            ("Name", "TEMPLATE"),
+            ("Container", "CONTAINER"),
+            ("Created", "CREATED"),
+            ("Clones", "CLONES"),
             ("Size", "SIZE"),
         ],
     )?;

@@ -8,6 +8,7 @@ mod boot;
 mod check;
 mod checkpoint;
 mod cleanup;
+mod clone;
 mod commit;
 mod completion;
 mod cp;
@@ -71,8 +72,8 @@ use sys::{Error, Result};
 use crate::args::Given as _;
 use crate::args::root::Global;
 use crate::args::{
-    checkpoint as checkpoint_args, container, image, network as network_args, run as run_args,
-    snapshot as snapshot_args, system, volume as volume_args,
+    checkpoint as checkpoint_args, clone as clone_args, container, image, network as network_args,
+    run as run_args, snapshot as snapshot_args, system, volume as volume_args,
 };
 use crate::environment;
 use crate::errors::Codes;
@@ -193,6 +194,13 @@ const PULL: Verb =
     verb!("pull", "Download an image from a registry", image::pull, pull::run, common: true);
 const PUSH: Verb =
     verb!("push", "Upload an image to a registry", image::push, push::run, common: true);
+const CLONE: Verb = verb!(
+    "clone",
+    "Make copies of a running container, which go on where it is",
+    clone_args::clone,
+    clone::run,
+    codes: Codes::Container
+);
 const CP: Verb = verb!(
     "cp",
     "Copy files between a container and the host",
@@ -349,10 +357,10 @@ const SAVE: Verb = verb!("save", "Save images to an archive", image::save, save:
 
 /// Every verb that can be written alone, in the order of the help.
 pub(crate) const VERBS: &[Verb] = &[
-    RUN, EXEC, PS, PULL, PUSH, IMAGES, LOGIN, LOGOUT, VERSION, INFO, ATTACH, COMMIT, COMPLETION,
-    CP, CREATE, DIFF, EVENTS, EXPORT, HISTORY, IMPORT, INSPECT, KILL, LOAD, LOGS, OCI, PAUSE, PORT,
-    PORTS, RECREATE, RENAME, RESTART, RESTORE, RESUME, RM, RMI, SAVE, START, STATS, STOP, SUSPEND,
-    TAG, TOP, UNPAUSE, UPDATE, WAIT,
+    RUN, EXEC, PS, PULL, PUSH, IMAGES, LOGIN, LOGOUT, VERSION, INFO, ATTACH, CLONE, COMMIT,
+    COMPLETION, CP, CREATE, DIFF, EVENTS, EXPORT, HISTORY, IMPORT, INSPECT, KILL, LOAD, LOGS, OCI,
+    PAUSE, PORT, PORTS, RECREATE, RENAME, RESTART, RESTORE, RESUME, RM, RMI, SAVE, START, STATS,
+    STOP, SUSPEND, TAG, TOP, UNPAUSE, UPDATE, WAIT,
 ];
 
 pub(crate) const NOUNS: &[Noun] = &[
@@ -429,6 +437,7 @@ pub(crate) const NOUNS: &[Noun] = &[
         hidden: false,
         verbs: &[
             ("attach", &[], ATTACH),
+            ("clone", &[], CLONE),
             ("commit", &[], COMMIT),
             ("cp", &[], CP),
             ("create", &[], CREATE),

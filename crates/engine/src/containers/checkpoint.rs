@@ -3,7 +3,7 @@
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use state::checkpoint::CHECKPOINT_VERSION;
 use state::{
@@ -106,7 +106,11 @@ impl Locked<'_> {
         };
         crash_point!(engine, "after dump");
         // While nothing of it moves, so that files and memory are of one moment.
-        let made = copy_files(engine, config, &unfinished).map(|files| CheckpointRecord {
+        let volumes: Vec<_> = anonymous_volumes(config)
+            .map(|one| one.name.as_str())
+            .collect();
+        let copied = copy_files(engine, config, &volumes, unfinished.path());
+        let made = copied.map(|files| CheckpointRecord {
             version: CHECKPOINT_VERSION,
             created: Timestamp::now(),
             config: Box::new(config.clone()),
@@ -155,21 +159,27 @@ impl Locked<'_> {
     }
 }
 
-/// The writable layer and the anonymous volumes; gives the bytes of their
-/// files.
-fn copy_files(engine: &Engine, config: &ContainerConfig, unfinished: &Unfinished) -> Result<u64> {
-    let layer = unfinished.layer();
+/// Copies the writable layer and volumes to `into`, as `layer` and
+/// `volumes/<n>`; gives the bytes of their files.
+pub(super) fn copy_files(
+    engine: &Engine,
+    config: &ContainerConfig,
+    volumes: &[&str],
+    into: &Path,
+) -> Result<u64> {
+    let layer = into.join("layer");
     make(&layer)?;
     let mut bytes =
         copy_layers(&own_layers(engine, config)?, &layer).context(|| "copy the writable layer")?;
-    for (number, volume) in anonymous_volumes(config).enumerate() {
+    for (number, volume) in volumes.iter().enumerate() {
+        let all = into.join("volumes");
         if number == 0 {
-            make(&unfinished.path().join("volumes"))?;
+            make(&all)?;
         }
-        let into = unfinished.volume(number);
+        let into = all.join(number.to_string());
         make(&into)?;
-        let data = volumes::data(engine.layout(), &volume.name);
-        bytes += copy_layers(&[data], &into).context(|| format!("copy volume {}", volume.name))?;
+        let data = volumes::data(engine.layout(), volume);
+        bytes += copy_layers(&[data], &into).context(|| format!("copy volume {volume}"))?;
     }
     Ok(bytes)
 }
@@ -197,7 +207,7 @@ pub(crate) fn anonymous_volumes(config: &ContainerConfig) -> impl Iterator<Item 
     })
 }
 
-fn make(path: &std::path::Path) -> Result<()> {
+fn make(path: &Path) -> Result<()> {
     DirBuilder::new()
         .mode(0o700)
         .create(path)

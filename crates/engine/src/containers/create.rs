@@ -269,7 +269,14 @@ impl Containers<'_> {
             .create(&directory)
             .context(|| format!("make {}", directory.display()))?;
         undo.push(move || volumes::remove_tree(&directory));
-        store.snapshots().prepare(&id, &image.chain)?;
+        match &config.clone_of {
+            Some(origin) => {
+                store
+                    .snapshots()
+                    .prepare_on(&id, &image.chain, &origin.template)?;
+            }
+            None => store.snapshots().prepare(&id, &image.chain)?,
+        }
         undo.push(move || store.snapshots().remove(&id));
         match config.resources.storage {
             Some(size) => self.limit_storage(&id, size),

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use spec::runtime::Process;
 use state::{
-    Channel, ContainerId, ExecSpec, LogTarget, MonitorJob, RestartPolicy, SandboxRecord,
-    SeccompProfile, StdinMode, ToMonitor, Work,
+    Channel, ContainerConfig, ContainerId, ExecSpec, LogTarget, MonitorJob, ProcessRef,
+    RestartPolicy, SandboxRecord, SeccompProfile, StdinMode, ToMonitor, Work,
 };
 use sys::{Error, ErrorKind, Result};
 
@@ -15,6 +15,7 @@ use super::observe::{self, Observed};
 use super::request::ExecRequest;
 use super::session::{Role, Session};
 use super::stop::no_such;
+use crate::Engine;
 use crate::launch::launch;
 use crate::runtime_spec;
 
@@ -45,50 +46,61 @@ impl Containers<'_> {
                 format!("container {container} is not running"),
             )
         })?;
-        let process = process(&observed, request)?;
-        let config = &observed.config;
-        let job = MonitorJob {
-            id,
-            work: Work::Exec(Box::new(ExecSpec {
-                target: sandbox.init,
-                cgroup: sandbox.cgroup.clone(),
-                process,
-                seccomp: if request.privileged {
-                    SeccompProfile::Unconfined
-                } else {
-                    config.confinement.seccomp.clone()
-                },
-                user: request
-                    .user
-                    .clone()
-                    .unwrap_or_else(|| config.process.user.clone()),
-                groups: config.process.groups.clone(),
-            })),
-            // Nobody but us takes part in it: it needs no socket.
-            run_dir: PathBuf::new(),
-            exit_record: None,
-            log: LogTarget::None,
-            stdin: if request.stdin && attach {
-                StdinMode::Once
-            } else {
-                StdinMode::Closed
-            },
-            restart: RestartPolicy::No,
-            health: None,
-            events: None,
-            on_exit: Vec::new(),
-            fds: Vec::new(),
-        };
-        let launched = launch(self.engine, &job, &[])?;
-        launched.wait_ready()?;
-        if attach {
-            launched.channel().send(&ToMonitor::Attach {
-                stdin: request.stdin,
-            })?;
-        }
-        let (channel, _process) = launched.go()?;
+        let place = (sandbox.init, sandbox.cgroup.as_str());
+        let channel = launch_in(self.engine, &observed.config, place, request, attach)?;
         Ok((id, channel))
     }
+}
+
+/// Runs one more process beside `init`, in its cgroup.
+pub(super) fn launch_in(
+    engine: &Engine,
+    config: &ContainerConfig,
+    (init, cgroup): (ProcessRef, &str),
+    request: &ExecRequest,
+    attach: bool,
+) -> Result<Channel> {
+    let job = MonitorJob {
+        id: config.id,
+        work: Work::Exec(Box::new(ExecSpec {
+            target: init,
+            cgroup: cgroup.to_owned(),
+            process: process(config, request)?,
+            seccomp: if request.privileged {
+                SeccompProfile::Unconfined
+            } else {
+                config.confinement.seccomp.clone()
+            },
+            user: request
+                .user
+                .clone()
+                .unwrap_or_else(|| config.process.user.clone()),
+            groups: config.process.groups.clone(),
+        })),
+        // Nobody but us takes part in it: it needs no socket.
+        run_dir: PathBuf::new(),
+        exit_record: None,
+        log: LogTarget::None,
+        stdin: if request.stdin && attach {
+            StdinMode::Once
+        } else {
+            StdinMode::Closed
+        },
+        restart: RestartPolicy::No,
+        health: None,
+        events: None,
+        on_exit: Vec::new(),
+        fds: Vec::new(),
+    };
+    let launched = launch(engine, &job, &[])?;
+    launched.wait_ready()?;
+    if attach {
+        launched.channel().send(&ToMonitor::Attach {
+            stdin: request.stdin,
+        })?;
+    }
+    let (channel, _process) = launched.go()?;
+    Ok(channel)
 }
 
 fn sandbox(observed: &Observed) -> Option<&SandboxRecord> {
@@ -99,11 +111,10 @@ fn sandbox(observed: &Observed) -> Option<&SandboxRecord> {
 }
 
 /// The container's process with the request's changes.
-fn process(observed: &Observed, request: &ExecRequest) -> Result<Process> {
+fn process(config: &ContainerConfig, request: &ExecRequest) -> Result<Process> {
     if request.command.is_empty() {
         return Err(Error::new(ErrorKind::InvalidInput, "no command to run"));
     }
-    let config = &observed.config;
     let mut process = runtime_spec::process(config, request.size)?;
     process.args.clone_from(&request.command);
     process.terminal = request.tty;

@@ -9,6 +9,7 @@
 
 mod attach;
 mod checkpoint;
+mod clone;
 mod commit;
 mod connect;
 pub mod copy;
@@ -16,6 +17,7 @@ mod create;
 mod exec;
 mod generate;
 pub mod health;
+mod hook;
 pub mod inspect;
 pub mod list;
 pub mod logs;
@@ -48,6 +50,7 @@ use crate::Engine;
 use crate::images::PullEvent;
 pub use checkpoint::CheckpointRequest;
 pub(crate) use checkpoint::anonymous_volumes;
+pub use clone::{CloneNames, CloneRequest};
 pub use commit::{Change, ChangeKind};
 pub(crate) use create::{ANONYMOUS_PREFIX, creation_lock};
 pub use prune::{PruneFilter, PrunedContainers};
@@ -178,5 +181,6 @@ pub(crate) fn test_config() -> state::ContainerConfig {
         labels: std::collections::BTreeMap::new(),
         annotations: std::collections::BTreeMap::new(),
         auto_remove: false,
+        clone_of: None,
     }
 }

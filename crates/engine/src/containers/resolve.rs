@@ -93,6 +93,7 @@ pub(super) fn resolve(request: &RunRequest, known: Known<'_>) -> Result<Containe
         labels,
         annotations: request.annotations.clone(),
         auto_remove: request.auto_remove,
+        clone_of: None,
     })
 }
 
@@ -344,7 +345,7 @@ fn check_domain(name: &str) -> Result<String> {
     })
 }
 
-fn check_hostname(name: &str) -> Result<String> {
+pub(super) fn check_hostname(name: &str) -> Result<String> {
     let label = |label: &str| {
         !label.is_empty()
             && !label.starts_with('-')

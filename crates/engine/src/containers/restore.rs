@@ -1,5 +1,8 @@
 //! `restore`: one more container goes on from a checkpoint.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
 use image::{Image, Store};
 use state::{
     ContainerConfig, ContainerId, ContainerName, FileLock, ImageUse, MountKind, Names, PortRequest,
@@ -50,6 +53,7 @@ impl Containers<'_> {
         let origin = Origin::Memory {
             directory: memory,
             record: None,
+            hook: None,
         };
         let started = Locked::take(self.engine, id)
             .and_then(|locked| locked.start_from(&origin, None).map(drop));
@@ -74,14 +78,49 @@ impl Containers<'_> {
         id: ContainerId,
         request: &RestoreRequest,
     ) -> Result<()> {
+        let place = checkpoints::place(self.engine.layout(), &checkpoint.name);
+        let config = &checkpoint.record.config;
+        let volumes = super::checkpoint::anonymous_volumes(config)
+            .enumerate()
+            .map(|(number, volume)| {
+                (
+                    volume.name.clone(),
+                    place.join("volumes").join(number.to_string()),
+                )
+            })
+            .collect();
+        let change = |config: &mut ContainerConfig| {
+            config.auto_remove = request.auto_remove;
+            config.clone_of = None;
+            if let Some(ports) = &request.ports {
+                config.ports.clone_from(ports);
+                config.publish_all = false;
+            }
+        };
+        let saved = Saved {
+            config,
+            layer: Some(place.join("layer")),
+            volumes,
+            change: &change,
+            origin: ("checkpoint", checkpoint.name.to_string()),
+        };
+        self.create_saved(&saved, (id, request.name.as_ref()))
+    }
+
+    /// Makes a container as `saved` was; it does not run yet.
+    pub(super) fn create_saved(
+        &self,
+        saved: &Saved<'_>,
+        (id, name): (ContainerId, Option<&ContainerName>),
+    ) -> Result<()> {
         let store = self.engine.images().store()?;
-        let image = image_of(&store, &checkpoint.record.config)?;
+        let image = image_of(&store, saved.config)?;
         store.ensure_unpacked(&image)?;
         // As in `create`: no sweep in between.
         let _use = store.use_lock()?;
         let _creation = FileLock::shared(&creation_lock(self.engine.layout()))?;
         let mut undo = Undo::new();
-        match self.create_from_locked(checkpoint, (id, request), (&store, &image), &mut undo) {
+        match self.create_saved_locked(saved, (id, name), (&store, &image), &mut undo) {
             Ok(()) => {
                 undo.disarm();
                 Ok(())
@@ -90,10 +129,10 @@ impl Containers<'_> {
         }
     }
 
-    fn create_from_locked<'u>(
+    fn create_saved_locked<'u>(
         &self,
-        checkpoint: &Checkpoint,
-        (id, request): (ContainerId, &RestoreRequest),
+        saved: &Saved<'_>,
+        (id, name): (ContainerId, Option<&ContainerName>),
         (store, image): (&'u Store, &Image),
         undo: &mut Undo<'u>,
     ) -> Result<()>
@@ -102,60 +141,79 @@ impl Containers<'_> {
     {
         let engine = self.engine;
         let layout = engine.layout();
-        let name = self.claim(request.name.as_ref(), &id)?;
+        let name = self.claim(name, &id)?;
         let (names, claimed) = (layout.clone(), name.clone());
         undo.push(move || Names::new(&names).release(&claimed, &id));
-        let saved = &checkpoint.record.config;
         let mut config = ContainerConfig {
             id,
             name,
             created: Timestamp::now(),
-            // Never as the checkpoint says: it may come from elsewhere.
+            // Never as the record says: it may come from elsewhere.
             image: ImageUse {
-                name: saved.image.name.clone(),
+                name: saved.config.image.name.clone(),
                 id: image.id,
                 manifest: image.manifest.digest,
                 chain: image.chain.clone(),
             },
-            auto_remove: request.auto_remove,
-            ..(**saved).clone()
+            ..saved.config.clone()
         };
         for endpoint in config.endpoints.iter_mut().flatten() {
             // The other one may have it still.
             endpoint.ipv4 = None;
             endpoint.ipv6 = None;
         }
-        if let Some(ports) = &request.ports {
-            config.ports.clone_from(ports);
-            config.publish_all = false;
-        }
+        (saved.change)(&mut config);
         check_host(&config)?;
         self.make_place(&config, (store, image), undo)?;
-        let place = checkpoints::place(layout, &checkpoint.name);
-        let upper = layout.active_snapshot(&id).join("upper");
-        copy_layers(&[place.join("layer")], &upper).context(|| "copy the writable layer")?;
-        crash_point!(engine, "after layer");
-        for mount in &mut config.mounts {
-            if let MountKind::Volume(volume) = &mut mount.kind
-                && volume.anonymous
-            {
-                // It gets one of its own, with what was in that one.
-                volume.name.clear();
-                volume.no_copy = true;
-            }
+        if let Some(layer) = &saved.layer {
+            let upper = layout.active_snapshot(&id).join("upper");
+            copy_layers(std::slice::from_ref(layer), &upper)
+                .context(|| "copy the writable layer")?;
         }
+        crash_point!(engine, "after layer");
+        let sources = new_volumes(&mut config, saved);
         self.make_volumes(&mut config, store, image, undo)?;
-        for (number, volume) in super::checkpoint::anonymous_volumes(&config).enumerate() {
-            let from = place.join("volumes").join(number.to_string());
-            copy_layers(&[from], &volumes::data(layout, &volume.name))
-                .context(|| format!("fill volume {}", volume.name))?;
+        for (place, from) in sources {
+            if let MountKind::Volume(volume) = &config.mounts[place].kind {
+                copy_layers(&[from], &volumes::data(layout, &volume.name))
+                    .context(|| format!("fill volume {}", volume.name))?;
+            }
         }
         crash_point!(engine, "after volumes");
         Record::create(&layout.container_config(&id), &config)?;
-        let origin = [("checkpoint", checkpoint.name.to_string())];
-        engine.tell(&config, "create", &origin);
+        engine.tell(&config, "create", std::slice::from_ref(&saved.origin));
         Ok(())
     }
+}
+
+/// A container as it was, of which others are made.
+pub(super) struct Saved<'a> {
+    pub(super) config: &'a ContainerConfig,
+    /// Its writable layer, to be copied.
+    pub(super) layer: Option<PathBuf>,
+    /// Volumes that the new one gets copies of, by their names.
+    pub(super) volumes: BTreeMap<String, PathBuf>,
+    /// What is another one's.
+    pub(super) change: &'a dyn Fn(&mut ContainerConfig),
+    /// For the record of events.
+    pub(super) origin: (&'static str, String),
+}
+
+/// Names nothing that is to be a copy; gives which mounts these are, and of
+/// what.
+fn new_volumes(config: &mut ContainerConfig, saved: &Saved<'_>) -> Vec<(usize, PathBuf)> {
+    let mut sources = Vec::new();
+    for (place, mount) in config.mounts.iter_mut().enumerate() {
+        if let MountKind::Volume(volume) = &mut mount.kind
+            && let Some(from) = saved.volumes.get(&volume.name)
+        {
+            volume.name.clear();
+            volume.anonymous = true;
+            volume.no_copy = true;
+            sources.push((place, from.clone()));
+        }
+    }
+    sources
 }
 
 /// The very image that the container ran from.

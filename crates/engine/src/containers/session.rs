@@ -113,6 +113,7 @@ impl Session {
                 // Answers are for who asked, on a connection of its own.
                 Frame::Message(
                     FromMonitor::Ready
+                    | FromMonitor::Whole { .. }
                     | FromMonitor::Started { .. }
                     | FromMonitor::Done
                     | FromMonitor::Refused(_),

@@ -15,6 +15,7 @@ use state::{
 };
 use sys::{Context as _, Error, ErrorKind, Result};
 
+use super::hook::Hook;
 use super::networking::{self, attach_all};
 use super::observe::{self, Observed};
 use super::request::AttachRequest;
@@ -79,6 +80,8 @@ pub(super) enum Origin {
         directory: PathBuf,
         /// Says that it is suspended, until they do.
         record: Option<PathBuf>,
+        /// Runs in it before they do.
+        hook: Option<Hook>,
     },
 }
 
@@ -127,6 +130,7 @@ impl<'a> Locked<'a> {
             Origin::Memory {
                 directory: layout.container_memory(&id),
                 record: Some(layout.container_suspended(&id)),
+                hook: None,
             }
         } else {
             Origin::Program
@@ -243,10 +247,19 @@ impl<'a> Locked<'a> {
             networking::write_files(engine, config, records)?;
         }
         crash_point!(engine, "after network");
-        self.go(launched, attach)
+        let hook = match origin {
+            Origin::Memory { hook, .. } => hook.as_ref(),
+            Origin::Program => None,
+        };
+        self.go(launched, attach, hook)
     }
 
-    fn go(&self, launched: Launched, attach: Option<&AttachRequest>) -> Result<Channel> {
+    fn go(
+        &self,
+        launched: Launched,
+        attach: Option<&AttachRequest>,
+        hook: Option<&Hook>,
+    ) -> Result<Channel> {
         if let Some(attach) = attach {
             launched.channel().send(&ToMonitor::Attach {
                 stdin: attach.stdin,
@@ -260,7 +273,10 @@ impl<'a> Locked<'a> {
         if self.observed.exit.is_some() || self.observed.is_suspended() {
             volumes::remove_tree_or_file(&exit)?;
         }
-        let (channel, _init) = launched.go()?;
+        let (channel, _init) = launched.go_after(&|init| match hook {
+            Some(hook) => hook.run(self.engine, &self.observed.config, init),
+            None => Ok(()),
+        })?;
         crash_point!(self.engine, "after go");
         Ok(channel)
     }
@@ -274,9 +290,10 @@ impl<'a> Locked<'a> {
         let start = self.start_spec_of(files, size)?;
         Ok(match origin {
             Origin::Program => Work::Start(Box::new(start)),
-            Origin::Memory { record, .. } => Work::Restore(Box::new(RestoreSpec {
+            Origin::Memory { record, hook, .. } => Work::Restore(Box::new(RestoreSpec {
                 start,
                 record: record.clone(),
+                asks: hook.is_some(),
             })),
         })
     }

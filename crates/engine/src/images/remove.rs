@@ -108,7 +108,7 @@ impl Images<'_> {
                 user.name,
                 id.short()
             ),
-            None => format!("image {text} is used by checkpoint {}", user.name),
+            None => format!("image {text} is used by {} {}", user.what, user.name),
         };
         Err(Error::new(ErrorKind::Conflict, words))
     }
@@ -214,6 +214,7 @@ mod tests {
     fn a_running_container_protects_its_image_even_from_force() {
         let image = |byte| Digest::sha256([byte; 32]);
         let user = |byte: u8, running| User {
+            what: "container",
             id: Some(ContainerId::from_bytes([byte; 32])),
             name: "web".parse().unwrap(),
             image: image(byte),

@@ -1,4 +1,4 @@
-//! Which containers and checkpoints use an image.
+//! Which containers, checkpoints and templates use an image.
 
 use spec::Digest;
 use state::{
@@ -6,9 +6,11 @@ use state::{
 };
 use sys::{Context, Result};
 
-/// A container or a checkpoint, as far as images are concerned.
+/// A container, a checkpoint or a template, as far as images are concerned.
 pub(super) struct User {
-    /// None of a checkpoint.
+    /// `container` …
+    pub(super) what: &'static str,
+    /// Of a container.
     pub(super) id: Option<ContainerId>,
     pub(super) name: ContainerName,
     /// The image's id.
@@ -17,7 +19,7 @@ pub(super) struct User {
     pub(super) running: bool,
 }
 
-/// All containers and checkpoints of a store. One that is being removed is passed over; one
+/// All containers, checkpoints and templates of a store. One that is being removed is passed over; one
 /// that cannot be read is an error: its image would be lost.
 pub(super) fn all(layout: &Layout) -> Result<Vec<User>> {
     let directory = layout.containers();
@@ -43,6 +45,7 @@ pub(super) fn all(layout: &Layout) -> Result<Vec<User>> {
         );
         for image in images_of(&config) {
             users.push(User {
+                what: "container",
                 id: Some(id),
                 name: config.name.clone(),
                 image: image.id,
@@ -54,8 +57,26 @@ pub(super) fn all(layout: &Layout) -> Result<Vec<User>> {
     for checkpoint in crate::checkpoints::all(layout)? {
         for image in images_of(&checkpoint.record.config) {
             users.push(User {
+                what: "checkpoint",
                 id: None,
                 name: checkpoint.name.clone(),
+                image: image.id,
+                manifest: image.manifest,
+                running: false,
+            });
+        }
+    }
+    for template in crate::templates::all(layout)? {
+        let config = &template.record.config;
+        for image in images_of(config) {
+            users.push(User {
+                what: "template",
+                id: None,
+                name: template
+                    .record
+                    .name
+                    .clone()
+                    .unwrap_or_else(|| config.name.clone()),
                 image: image.id,
                 manifest: image.manifest,
                 running: false,

@@ -46,6 +46,15 @@ pub(crate) fn exists(layout: &Layout, name: &str) -> bool {
     data(layout, name).is_dir()
 }
 
+/// Whether it is a directory of the store's own, and no mount of another
+/// place.
+pub(crate) fn is_own(layout: &Layout, name: &str) -> Result<bool> {
+    let Some(record) = read(layout, name)? else {
+        return Ok(false);
+    };
+    Ok(matches!(record.backing()?, Backing::Own))
+}
+
 /// What is known of a volume that is there; `None` if it is not.
 pub(crate) fn read(layout: &Layout, name: &str) -> Result<Option<VolumeRecord>> {
     let data = data(layout, name);

@@ -43,7 +43,7 @@ pub const OVERLAY_OPTIONS: &[(&str, &str)] = &[
 #[derive(Clone, Debug)]
 pub struct OverlaySnapshots {
     root: PathBuf,
-    layout: Layout,
+    pub(super) layout: Layout,
 }
 
 impl OverlaySnapshots {

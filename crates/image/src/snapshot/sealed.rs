@@ -2,7 +2,8 @@
 //! empty one put on top. Nothing is copied.
 //!
 //! ```text
-//! snapshots/active/<id>/layers.json   what is sealed, and what of it is in use
+//! snapshots/active/<id>/layers.json   what is sealed, and what of it is in use; below it
+//!                                     the files of a template, if it is a clone
 //! snapshots/active/<id>/sealed/<n>    a directory that was `upper` once
 //! ```
 //! The record is written first; [`OverlaySnapshots::heal`] makes the directories
@@ -28,6 +29,9 @@ const SEALED_MAX: usize = 300;
 /// What lies between a container's image and its writable directory.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Layers {
+    /// The template whose files lie below all others of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    base: Option<ContainerId>,
     /// Sealed directories that it stands on, lowest first.
     current: Vec<u64>,
     snapshots: Vec<Snapshot>,
@@ -48,10 +52,36 @@ pub struct Snapshot {
 }
 
 impl OverlaySnapshots {
-    /// The sealed directories that a container stands on, lowest first.
+    /// The directories that a container stands on and its image does not
+    /// have, lowest first.
     pub(crate) fn sealed(&self, id: &ContainerId) -> Result<Vec<PathBuf>> {
-        let layers = self.layers(id)?;
-        Ok(self.paths(id, &layers.unwrap_or_default().current))
+        let layers = self.layers(id)?.unwrap_or_default();
+        Ok(self.above_image(id, &layers, &layers.current))
+    }
+
+    /// As [`OverlaySnapshots::prepare`], with the files of a template between
+    /// the image and the writable layer.
+    pub fn prepare_on(
+        &self,
+        id: &ContainerId,
+        chain: &[ChainId],
+        template: &ContainerId,
+    ) -> Result<()> {
+        self.prepare(id, chain)?;
+        let layers = Layers {
+            base: Some(*template),
+            ..Layers::default()
+        };
+        let prepare = || -> Result<()> {
+            let below = tree::open_directory(&self.base(template))?;
+            copy_attributes(&below, &tree::open_directory(&self.upper(id))?)?;
+            self.keep(id, &layers, Durability::Fast)
+        };
+        let prepared = prepare();
+        if prepared.is_err() {
+            let _ = self.remove(id);
+        }
+        prepared.context(|| format!("prepare the files of container {}", id.short()))
     }
 
     /// Seals what a container wrote, under a name that is free (or the next of
@@ -88,7 +118,7 @@ impl OverlaySnapshots {
             created: Timestamp::now(),
             layers: layers.current.clone(),
         });
-        self.keep(id, &layers)?;
+        self.keep(id, &layers, Durability::Synced)?;
         self.heal(id, chain)?;
         Ok(name)
     }
@@ -114,7 +144,7 @@ impl OverlaySnapshots {
         if layers.snapshots.len() == before {
             return Err(missing(name));
         }
-        self.keep(id, &layers)?;
+        self.keep(id, &layers, Durability::Synced)?;
         self.heal(id, chain)
     }
 
@@ -124,7 +154,7 @@ impl OverlaySnapshots {
         let mut layers = self.layers(id)?.unwrap_or_default();
         layers.current = layers.find(name)?.layers.clone();
         layers.discard_upper = true;
-        self.keep(id, &layers)?;
+        self.keep(id, &layers, Durability::Synced)?;
         self.heal(id, chain)
     }
 
@@ -132,11 +162,11 @@ impl OverlaySnapshots {
     pub(super) fn state(&self, id: &ContainerId, name: Option<&str>) -> Result<Vec<PathBuf>> {
         let layers = self.layers(id)?.unwrap_or_default();
         let Some(name) = name else {
-            let mut paths = self.paths(id, &layers.current);
+            let mut paths = self.above_image(id, &layers, &layers.current);
             paths.push(self.upper(id));
             return Ok(paths);
         };
-        Ok(self.paths(id, &layers.find(name)?.layers))
+        Ok(self.above_image(id, &layers, &layers.find(name)?.layers))
     }
 
     /// Makes the directories fit the record. Fine if they do.
@@ -148,16 +178,16 @@ impl OverlaySnapshots {
             let upper = self.upper(id);
             if layers.discard_upper {
                 tree::remove(&upper)?;
-                self.make_upper(id, chain, &layers.current)?;
+                self.make_upper(id, chain, &layers)?;
                 layers.discard_upper = false;
-                self.keep(id, &layers)?;
+                self.keep(id, &layers, Durability::Synced)?;
             } else if let Some(top) = self.paths(id, &layers.current).pop()
                 && !top.exists()
             {
                 fs::rename(&upper, &top)?;
             }
             if !upper.exists() {
-                self.make_upper(id, chain, &layers.current)?;
+                self.make_upper(id, chain, &layers)?;
             }
             self.remove_unused(id, &layers)
         };
@@ -165,8 +195,8 @@ impl OverlaySnapshots {
     }
 
     /// An empty writable directory whose root looks as what is below.
-    fn make_upper(&self, id: &ContainerId, chain: &[ChainId], sealed: &[u64]) -> Result<()> {
-        let below = self.paths(id, sealed).pop();
+    fn make_upper(&self, id: &ContainerId, chain: &[ChainId], layers: &Layers) -> Result<()> {
+        let below = self.above_image(id, layers, &layers.current).pop();
         let below = below.unwrap_or_else(|| self.top(chain));
         let (upper, new) = (self.upper(id), self.upper(id).with_extension("new"));
         tree::remove(&new)?;
@@ -196,7 +226,7 @@ impl OverlaySnapshots {
         Record::read_if_exists(&self.record(id))
     }
 
-    fn keep(&self, id: &ContainerId, layers: &Layers) -> Result<()> {
+    fn keep(&self, id: &ContainerId, layers: &Layers, durability: Durability) -> Result<()> {
         let sealed = self.sealed_root(id);
         match fs::DirBuilder::new().mode(0o700).create(&sealed) {
             Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
@@ -204,7 +234,7 @@ impl OverlaySnapshots {
             }
             _ => {}
         }
-        Record::write(&self.record(id), layers, Durability::Synced)
+        Record::write(&self.record(id), layers, durability)
     }
 
     fn record(&self, id: &ContainerId) -> PathBuf {
@@ -213,6 +243,16 @@ impl OverlaySnapshots {
 
     fn sealed_root(&self, id: &ContainerId) -> PathBuf {
         self.upper(id).with_file_name("sealed")
+    }
+
+    /// The template's files, if there are any, and sealed directories.
+    fn above_image(&self, id: &ContainerId, layers: &Layers, sealed: &[u64]) -> Vec<PathBuf> {
+        let base = layers.base.iter().map(|template| self.base(template));
+        base.chain(self.paths(id, sealed)).collect()
+    }
+
+    fn base(&self, template: &ContainerId) -> PathBuf {
+        self.layout.template(template).join("layer")
     }
 
     fn paths(&self, id: &ContainerId, numbers: &[u64]) -> Vec<PathBuf> {
