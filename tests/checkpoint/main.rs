@@ -7,6 +7,7 @@ mod images;
 mod objects;
 mod refused;
 mod servers;
+mod terminals;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -14,7 +15,7 @@ use std::path::PathBuf;
 
 use black_box_tests::{Bed, Bundle, Outcome, eventually};
 
-const SOURCES: [&str; 2] = ["programs.c", "sockets.c"];
+const SOURCES: [&str; 3] = ["programs.c", "sockets.c", "terminals.c"];
 
 /// A container that runs one of the programs.
 pub struct Subject<'a> {

@@ -721,7 +721,7 @@ static const struct {
 	{ "unix_messages", unix_messages }, { "unix_names", unix_names },
 	{ "network", network }, { "connected", connected },
 	{ "disconnected", disconnected },
-	{ "memory_files", memory_files },
+	{ "memory_files", memory_files }, { "terminals", terminals },
 };
 
 int main(int count, char **arguments)

@@ -33,3 +33,6 @@ void unix_names(void);
 void network(void);
 void connected(void);
 void disconnected(void);
+
+/* terminals.c */
+void terminals(void);

@@ -7,6 +7,7 @@ mod archive;
 mod checkpoint;
 mod crash;
 mod suspend;
+mod terminal;
 
 use black_box_tests::Bed;
 

@@ -11,7 +11,7 @@ use crate::bed::{Bed, binary};
 use crate::command::{Invocation, Outcome};
 
 /// What a root file system has of busybox.
-const APPLETS: [&str; 29] = [
+const APPLETS: [&str; 30] = [
     "awk",
     "cat",
     "chmod",
@@ -37,6 +37,7 @@ const APPLETS: [&str; 29] = [
     "sleep",
     "sort",
     "stat",
+    "stty",
     "touch",
     "tr",
     "true",

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use runtime::{Bounds, CreateRequest, Created, InitProcess, Running};
+use runtime::{Bounds, CreateRequest, Created, InitProcess, ProcessStdio, Running};
 use sys::{Context as _, Error, ErrorKind, Result};
 
 use crate::image;
@@ -33,6 +33,7 @@ pub struct Restoring {
     bounds: Bounds,
     /// Where the memory is that it inherited, if it did.
     staging: Option<Staging>,
+    has_console: bool,
 }
 
 impl Restoring {
@@ -70,6 +71,7 @@ impl Restoring {
         staging: Option<Staging>,
     ) -> Result<Self> {
         let bounds = Bounds::of(request.spec, request.seccomp)?;
+        let has_console = matches!(request.stdio, ProcessStdio::Terminal { .. });
         let created = runtime::create(CreateRequest {
             init: InitProcess::Blank,
             ..request
@@ -80,6 +82,7 @@ impl Restoring {
             pages,
             bounds,
             staging,
+            has_console,
         })
     }
 
@@ -105,9 +108,8 @@ impl Restoring {
         let init = created.process().pid;
         let source = self.staging.as_ref().map_or(Source::Image, Source::Staged);
         let work = (&checkpoint, &self.pages, source);
-        let rebuilt = rebuild(init, created.pidfd(), work, &self.bounds, &mut || {
-            ready(created)
-        });
+        let rights = (&self.bounds, self.has_console);
+        let rebuilt = rebuild(init, created.pidfd(), work, rights, &mut || ready(created));
         if rebuilt.is_err() {
             // Init ends after all others, and those whom we trace after we
             // have heard of it. We have no other children.

@@ -159,7 +159,8 @@ struct Ready {
     output: bool,
 }
 
-fn resize(console: &OwnedFd) {
+/// As large as our own.
+pub(super) fn resize(console: &OwnedFd) {
     if let Ok(size) = tcgetwinsize(rustix::stdio::stdin()) {
         let _ = tcsetwinsize(console, size);
     }

@@ -200,7 +200,15 @@ impl<'a> Making<'a> {
         }
     }
 
-    pub(super) fn terminal(&self) -> Option<&Process> {
+    /// Of one that we stay with.
+    pub(super) fn stdio_of_attached(&self) -> ProcessStdio {
+        self.terminal()
+            .map_or(ProcessStdio::Inherit, |process| ProcessStdio::Terminal {
+                size: console::size().or(process.console_size),
+            })
+    }
+
+    fn terminal(&self) -> Option<&Process> {
         let process = self.spec.process.as_ref();
         process.filter(|process| process.terminal)
     }

@@ -1,11 +1,11 @@
 //! `run`: create and start in one, and unless detached stay with it: pass
 //! signals on, end with its exit code.
 
-use runtime::{Cgroup, Gate, ProcessStdio};
+use runtime::{Cgroup, Gate};
 use sys::Result;
 
 use super::args::{Bring, Global};
-use super::console::{self, Foreground};
+use super::console::Foreground;
 use super::container::Container;
 use super::create::{Announced, Making};
 use super::delete;
@@ -40,12 +40,7 @@ struct Ended {
 }
 
 fn stay_with(global: &Global, making: &Making<'_>) -> Result<Ended> {
-    let stdio = match making.terminal() {
-        Some(process) => ProcessStdio::Terminal {
-            size: console::size().or(process.console_size),
-        },
-        None => ProcessStdio::Inherit,
-    };
+    let stdio = making.stdio_of_attached();
     // From here on no signal is lost, and none ends us before the container.
     let foreground = Foreground::new()?;
     let mut created = making.create(stdio, Gate::Parent)?;

@@ -4,7 +4,7 @@ use rustix::fs::FileType;
 use sys::{Error, ErrorKind, Result};
 
 use super::files::{self, O_ACCMODE, Seen};
-use super::{Collection, epoll, events, pipes, shared_memory};
+use super::{Collection, epoll, events, pipes, shared_memory, terminals};
 use crate::freeze::Stopped;
 use crate::image::schema::{Kind, Pipe};
 
@@ -111,6 +111,9 @@ pub(super) fn special(
             files::must_be_there(one, &stat, all)?;
             pipes::collect(one, seen, ends).map(Some)
         }
+        FileType::CharacterDevice if terminals::is_terminal(stat.st_rdev) => {
+            terminals::collect(one, &stat, all).map(Some)
+        }
         FileType::CharacterDevice => device(&stat).map(|()| None),
         FileType::BlockDevice => Err(refuse("is a block device; close it first")),
         _ => Ok(None),
@@ -132,8 +135,12 @@ fn anonymous(stopped: &Stopped, one: &Seen, name: &str, seen: &[Seen]) -> Result
     }
 }
 
-/// Devices without a state of their own are opened again.
+/// Devices without a state of their own are opened again; terminals are made
+/// again.
 pub(crate) fn device(stat: &rustix::fs::Stat) -> Result<()> {
+    if terminals::is_terminal(stat.st_rdev) {
+        return Ok(());
+    }
     let number = (
         rustix::fs::major(stat.st_rdev),
         rustix::fs::minor(stat.st_rdev),
@@ -141,10 +148,6 @@ pub(crate) fn device(stat: &rustix::fs::Stat) -> Result<()> {
     match number {
         // null, zero, full, random, urandom, kmsg
         (1, 3 | 5 | 7 | 8 | 9 | 11) => Ok(()),
-        // Unix98 slaves, /dev/tty, ptmx
-        (5 | 136..=143, _) => Err(refuse(
-            "is a terminal, which is not carried yet; close it first",
-        )),
         (major, minor) => Err(refuse(&format!(
             "is device {major}:{minor}, whose state cannot be carried; close it first"
         ))),

@@ -316,16 +316,22 @@ fn by_path(one: &Seen, all: &mut Collection) -> Result<Kind> {
     })
 }
 
+/// It is on one of the container's mounts.
+pub(super) fn must_be_in_the_container(one: &Seen, all: &Collection) -> Result<()> {
+    let mount = u32::try_from(one.info.number("mnt_id")).unwrap_or(0);
+    if all.files.mounts.contains(&mount) {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Unsupported,
+        "is a file outside of the container and not one of its standard descriptors; \
+         close it first",
+    ))
+}
+
 /// Its path leads to it, in the container.
 pub(super) fn must_be_there(one: &Seen, stat: &rustix::fs::Stat, all: &Collection) -> Result<()> {
-    let mount = u32::try_from(one.info.number("mnt_id")).unwrap_or(0);
-    if !all.files.mounts.contains(&mount) {
-        return Err(Error::new(
-            ErrorKind::Unsupported,
-            "is a file outside of the container and not one of its standard descriptors; \
-             close it first",
-        ));
-    }
+    must_be_in_the_container(one, all)?;
     let here = format!("/proc/{}/root{}", one.root, one.link);
     // A file of /proc may be gone; it is opened again when the process is.
     let same = fs::symlink_metadata(&here)

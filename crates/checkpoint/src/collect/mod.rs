@@ -14,6 +14,7 @@ mod shared_memory;
 mod signals;
 mod sockets;
 mod system_v;
+mod terminals;
 mod threads;
 mod timers;
 
@@ -94,6 +95,7 @@ pub(crate) fn collect(
         all.checkpoint.processes.push(gathered);
     }
     files::finish(stopped, &mut all)?;
+    terminals::finish(stopped, &mut all)?;
     system_v::refuse_lost(all.system_v, &all)?;
     Ok((all.checkpoint, all.pages, all.held))
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use sys::{Context as _, Error, ErrorKind, Result};
 
 use super::pool::{OPENED, put};
-use super::{Puppet, Work, epoll, events, pipes};
+use super::{Puppet, Work, epoll, events, pipes, terminals};
 use crate::image::schema::{Description, Kind, MappedFile, Process};
 use crate::inject::{Place, Program, number};
 
@@ -143,6 +143,20 @@ fn open(puppet: &Puppet, description: &Description, place: i32, work: &Work<'_>)
         // Made with their other end, when the tree is there, and when
         // everything else is.
         Kind::Pipe { .. } | Kind::Process { .. } | Kind::Socket(_) => return Ok(()),
+        Kind::Terminal {
+            terminal,
+            is_master,
+            path,
+        } => {
+            let flags = description.flags;
+            if *is_master {
+                terminals::take_master(&mut program, work.pool.terminal(*terminal), place, flags);
+            } else {
+                let path = terminals::openable(work, *terminal, path);
+                open_path(&mut program, &path, flags & KEPT);
+                put(&mut program, OPENED, place);
+            }
+        }
         Kind::Event { count, semaphore } => {
             events::event(&mut program, *count, *semaphore, description.flags);
             put(&mut program, OPENED, place);

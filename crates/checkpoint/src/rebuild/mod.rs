@@ -14,6 +14,7 @@ mod shared_memory;
 mod signals;
 mod sockets;
 mod system_v;
+mod terminals;
 mod threads;
 mod timers;
 mod tree;
@@ -63,6 +64,8 @@ pub(crate) struct Work<'a> {
     pub(crate) bounds: &'a Bounds,
     pub(crate) pool: Pool,
     pub(crate) source: Source<'a>,
+    /// Its standard descriptors are a terminal that was made for it.
+    pub(crate) has_console: bool,
 }
 
 /// Fills the blank process `init` with the whole tree, asks whether it may go
@@ -71,7 +74,7 @@ pub(crate) fn rebuild(
     init: i32,
     pidfd: BorrowedFd<'_>,
     (checkpoint, pages, source): (&Checkpoint, &OwnedFd, Source<'_>),
-    bounds: &Bounds,
+    (bounds, has_console): (&Bounds, bool),
     ready: &mut dyn FnMut() -> Result<()>,
 ) -> Result<()> {
     let staged = source.span();
@@ -82,13 +85,16 @@ pub(crate) fn rebuild(
         bounds,
         pool,
         source,
+        has_console,
     };
     clear(&first, staged)?;
     process::continue_clocks(&first, checkpoint.clocks)?;
     memory_files::make(init, checkpoint, pages)?;
     shared_memory::make(&first, pidfd, &work, pages)?;
     system_v::make(&first, &work)?;
+    terminals::make(&first, &work)?;
     files::open_all(&first, &work)?;
+    terminals::settle(&first, &work)?;
     sockets::Sockets::new(&first, pidfd, &work).make()?;
     let mut puppets = tree::grow(first, &work)?;
     for puppet in &puppets {

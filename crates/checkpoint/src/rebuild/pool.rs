@@ -19,14 +19,14 @@ const RLIMIT_NOFILE: u32 = 7;
 const LOWEST: i32 = 512;
 
 /// Which number is what, from `base` on: the pages, standard input, output
-/// and error, then shared memory, mapped files and
-/// descriptions.
+/// and error, then shared memory, mapped files, descriptions and terminals.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pool {
     base: i32,
     shared: i32,
     files: i32,
     descriptions: i32,
+    terminals: i32,
 }
 
 /// What a descriptor that was just opened in an otherwise empty table has.
@@ -51,12 +51,14 @@ impl Pool {
         let shared = base.saturating_add(4);
         let files = shared.saturating_add(count(checkpoint.shared.len()));
         let descriptions = files.saturating_add(count(checkpoint.files.len()));
-        let end = descriptions.saturating_add(count(checkpoint.descriptions.len()));
+        let terminals = descriptions.saturating_add(count(checkpoint.descriptions.len()));
+        let end = terminals.saturating_add(count(checkpoint.terminals.len()));
         let pool = Self {
             base,
             shared,
             files,
             descriptions,
+            terminals,
         };
         if pages.as_raw_fd() >= LOWEST {
             return Err(Error::new(
@@ -121,6 +123,11 @@ impl Pool {
 
     pub(super) fn description(self, index: usize) -> i32 {
         self.descriptions + i32::try_from(index).unwrap_or(0)
+    }
+
+    /// An end of a terminal of the container's own.
+    pub(super) fn terminal(self, index: usize) -> i32 {
+        self.terminals + i32::try_from(index).unwrap_or(0)
     }
 
     /// Adds the closing of all of it.

@@ -7,7 +7,7 @@ use std::ops::Range;
 use sys::ptrace::{self, Stop};
 use sys::{Context as _, Error, ErrorKind, Result};
 
-use super::{MUNMAP, Puppet, Work};
+use super::{MUNMAP, Puppet, Work, terminals};
 use crate::image::schema::{Process, ProcessState};
 use crate::inject::{Program, Thread};
 use crate::staging::Share;
@@ -23,6 +23,8 @@ const CLONE_PARENT: u64 = 0x8000;
 const SIGCHLD: u64 = 17;
 const MADV_DONTFORK: u32 = 10;
 const MADV_DOFORK: u32 = 11;
+/// What our own doings send: SIGCHLD, SIGHUP, SIGCONT.
+const OURS: [u64; 3] = [SIGCHLD, 1, 18];
 
 /// Everything that was made, the helpers too.
 struct Growth<'a> {
@@ -43,6 +45,7 @@ pub(super) fn grow(first: Puppet, work: &Work<'_>) -> Result<Vec<Puppet>> {
     };
     growth.sprout(0)?;
     growth.form_groups()?;
+    growth.give_terminals()?;
     growth.let_zombies_die()?;
     growth.dismiss_helpers()?;
     Ok(growth.puppets)
@@ -67,6 +70,10 @@ impl Growth<'_> {
         }
         if leads {
             run_one(&self.puppets[place], "make a session", SETSID, &[])?;
+        }
+        if what.session == what.pid {
+            // Before those that get it from this one.
+            terminals::control(&self.puppets[place], what, self.work)?;
         }
         for child in later {
             self.bear(place, what, child)?;
@@ -183,6 +190,25 @@ impl Growth<'_> {
                 .any(|process| process.pid == group)
     }
 
+    /// While all groups are there. Those that have given their session's
+    /// terminal up got it all the same.
+    fn give_terminals(&self) -> Result<()> {
+        for puppet in &self.puppets {
+            let what = self.work.process(puppet)?;
+            let leader = self.work.checkpoint.processes.iter();
+            let mut leader = leader.filter(|it| it.pid == what.session);
+            let inherited = leader.next().and_then(|leader| leader.terminal);
+            if what.session == what.pid {
+                terminals::set_foreground(puppet, what, self.work)?;
+            } else if what.terminal.is_none()
+                && let Some(number) = inherited
+            {
+                terminals::give_up(puppet, number, self.work)?;
+            }
+        }
+        Ok(())
+    }
+
     fn let_zombies_die(&mut self) -> Result<()> {
         let mut living = Vec::new();
         for puppet in std::mem::take(&mut self.puppets) {
@@ -208,15 +234,21 @@ impl Growth<'_> {
             let pid = u64::from(pid.unsigned_abs());
             run_one(parent, "bury a helper", WAIT4, &[pid])?;
         }
-        // Nobody shall hear of deaths that were ours.
+        // Nobody shall hear of deaths that were ours, nor of terminals that
+        // came and went.
         for puppet in &self.puppets {
             let mut program = Program::default();
-            let set = program.data(&(1u64 << (SIGCHLD - 1)).to_le_bytes());
+            let set = OURS
+                .iter()
+                .fold(0, |set, signal| set | 1u64 << (signal - 1));
+            let set = program.data(&set.to_le_bytes());
             let now = program.room(16);
-            program.attempt(
-                RT_SIGTIMEDWAIT,
-                &[set.into(), 0.into(), now.into(), 8.into()],
-            );
+            for _ in OURS {
+                program.attempt(
+                    RT_SIGTIMEDWAIT,
+                    &[set.into(), 0.into(), now.into(), 8.into()],
+                );
+            }
             puppet.run(&program)?;
         }
         Ok(())

@@ -4,6 +4,7 @@
 mod memory_files;
 mod sockets;
 mod system_v;
+mod terminals;
 
 pub use memory_files::{Entry, EntryKind, MemoryFiles};
 pub use sockets::{
@@ -11,6 +12,7 @@ pub use sockets::{
     UnixName,
 };
 pub use system_v::{Owner, Queue, Semaphores};
+pub use terminals::{Master, Terminal};
 
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +39,8 @@ pub struct Checkpoint {
     pub semaphores: Vec<Semaphores>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub queues: Vec<Queue>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub terminals: Vec<Terminal>,
 }
 
 /// What has to be the same where it goes on.
@@ -95,6 +99,9 @@ pub struct Process {
     pub personality: u64,
     pub oom_score: i32,
     pub locks: Vec<RecordLock>,
+    /// The number of its controlling terminal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terminal: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -317,6 +324,13 @@ pub enum Kind {
         pid: i32,
     },
     Socket(Box<Socket>),
+    /// An end of a terminal, which one by its place in the list.
+    Terminal {
+        terminal: usize,
+        /// The other end than programs usually have.
+        is_master: bool,
+        path: String,
+    },
 }
 
 impl Kind {

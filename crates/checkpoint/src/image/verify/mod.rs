@@ -4,6 +4,7 @@
 
 mod memory_files;
 mod sockets;
+mod terminals;
 
 use std::collections::BTreeSet;
 
@@ -48,6 +49,7 @@ pub fn verify(checkpoint: &Checkpoint, pages: u64) -> Result<()> {
         .any(|set| set.owner.id < 0 || !(1..=SEMAPHORES_MAX).contains(&set.values.len()))
         || checkpoint.queues.iter().any(|queue| queue.owner.id < 0);
     ensure(!impossible, "a System V object is impossible")?;
+    terminals::verify(checkpoint)?;
     kinds(checkpoint)
 }
 
@@ -191,6 +193,11 @@ fn kinds(checkpoint: &Checkpoint) -> Result<()> {
                 !matches!(it.kind, crate::image::schema::SharedKind::SystemV { .. })
             }),
             Kind::Pipe { pipe } => *pipe < checkpoint.pipes.len(),
+            Kind::Terminal { terminal, path, .. } => {
+                *terminal < checkpoint.terminals.len()
+                    && path.starts_with('/')
+                    && !path.contains('\0')
+            }
             Kind::Epoll { watched, .. } => watched
                 .iter()
                 .all(|it| it.description < count && (0..DESCRIPTORS_MAX).contains(&it.fd)),

@@ -7,9 +7,37 @@ fn seeds_are_good() {
     for seed in [
         &include_bytes!("../../../../../fuzz/seeds/checkpoint/process")[..],
         include_bytes!("../../../../../fuzz/seeds/checkpoint/sockets"),
+        include_bytes!("../../../../../fuzz/seeds/checkpoint/terminals"),
     ] {
         let checkpoint = decode(&frame(seed)).unwrap();
         verify(&checkpoint, 1000).unwrap();
+    }
+}
+
+#[test]
+fn lies_about_terminals_are_found() {
+    let good = include_str!("../../../../../fuzz/seeds/checkpoint/terminals");
+    for (truth, lie) in [
+        (r#""number":2"#, r#""number":0"#),
+        (r#""number":2"#, r#""number":99999999"#),
+        (r#""master":"inside""#, r#""master":"gone""#),
+        (r#""master":"inside""#, r#""master":"outside""#),
+        (r#""settings":"00"#, r#""settings":"0000"#),
+        (
+            r#"{"terminal":0,"is_master":true"#,
+            r#"{"terminal":77,"is_master":true"#,
+        ),
+        (
+            r#"{"terminal":0,"is_master":true"#,
+            r#"{"terminal":1,"is_master":true"#,
+        ),
+        (r#""terminal":0}"#, r#""terminal":7}"#),
+        (r#""path":"/dev/tty""#, r#""path":"dev/tty""#),
+    ] {
+        assert!(good.contains(truth), "{truth}");
+        let bad = good.replacen(truth, lie, 1);
+        let refused = decode(&frame(bad.as_bytes())).and_then(|it| verify(&it, 1000));
+        assert!(refused.is_err(), "{lie} passed");
     }
 }
 
