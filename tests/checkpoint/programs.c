@@ -721,7 +721,8 @@ static const struct {
 	{ "unix_messages", unix_messages }, { "unix_names", unix_names },
 	{ "network", network }, { "connected", connected },
 	{ "disconnected", disconnected },
-	{ "memory_files", memory_files }, { "terminals", terminals },
+	{ "memory_files", memory_files }, { "generations", generations }, { "heap", heap },
+	{ "terminals", terminals },
 };
 
 int main(int count, char **arguments)

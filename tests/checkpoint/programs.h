@@ -26,6 +26,10 @@ void await(const char *path);
 /* Tells that, and waits to be asked for the verdict. */
 void stage(void);
 
+/* memories.c */
+void generations(void);
+void heap(void);
+
 /* sockets.c */
 void unix_streams(void);
 void unix_messages(void);

@@ -28,7 +28,14 @@ impl Guard {
 }
 
 /// The verbs that start a process in a container.
-const STARTING: [&CStr; 5] = [c"monitor", c"create", c"run", c"exec", c"restore"];
+const STARTING: [&CStr; 6] = [
+    c"monitor",
+    c"template",
+    c"create",
+    c"run",
+    c"exec",
+    c"restore",
+];
 
 /// Returns if we are protected or will start nothing; starts us again if not.
 /// To be called first of all: what was done before is done again, down to the

@@ -1,4 +1,4 @@
-//! The runtime's command line: `monitor` and `dump` for the engine, the verbs of the OCI
+//! The runtime's command line: `monitor`, `template` and `dump` for the engine, the verbs of the OCI
 //! runtime command line for everybody else.
 //!
 //! It links no TLS, HTTP or argument parser: it is started once per container
@@ -14,6 +14,7 @@ mod exe_guard;
 mod monitor_command;
 mod oci;
 mod resolver_command;
+mod template_command;
 
 use std::ffi::CStr;
 
@@ -34,22 +35,22 @@ fn run() -> u8 {
             return FAILURE;
         }
     };
-    let is_own = is_verb(c"monitor") || is_verb(c"dump") || is_verb(c"resolver");
-    if is_own {
-        let done = if is_verb(c"monitor") {
-            monitor_command::run(&guard)
-        } else if is_verb(c"resolver") {
-            resolver_command::run()
-        } else {
-            dump_command::run()
-        };
-        return match done {
-            Ok(()) => 0,
-            Err(error) => {
-                oci::report(None, &error);
-                FAILURE
-            }
-        };
+    let done = if is_verb(c"monitor") {
+        monitor_command::run(&guard)
+    } else if is_verb(c"template") {
+        template_command::run(&guard)
+    } else if is_verb(c"resolver") {
+        resolver_command::run()
+    } else if is_verb(c"dump") {
+        dump_command::run()
+    } else {
+        return oci::run();
+    };
+    match done {
+        Ok(()) => 0,
+        Err(error) => {
+            oci::report(None, &error);
+            FAILURE
+        }
     }
-    oci::run()
 }

@@ -4,6 +4,7 @@
 
 use std::os::fd::{AsFd as _, OwnedFd};
 
+use checkpoint::Template;
 use rustix::fs::{Mode, OFlags};
 use state::message::{CONTROL_FD, FIRST_EXTRA_FD, JOB_FD};
 use state::{Channel, FromMonitor, MonitorJob};
@@ -22,33 +23,59 @@ const TOLERATED: [i32; 7] = [1, 2, 3, 10, 12, 13, 15];
 /// Runs until the container is over.
 pub(crate) fn run(guard: &Guard) -> Result<()> {
     let control = inherited::take(CONTROL_FD)?;
-    match prepare(guard, &control) {
-        Ok((job, fds)) => monitor::run(job, control, fds),
+    let take = || -> Result<(MonitorJob, Vec<OwnedFd>)> {
+        let job = read_job(inherited::take(JOB_FD)?)?;
+        let fds = (FIRST_EXTRA_FD..)
+            .zip(&job.fds)
+            .map(|(number, _)| inherited::take(number))
+            .collect::<Result<_>>()?;
+        Ok((job, fds))
+    };
+    match take() {
+        Ok((job, fds)) => supervise(guard, job, (control, fds), None),
         Err(error) => Channel::from_fd(control).send(&FromMonitor::Failed(error)),
     }
 }
 
-fn prepare(guard: &Guard, control: &OwnedFd) -> Result<(MonitorJob, Vec<OwnedFd>)> {
+/// The same in a process that a template forked: job, control and the job's
+/// descriptors came to it by a socket.
+pub(crate) fn begin(
+    guard: &Guard,
+    (job, control, fds): (OwnedFd, OwnedFd, Vec<OwnedFd>),
+    template: Template,
+) -> Result<()> {
+    match read_job(job) {
+        Ok(job) => supervise(guard, job, (control, fds), Some(template)),
+        Err(error) => Channel::from_fd(control).send(&FromMonitor::Failed(error)),
+    }
+}
+
+fn supervise(
+    guard: &Guard,
+    job: MonitorJob,
+    (control, fds): (OwnedFd, Vec<OwnedFd>),
+    template: Option<Template>,
+) -> Result<()> {
     sys::heap::map_allocations_from(LARGE);
-    let job = read_job()?;
-    let fds = (FIRST_EXTRA_FD..)
-        .zip(&job.fds)
-        .map(|(number, _)| inherited::take(number))
-        .collect::<Result<Vec<_>>>()?;
-    let keep: Vec<_> = [control]
+    let keep: Vec<_> = [&control]
         .into_iter()
         .chain(guard.program())
         .chain(&fds)
+        .chain(template.iter().flat_map(Template::descriptors))
         .map(OwnedFd::as_fd)
         .collect();
-    sys::process::close_all_except(&keep).context(|| "close what was inherited by accident")?;
-    become_independent()?;
-    Ok((job, fds))
+    let prepared = sys::process::close_all_except(&keep)
+        .context(|| "close what was inherited by accident")
+        .and_then(|()| become_independent());
+    match prepared {
+        Ok(()) => monitor::run(job, control, fds, template),
+        Err(error) => Channel::from_fd(control).send(&FromMonitor::Failed(error)),
+    }
 }
 
-fn read_job() -> Result<MonitorJob> {
+fn read_job(job: OwnedFd) -> Result<MonitorJob> {
     let read = || -> Result<MonitorJob> {
-        let text = sys::memfd::read_sealed(inherited::take(JOB_FD)?, JOB_MAX)?;
+        let text = sys::memfd::read_sealed(job, JOB_MAX)?;
         serde_json::from_slice(&text)
             .map_err(|error| Error::new(ErrorKind::InvalidInput, error.to_string()))
     };

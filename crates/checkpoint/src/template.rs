@@ -61,6 +61,21 @@ impl Template {
         })
     }
 
+    /// Bytes of memory that it holds for its clones.
+    pub fn size(&self) -> u64 {
+        let processes = self.checkpoint.processes.iter();
+        processes
+            .flat_map(|process| {
+                let share = self.staging.share(process.pid);
+                pieces(&process.memory).filter(move |piece| {
+                    let mapping = &process.memory.mappings[piece.mapping];
+                    share.is_some_and(|share| share.place(mapping).is_some())
+                })
+            })
+            .map(|piece| piece.length)
+            .sum()
+    }
+
     /// Descriptors that it needs.
     pub fn descriptors(&self) -> impl Iterator<Item = &OwnedFd> {
         [&self.pages].into_iter()

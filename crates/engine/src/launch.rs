@@ -1,10 +1,13 @@
-//! Starting a monitor with a job. The picture is in [`state::message`].
+//! Starting a monitor with a job: the picture is in [`state::message`]. Or
+//! having a template start it: that one is in [`state::template`].
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
+use state::channel::FDS_MAX;
 use state::message::{CONTROL_FD, FIRST_EXTRA_FD, JOB_FD};
-use state::{Channel, Frame, FromMonitor, MonitorJob, ProcessRef, ToMonitor};
+use state::{Channel, Frame, FromMonitor, MonitorJob, ProcessRef, ToClone, ToMonitor};
 use sys::spawn::Spawn;
 use sys::{Context as _, Error, ErrorKind, Result};
 
@@ -24,9 +27,7 @@ pub(crate) fn launch(
     job: &MonitorJob,
     fds: &[BorrowedFd<'_>],
 ) -> Result<Launched> {
-    let text = serde_json::to_vec(job)
-        .map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
-    let job = sys::memfd::sealed("wharf-job", &text)?;
+    let job = sealed(job)?;
     let (ours, theirs) = Channel::pair()?;
     // The monitor outlives us: it must hold neither our terminal nor our pipes.
     let null = null()?;
@@ -44,6 +45,35 @@ pub(crate) fn launch(
     // Its process id is of no use: the channel tells all, also its death.
     spawn.start()?;
     Ok(Launched { channel: ours })
+}
+
+/// As [`launch`], but the monitor is a child of the template that listens at
+/// `socket`, and its container shares the template's memory. The job is a
+/// [`state::Work::Restore`] without the role [`state::FdRole::Memory`].
+#[expect(dead_code, reason = "clones are not made from templates yet")]
+pub(crate) fn launch_from(
+    socket: &Path,
+    job: &MonitorJob,
+    fds: &[BorrowedFd<'_>],
+) -> Result<Launched> {
+    let job = sealed(job)?;
+    let (ours, theirs) = Channel::pair()?;
+    let template = Channel::connect(socket)?;
+    let all: Vec<BorrowedFd<'_>> = [job.as_fd(), theirs.as_fd()]
+        .into_iter()
+        .chain(fds.iter().copied())
+        .collect();
+    for part in all.chunks(FDS_MAX) {
+        template.send_with_fds(&ToClone::Descriptors, part)?;
+    }
+    template.send(&ToClone::Go)?;
+    Ok(Launched { channel: ours })
+}
+
+fn sealed(job: &MonitorJob) -> Result<OwnedFd> {
+    let text = serde_json::to_vec(job)
+        .map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
+    sys::memfd::sealed("wharf-job", &text)
 }
 
 impl Launched {

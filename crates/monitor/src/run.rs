@@ -5,6 +5,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use checkpoint::Template;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use state::channel::{Frame, PAYLOAD_MAX};
@@ -21,7 +22,7 @@ use crate::perform::first_facts;
 use crate::settle;
 use crate::stdio::{Got, Stdio};
 use crate::suspend::Hold;
-use crate::task::{Given, Task};
+use crate::task::{Given, GivenMemory, Task};
 use crate::transition::{self, End, Event, Supervised};
 
 /// How long output may still come after the process ended, from others that
@@ -39,9 +40,15 @@ const CLIENTS_MAX: usize = 256;
 const FRAMES_PER_TURN: usize = 16;
 
 /// Supervises one job to its end. `fds` are those that the job lists, in its
-/// order. The calling process must have one thread only.
-pub fn run(job: MonitorJob, control: OwnedFd, fds: Vec<OwnedFd>) -> Result<()> {
-    let mut monitor = Monitor::new(job, control, fds)?;
+/// order; `template` is what a clone's memory comes from. The calling process
+/// must have one thread only.
+pub fn run(
+    job: MonitorJob,
+    control: OwnedFd,
+    fds: Vec<OwnedFd>,
+    template: Option<Template>,
+) -> Result<()> {
+    let mut monitor = Monitor::new(job, control, fds, template)?;
     monitor.begin();
     loop {
         while let Some(event) = monitor.events.pop_front() {
@@ -113,15 +120,21 @@ enum Source {
 }
 
 impl Monitor {
-    fn new(job: MonitorJob, control: OwnedFd, fds: Vec<OwnedFd>) -> Result<Self> {
-        let (mut network, mut memory) = (None, None);
+    fn new(
+        job: MonitorJob,
+        control: OwnedFd,
+        fds: Vec<OwnedFd>,
+        template: Option<Template>,
+    ) -> Result<Self> {
+        let mut network = None;
+        let mut memory = template.map(|template| GivenMemory::Template(Box::new(template)));
         let (mut ports, mut namespaces) = (Vec::new(), Vec::new());
         for (fd, role) in fds.into_iter().zip(&job.fds) {
             match role {
                 FdRole::NetworkNamespace => network = Some(fd),
                 FdRole::Namespace => namespaces.push(fd),
                 FdRole::Port => ports.push(fd),
-                FdRole::Memory => memory = Some(fd),
+                FdRole::Memory => memory = Some(GivenMemory::Image(fd)),
             }
         }
         let launcher = Client::new(Channel::from_fd(control), Role::Launcher)?;

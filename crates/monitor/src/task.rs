@@ -3,7 +3,7 @@
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
-use checkpoint::Restoring;
+use checkpoint::{Restoring, Template};
 use runtime::{
     CgroupManager, CgroupPath, CreateRequest, Created, ExecRequest, Gate, InitProcess, Keyring,
     Lifetime, ProcessStdio, RootSwitch, Running,
@@ -18,7 +18,16 @@ use crate::stdio::{Stdio, Wiring};
 #[derive(Debug, Default)]
 pub(crate) struct Given {
     pub(crate) network: Option<OwnedFd>,
-    pub(crate) memory: Option<OwnedFd>,
+    pub(crate) memory: Option<GivenMemory>,
+}
+
+/// The memory that a container goes on from.
+#[derive(Debug)]
+pub(crate) enum GivenMemory {
+    /// The directory of an image.
+    Image(OwnedFd),
+    /// It is here already: a template is our parent.
+    Template(Box<Template>),
 }
 
 /// A container that does not run yet.
@@ -40,8 +49,8 @@ pub(crate) struct Task {
     work: Option<Work>,
     /// The namespace that the engine made, kept for restarts.
     network: Option<OwnedFd>,
-    /// The memory image that the first run goes on from.
-    memory: Option<OwnedFd>,
+    /// What the first run goes on from.
+    memory: Option<GivenMemory>,
     created: Option<Made>,
     pub(crate) running: Option<Running>,
     /// Reaped, and still holding what takes time to let go of.
@@ -117,7 +126,10 @@ impl Task {
                     "the job has no memory to go on from",
                 )
             })?;
-            Made::Empty(Box::new(Restoring::begin(request, &memory)?))
+            Made::Empty(Box::new(match memory {
+                GivenMemory::Image(directory) => Restoring::begin(request, &directory)?,
+                GivenMemory::Template(template) => Restoring::begin_from(request, *template)?,
+            }))
         } else {
             Made::Program(runtime::create(request)?)
         });

@@ -22,7 +22,7 @@ use sys::{Context as _, Error, ErrorKind, Result};
 /// (212,992 bytes), so that several packets fit into it.
 pub const PAYLOAD_MAX: usize = 64 << 10;
 /// The most descriptors that one packet carries.
-const FDS_MAX: usize = 8;
+pub const FDS_MAX: usize = 8;
 
 /// What came in.
 #[derive(Debug)]

@@ -24,6 +24,7 @@ pub mod ports;
 pub mod process;
 pub mod record;
 pub mod template;
+pub mod template_process;
 pub mod time;
 
 pub use channel::{Channel, Frame, Listener};
@@ -53,4 +54,5 @@ pub use ports::{PortMapping, PortRange, PortRequest, Protocol};
 pub use process::{BootId, ProcessRef};
 pub use record::{Durability, Record};
 pub use template::TemplateRecord;
+pub use template_process::{FromTemplate, TemplateJob, ToClone, ToTemplate};
 pub use time::Timestamp;

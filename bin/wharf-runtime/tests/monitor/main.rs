@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod engine;
+mod template;
 
 use std::time::{Duration, Instant};
 

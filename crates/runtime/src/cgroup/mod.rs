@@ -14,6 +14,7 @@ mod freezer;
 mod handle;
 mod hierarchy;
 mod limits;
+mod membership;
 mod oom;
 mod path;
 mod place;
@@ -28,6 +29,7 @@ pub(crate) use setup::{Entry, adopt, prepare};
 
 pub use below::SubCgroup;
 pub use handle::Cgroup;
+pub use membership::{Membership, make_and_enter};
 pub use oom::{OomNews, OomWatch};
 pub use path::CgroupPath;
 pub use place::{Placement, Rights};
