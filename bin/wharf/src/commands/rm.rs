@@ -4,7 +4,7 @@ use engine::RemoveRequest;
 use sys::{Context as _, ErrorKind, Result};
 
 use super::Call;
-use super::each::each;
+use super::each::each_at_once;
 use crate::args::Given as _;
 
 pub(super) fn run(call: &Call<'_>) -> Result<u8> {
@@ -13,7 +13,7 @@ pub(super) fn run(call: &Call<'_>) -> Result<u8> {
         volumes: call.given.on("volumes"),
     };
     let engine = call.engine()?;
-    each(call, &call.given.texts("CONTAINER"), |name| {
+    each_at_once(call, &call.given.texts("CONTAINER"), |name| {
         match engine.containers().remove(name, request) {
             // As rm(1): what is not there needs no force.
             Err(error) if request.force && error.kind() == ErrorKind::NotFound => Ok(None),
