@@ -15,7 +15,14 @@ use std::path::PathBuf;
 
 use black_box_tests::{Bed, Bundle, Outcome, eventually};
 
-const SOURCES: [&str; 4] = ["programs.c", "sockets.c", "terminals.c", "memories.c"];
+const SOURCES: [&str; 6] = [
+    "programs.c",
+    "sockets.c",
+    "terminals.c",
+    "memories.c",
+    "watching.c",
+    "aio.c",
+];
 
 /// A container that runs one of the programs.
 pub struct Subject<'a> {

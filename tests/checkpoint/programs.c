@@ -668,10 +668,75 @@ static void queues(void)
 /* Not carried: it notices nothing. */
 static void unattached(void)
 {
-	int id = shmget(IPC_PRIVATE, 4096, 0600);
-	CHECK(id >= 0);
+	int spare = shmget(IPC_PRIVATE, 1, 0600), id = shmget(99, 300000, IPC_CREAT | 0640);
+	int attached = shmget(100, 5000, IPC_CREAT | 0600);
+	CHECK(spare >= 0 && id >= 0 && !shmctl(spare, IPC_RMID, NULL));
+	char *text = shmat(id, NULL, 0), *other = shmat(attached, NULL, 0);
+	strcpy(text + 200000, "kept by nobody");
+	strcpy(other, "kept");
+	CHECK(!shmdt(text));
 	stage();
-	CHECK(!shmctl(id, IPC_RMID, NULL));
+	struct shmid_ds about;
+	CHECK(shmget(99, 0, 0) == id && !shmctl(id, IPC_STAT, &about) && about.shm_nattch == 0);
+	CHECK(about.shm_segsz == 300000 && (about.shm_perm.mode & 0777) == 0640);
+	text = shmat(id, NULL, 0);
+	CHECK(text != (void *)-1 && !strcmp(text + 200000, "kept by nobody") && !text[0] && !strcmp(other, "kept"));
+	CHECK(!shmctl(id, IPC_RMID, NULL) && !shmctl(attached, IPC_RMID, NULL));
+}
+
+/* What nobody can read: it is refused. */
+static void undoing(void)
+{
+	int id = semget(IPC_PRIVATE, 1, 0600);
+	struct sembuf give = { 0, 1, SEM_UNDO };
+	CHECK(id >= 0 && !semop(id, &give, 1));
+	stage();
+	CHECK(!semctl(id, 0, IPC_RMID));
+}
+
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102
+#endif
+
+static int fails_to_read(const char *place)
+{
+	int ends[2];
+	CHECK(!pipe(ends));
+	int result = write(ends[1], place, 1) == -1 && errno == EFAULT;
+	close(ends[0]);
+	close(ends[1]);
+	return result;
+}
+
+/* Guard pages, a library that was replaced while it was in use, and barriers. */
+static void odd_memory(void)
+{
+	char *all = mmap(0, 40960, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	memset(all, 'a', 40960);
+	int guards = !madvise(all + 8192, 4096, MADV_GUARD_INSTALL) && !madvise(all, 4096, MADV_GUARD_INSTALL);
+	char block[12288];
+	memset(block, 'l', sizeof block);
+	int fd = open("/data/library", O_CREAT | O_RDWR, 0755);
+	CHECK(fd >= 0 && write(fd, block, sizeof block) == sizeof block);
+	char *library = mmap(0, 12288, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+	char *readable = mmap(0, 8192, PROT_READ, MAP_PRIVATE, fd, 4096);
+	library[4096] = 'w';
+	CHECK(!close(fd) && !unlink("/data/library"));
+	int memory = syscall(SYS_memfd_create, "private", 0);
+	CHECK(memory >= 0 && write(memory, block, 4096) == 4096);
+	char *of_memory = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE, memory, 0);
+	of_memory[1] = 'm';
+	CHECK(!close(memory));
+	/* MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED */
+	CHECK(!syscall(SYS_membarrier, 16, 0, 0));
+	stage();
+	CHECK(!syscall(SYS_membarrier, 8, 0, 0));
+	CHECK(!guards || (fails_to_read(all) && fails_to_read(all + 8192)));
+	for (int at = 4096; at < 40960; at++)
+		CHECK((at >= 8192 && at < 12288) || all[at] == 'a');
+	CHECK(library[0] == 'l' && library[4096] == 'w' && library[4097] == 'l' && library[12287] == 'l');
+	CHECK(readable[0] == 'l' && readable[8191] == 'l' && of_memory[0] == 'l' && of_memory[1] == 'm');
+	CHECK(!madvise(library, 12288, MADV_DONTNEED) && library[4096] == 'l');
 }
 
 static void named_pipes(void)
@@ -717,12 +782,13 @@ static const struct {
 	{ "files", files },	  { "identity", identity }, { "waiting", waiting },
 	{ "registers", registers }, { "filter", filter }, 
 	{ "semaphores", semaphores }, { "queues", queues }, { "unattached", unattached },
+	{ "undoing", undoing }, { "odd_memory", odd_memory },
 	{ "named_pipes", named_pipes }, { "unix_streams", unix_streams },
 	{ "unix_messages", unix_messages }, { "unix_names", unix_names },
 	{ "network", network }, { "connected", connected },
 	{ "disconnected", disconnected },
 	{ "memory_files", memory_files }, { "generations", generations }, { "heap", heap },
-	{ "terminals", terminals },
+	{ "terminals", terminals }, { "watching", watching }, { "aio", aio },
 };
 
 int main(int count, char **arguments)

@@ -38,5 +38,11 @@ void network(void);
 void connected(void);
 void disconnected(void);
 
+/* aio.c */
+void aio(void);
+
+/* watching.c */
+void watching(void);
+
 /* terminals.c */
 void terminals(void);

@@ -28,8 +28,8 @@ fn tcp_connections() {
 }
 
 #[test]
-fn system_v_segments_that_nobody_has() {
-    bed!(|bed| is_refused(bed, "unattached", &["System V segments"]));
+fn semaphores_that_an_end_would_change() {
+    bed!(|bed| is_refused(bed, "undoing", &["process 1", "SEM_UNDO"]));
 }
 
 #[test]

@@ -2,6 +2,8 @@
 makes /data/ready when all is set up, and works until /data/go is there. Then it looks at everything once more and
 writes /data/verdict: "ok", or what is wrong. The client has its connections through all of it."""
 import asyncio
+import base64
+import hashlib
 import http.client
 import multiprocessing
 import os
@@ -247,6 +249,9 @@ def node():
     with open("/data/server.js", "w") as file:
         file.write("""
 const http = require('http'), {Worker} = require('worker_threads');
+const fs = require('fs'), seen = new Set();
+fs.watch('/data/watched', (kind, name) => seen.add(name));
+fs.watch('/tmp', (kind, name) => seen.add(name));
 const worker = new Worker("const {parentPort} = require('worker_threads'); parentPort.on('message', n => parentPort.postMessage(n * 2));", {eval: true});
 const waiting = [];
 worker.on('message', n => waiting.shift().end(String(n)));
@@ -254,10 +259,12 @@ let ticks = 0;
 setInterval(() => ticks++, 10);
 http.createServer((request, answer) => {
   if (request.url == '/ticks') return answer.end(String(ticks));
+  if (request.url == '/seen') return answer.end(String(seen.size));
   waiting.push(answer);
   worker.postMessage(Number(request.url.slice(1)));
 }).listen(8080);
 """)
+    os.mkdir("/data/watched")
     start("node", "/data/server.js")
     eventually(lambda: socket.create_connection(("127.0.0.1", 8080)))
     connection = http.client.HTTPConnection("127.0.0.1", 8080)
@@ -266,13 +273,201 @@ http.createServer((request, answer) => {
         connection.request("GET", path)
         return int(connection.getresponse().read())
 
+    def heard(count):
+        if ask("/seen") != count:
+            raise OSError
+
     def work(number):
         assert ask(f"/{number}") == number * 2
+        if number < 2:
+            open("/data/watched/early", "w").close()
 
     busy(work)
+    eventually(lambda: heard(1))
+    open("/data/watched/late", "w").close()
+    open("/tmp/other", "w").close()
+    eventually(lambda: heard(3))
     ticks = ask("/ticks")
     time.sleep(0.2)
     assert ask("/ticks") > ticks
+
+
+class Mariadb:
+    def __init__(self):
+        self.process = subprocess.Popen(
+            ["mariadb", "--no-defaults", "-S", "/tmp/my.sock", "-u", "root", "-N", "-n", "-B"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+
+    def ask(self, sql):
+        self.process.stdin.write(sql + "; select 'done';\n")
+        lines = []
+        while True:
+            line = self.process.stdout.readline()
+            assert line, sql
+            if line == "done\n":
+                return "\n".join(lines)
+            lines.append(line.rstrip("\n"))
+
+
+def mariadb(*options):
+    for name in ("/data/db", "/data/tmp"):
+        os.mkdir(name)
+    made = start("mariadb-install-db", "--no-defaults", "--datadir=/data/db", "--user=root", "--skip-test-db",
+                 "--auth-root-authentication-method=normal", "--skip-name-resolve")
+    assert made.wait() == 0, "mariadb-install-db"
+    # A pool that is smaller than the table: pages come and go all the time.
+    server = start("mariadbd", "--no-defaults", "--datadir=/data/db", "--user=root", "--socket=/tmp/my.sock",
+                   "--bind-address=127.0.0.1", "--tmpdir=/data/tmp", "--innodb-use-native-aio=0",
+                   "--innodb-flush-method=O_DIRECT", "--innodb-buffer-pool-size=8M", "--innodb-log-file-size=16M",
+                   "--innodb-flush-log-at-trx-commit=2", "--innodb-max-dirty-pages-pct=1", *options)
+    eventually(lambda: socket.socket(socket.AF_UNIX).connect("/tmp/my.sock"))
+    one, other, open_one = Mariadb(), Mariadb(), Mariadb()
+    one.ask("create database d")
+    for client in (one, other, open_one):
+        client.ask("use d")
+    one.ask("create table t (i int primary key, n int, x varchar(2000)); "
+            "insert into t select seq, 0, repeat(seq, 200) from seq_1_to_15000; create table rounds (n int primary key)")
+    other.ask("create table locked (i int primary key) engine=Aria")
+    open_one.ask("begin; insert into rounds values (1000000); create temporary table mine (i int); "
+                 "insert into mine values (42)")
+
+    def work(number):
+        one.ask(f"insert into rounds values ({number}); update t set n = n + 1 where i % 100 = {number % 100}")
+        other.ask(f"insert into locked values ({number})")
+        assert other.ask("select count(*) from rounds") == str(number + 1)
+        assert other.ask("select count(*), sum(n), sum(length(x)) from t") == f"15000\t{150 * (number + 1)}\t12778800"
+
+    rounds = busy(work)
+    assert open_one.ask("select i from mine; commit") == "42"
+    assert one.ask("select count(*), count(distinct n) from rounds") == f"{rounds + 1}\t{rounds + 1}"
+    assert one.ask("select count(*) from t where x <> repeat(i, 200)") == "0"
+    assert one.ask("select count(*) from locked") == str(rounds)
+    assert "OK" in one.ask("check table t, rounds, locked")
+    assert Mariadb().ask("select count(*) from d.t") == "15000"
+    server.send_signal(signal.SIGTERM)
+    assert server.wait() == 0
+
+
+def mariadb_uring():
+    """As Debian builds it and nothing forbids it."""
+    mariadb("--innodb-use-native-aio=1")
+
+
+def jvm():
+    with open("/data/Server.java", "w") as file:
+        file.write("""
+import com.sun.net.httpserver.*;
+import java.net.InetSocketAddress;
+import java.security.MessageDigest;
+import java.util.*;
+import java.util.concurrent.*;
+import java.util.concurrent.atomic.*;
+
+public class Server {
+    static final ConcurrentHashMap<Integer, byte[]> kept = new ConcurrentHashMap<>();
+    static final AtomicLong ticks = new AtomicLong();
+
+    public static void main(String[] arguments) throws Exception {
+        Executors.newScheduledThreadPool(4).scheduleAtFixedRate(ticks::incrementAndGet, 10, 10, TimeUnit.MILLISECONDS);
+        HttpServer server = HttpServer.create(new InetSocketAddress("127.0.0.1", 8080), 50);
+        server.createContext("/", exchange -> {
+            byte[] answer = answer(exchange.getRequestURI().getPath().substring(1)).getBytes();
+            exchange.sendResponseHeaders(200, answer.length);
+            exchange.getResponseBody().write(answer);
+            exchange.close();
+        });
+        ThreadPoolExecutor pool = (ThreadPoolExecutor) Executors.newFixedThreadPool(32);
+        pool.prestartAllCoreThreads();
+        server.setExecutor(pool);
+        server.start();
+    }
+
+    static String answer(String what) {
+        if (what.equals("ticks")) return Long.toString(ticks.get());
+        if (what.equals("threads")) return Integer.toString(Thread.activeCount());
+        int number = Integer.parseInt(what);
+        // Garbage, so that there is something to collect, and memory that stays.
+        List<byte[]> garbage = new ArrayList<>();
+        for (int at = 0; at < 200; at++) garbage.add(new byte[10000]);
+        kept.computeIfAbsent(number % 500, key -> digest(key, 200));
+        return Base64.getEncoder().encodeToString(kept.get(number % 500));
+    }
+
+    static byte[] digest(int key, int rounds) {
+        try {
+            byte[] bytes = Integer.toString(key).getBytes();
+            for (int at = 0; at < rounds; at++) bytes = MessageDigest.getInstance("SHA-256").digest(bytes);
+            return bytes;
+        } catch (Exception error) {
+            throw new RuntimeException(error);
+        }
+    }
+}
+""")
+    start("/usr/lib/jvm/java-17-openjdk-amd64/bin/java", "-Xmx192m", "/data/Server.java")
+    eventually(lambda: socket.create_connection(("127.0.0.1", 8080)))
+    connections = [http.client.HTTPConnection("127.0.0.1", 8080) for _ in range(6)]
+
+    def ask(path, connection=connections[0]):
+        connection.request("GET", path)
+        return connection.getresponse().read().decode()
+
+    def digest(number):
+        text = str(number % 500).encode()
+        for _ in range(200):
+            text = hashlib.sha256(text).digest()
+        return base64.b64encode(text).decode()
+
+    def work(number):
+        assert ask(f"/{number}", connections[number % len(connections)]) == digest(number)
+
+    busy(work)
+    assert int(ask("/threads")) >= 32
+    ticks = int(ask("/ticks"))
+    time.sleep(0.3)
+    assert int(ask("/ticks")) > ticks
+    for number in range(500):
+        work(number)
+
+
+def go():
+    """Debian's registry is a program in Go."""
+    with open("/data/config.yml", "w") as file:
+        file.write("version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: /data/registry}, "
+                   "delete: {enabled: true}}\nhttp: {addr: '127.0.0.1:5000'}\n")
+    server = start("docker-registry", "serve", "/data/config.yml")
+    eventually(lambda: socket.create_connection(("127.0.0.1", 5000)))
+    connection = http.client.HTTPConnection("127.0.0.1", 5000)
+
+    def ask(method, path, body=None):
+        connection.request(method, path, body, {"Content-Type": "application/octet-stream"})
+        answer = connection.getresponse()
+        return answer.status, answer.getheader("Location"), answer.read()
+
+    kept = {}
+
+    def work(number):
+        before = connection.sock
+        content = random.randbytes(20000 + number % 7 * 10000)
+        name = "sha256:" + hashlib.sha256(content).hexdigest()
+        status, place, _ = ask("POST", "/v2/some/blobs/uploads/")
+        assert status == 202, status
+        place = place.removeprefix("http://127.0.0.1:5000")
+        status, place, _ = ask("PATCH", place, content[:10000])
+        assert status == 202, status
+        place = place.removeprefix("http://127.0.0.1:5000")
+        status, _, _ = ask("PUT", place + "&digest=" + name, content[10000:])
+        assert status == 201, status
+        kept[name] = content
+        name, content = random.choice(list(kept.items()))
+        assert ask("GET", "/v2/some/blobs/" + name)[2] == content
+        assert before is None or connection.sock is before, "the connection was lost"
+
+    busy(work)
+    for name, content in kept.items():
+        assert ask("GET", "/v2/some/blobs/" + name)[2] == content
+    server.send_signal(signal.SIGTERM)
+    server.wait()
 
 
 def main():

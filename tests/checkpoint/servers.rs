@@ -51,6 +51,22 @@ fn survives(bed: &Bed, name: &str) {
     subject.bundle.delete();
 }
 
+#[test]
+fn one_with_io_uring_is_refused_and_goes_on() {
+    bed!(|bed| {
+        let subject = subject(bed, "mariadb_uring");
+        subject.start();
+        let image = subject.image("image");
+        subject
+            .checkpoint(&image, &["--tcp-established"])
+            .fails(1, &["uses io_uring", "innodb_use_native_aio=0"]);
+        assert!(!fs::exists(&image).unwrap(), "half an image stays");
+        assert_eq!(subject.verdict(), "ok");
+        subject.bundle.wait_stopped();
+        subject.bundle.delete();
+    });
+}
+
 macro_rules! servers {
     ($($name:ident)*) => {$(
         #[test]
@@ -60,4 +76,4 @@ macro_rules! servers {
     )*};
 }
 
-servers! { redis postgres nginx python node }
+servers! { redis postgres nginx python node mariadb jvm go }

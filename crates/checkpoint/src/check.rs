@@ -20,12 +20,14 @@ use crate::maps::{self, Detail};
 use crate::procfs::{self, Status};
 
 /// Kinds of descriptors without a path that are carried.
-const CARRIED: [&str; 5] = [
+const CARRIED: [&str; 7] = [
     "[eventfd]",
     "[timerfd]",
     "[signalfd]",
     "[eventpoll]",
     "[pidfd]",
+    "inotify",
+    "[inotify]",
 ];
 const O_PATH: u32 = 0o10_000_000;
 

@@ -9,6 +9,9 @@ pub enum Shared {
     Descriptors,
     Directories,
     SignalHandlers,
+    /// What the end of a thread does to System V semaphores (`SEM_UNDO`);
+    /// whoever has nothing to undo shares that with us.
+    SemaphoreUndo,
 }
 
 /// Whether descriptor `one` of process `first` and `two` of `second` are one
@@ -25,6 +28,7 @@ pub fn shares(first: i32, second: i32, what: Shared) -> Result<bool> {
         Shared::Descriptors => 2,
         Shared::Directories => 3,
         Shared::SignalHandlers => 4,
+        Shared::SemaphoreUndo => 6,
     };
     compare(first, second, kind, 0, 0)
 }

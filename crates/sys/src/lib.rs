@@ -18,6 +18,7 @@ pub mod error;
 pub mod exe;
 pub mod heap;
 pub mod inherited;
+pub mod inotify;
 pub mod kcmp;
 pub mod keyring;
 pub mod landlock;

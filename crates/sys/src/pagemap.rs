@@ -11,6 +11,8 @@ const IS_FILE: u64 = 1 << 2;
 const IS_PRESENT: u64 = 1 << 3;
 const IS_SWAPPED: u64 = 1 << 4;
 const IS_ZERO: u64 = 1 << 5;
+/// Linux 6.15.
+const IS_GUARD: u64 = 1 << 8;
 
 /// Pages that belong to the process alone: neither a file's nor the zero page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,15 +54,44 @@ const REGIONS: usize = 512;
 /// Private pages of `pagemap` (an open `/proc/PID/pagemap`) from `start` to
 /// `end`, both page-aligned, in order.
 pub fn private_pages(pagemap: impl AsFd, start: u64, end: u64) -> Result<Vec<Run>> {
-    match scan(&pagemap, start, end) {
-        Err(error) if matches!(error.errno(), Some(libc::ENOTTY | libc::EINVAL)) => {
-            read_entries(&pagemap, start, end)
+    let own = |without: u64| Wanted {
+        none: IS_FILE | IS_ZERO | without,
+        any: IS_PRESENT | IS_SWAPPED,
+    };
+    for wanted in [own(IS_GUARD), own(0)] {
+        match scan(&pagemap, start, end, wanted) {
+            Err(error) if is_unknown(&error) => {}
+            done => return done,
         }
+    }
+    read_entries(&pagemap, start, end)
+}
+
+/// Pages whose use is an error (`MADV_GUARD_INSTALL`), as [`private_pages`].
+/// Before Linux 6.15 nobody can tell.
+pub fn guard_pages(pagemap: impl AsFd, start: u64, end: u64) -> Result<Vec<Run>> {
+    let wanted = Wanted {
+        none: 0,
+        any: IS_GUARD,
+    };
+    match scan(&pagemap, start, end, wanted) {
+        Err(error) if is_unknown(&error) => Ok(Vec::new()),
         done => done,
     }
 }
 
-fn scan(pagemap: &impl AsFd, start: u64, end: u64) -> Result<Vec<Run>> {
+fn is_unknown(error: &Error) -> bool {
+    matches!(error.errno(), Some(libc::ENOTTY | libc::EINVAL))
+}
+
+/// Which pages to tell: of any of some kinds, and of none of others.
+#[derive(Clone, Copy)]
+struct Wanted {
+    none: u64,
+    any: u64,
+}
+
+fn scan(pagemap: &impl AsFd, start: u64, end: u64, wanted: Wanted) -> Result<Vec<Run>> {
     let mut runs = Vec::new();
     let mut at = start;
     let mut regions = vec![Region::default(); REGIONS];
@@ -71,10 +102,10 @@ fn scan(pagemap: &impl AsFd, start: u64, end: u64) -> Result<Vec<Run>> {
             end,
             vector: regions.as_mut_ptr() as u64,
             vector_length: REGIONS as u64,
-            category_inverted: IS_FILE | IS_ZERO,
-            category_mask: IS_FILE | IS_ZERO,
-            category_any_mask: IS_PRESENT | IS_SWAPPED,
-            return_mask: IS_PRESENT | IS_SWAPPED,
+            category_inverted: wanted.none,
+            category_mask: wanted.none,
+            category_any_mask: wanted.any,
+            return_mask: wanted.any,
             ..ScanArgument::default()
         };
         // SAFETY: the argument and the vector that it names are alive and

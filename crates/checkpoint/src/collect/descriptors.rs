@@ -4,7 +4,7 @@ use rustix::fs::FileType;
 use sys::{Error, ErrorKind, Result};
 
 use super::files::{self, O_ACCMODE, Seen};
-use super::{Collection, epoll, events, pipes, shared_memory, terminals};
+use super::{Collection, epoll, events, inotify, pipes, shared_memory, terminals};
 use crate::freeze::Stopped;
 use crate::image::schema::{Kind, Pipe};
 
@@ -127,6 +127,7 @@ fn anonymous(stopped: &Stopped, one: &Seen, name: &str, seen: &[Seen]) -> Result
         "[signalfd]" => Ok(events::signals(one)),
         "[eventpoll]" => epoll::collect(one, seen, stopped),
         "[pidfd]" => events::process(one, stopped),
+        "[inotify]" | "inotify" => inotify::collect(one, stopped),
         "[io_uring]" => Err(refuse(
             "is an io_uring, which cannot be read from outside; turn io_uring off in the program",
         )),

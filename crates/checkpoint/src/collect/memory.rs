@@ -6,8 +6,8 @@ use std::os::fd::AsFd as _;
 use sys::pagemap::{self, PAGE, Run};
 use sys::{Context as _, Error, ErrorKind, Result, process_vm};
 
-use super::{Collection, Inside, files, shared_memory};
-use crate::freeze::{StoppedProcess, refusal};
+use super::{Collection, Inside, aio, files, shared_memory};
+use crate::freeze::StoppedProcess;
 use crate::image::schema::{Backing, Mapping, Memory};
 use crate::image::{PageWriter, hex};
 use crate::maps::Line;
@@ -36,6 +36,7 @@ pub(super) fn collect(
         },
         ..Memory::default()
     };
+    aio::settle(process.pid, &inside.lines)?;
     let pagemap = fs::File::open(format!("/proc/{}/pagemap", process.pid))
         .context(|| "open the map of pages")?;
     let mem = fs::File::open(format!("/proc/{}/mem", process.pid)).context(|| "open memory")?;
@@ -51,13 +52,19 @@ pub(super) fn collect(
         let backing = backing(process, inside, line, all)?;
         let has_pages = matches!(
             backing,
-            Backing::Anonymous { .. } | Backing::PrivateFile { .. }
+            Backing::Anonymous { .. } | Backing::PrivateFile { .. } | Backing::PrivateShared { .. }
         );
         if has_pages {
             let runs = pagemap::private_pages(pagemap.as_fd(), line.start, line.end)
                 .context(|| "look for pages")?;
             let readable = line.protection & 1 != 0;
             reader.save(&runs, readable, &mut all.pages, &mut memory.pages)?;
+        }
+        if !matches!(backing, Backing::Vvar | Backing::Vdso) {
+            let guards = pagemap::guard_pages(pagemap.as_fd(), line.start, line.end)
+                .context(|| "look for guard pages")?;
+            let guards = guards.iter().map(|run| (run.start, run.end));
+            memory.guards.extend(guards);
         }
         memory.mappings.push(Mapping {
             start: line.start,
@@ -81,10 +88,11 @@ pub(crate) fn refuse_flags(line: &Line) -> Option<String> {
         name if name.starts_with("[vvar") || name == "[vdso]" => return None,
         "[uprobes]" => return Some("has probes on it (perf, bpftrace); end them first".into()),
         name if name.contains("[io_uring]") => {
-            return Some("uses io_uring, which cannot be read from outside; turn it off".into());
-        }
-        name if name.starts_with("/[aio]") => {
-            return Some("uses native asynchronous I/O (io_setup); turn it off".into());
+            return Some(
+                "uses io_uring, which cannot be read from outside; turn it off (MariaDB: \
+                 innodb_use_native_aio=0), or run it with a system call filter, which forbids it"
+                    .into(),
+            );
         }
         name if name.starts_with("anon_inode:") => {
             return Some(format!(
@@ -118,14 +126,13 @@ fn backing(
     all: &mut Collection,
 ) -> Result<Backing> {
     let pid = process.pid;
-    let refuse = |what: &str| Err(refusal(pid, what));
     match line.name.as_str() {
         name if name.starts_with("[vvar") => return Ok(Backing::Vvar),
         "[vdso]" => return Ok(Backing::Vdso),
         _ => {}
     }
-    if let Some(what) = refuse_flags(line) {
-        return refuse(&what);
+    if aio::is_ring(line) {
+        return aio::ring(pid, line);
     }
     // The first System V segment is inode 0.
     if line.inode == 0 && !line.is_shared {
@@ -150,14 +157,10 @@ fn backing(
         let file = files::mapped(process, line, all)?;
         return Ok(Backing::SharedFile { file, offset });
     }
-    if line.name.ends_with(" (deleted)") {
-        // Its pages that were never written are not the process's own; as
-        // they cannot be had from a file any more, all of it is shared memory
-        // of ours, mapped privately.
-        return refuse(&format!(
-            "has {} mapped, which was removed since; restart it",
-            line.name
-        ));
+    // The pages of it that were never written are not the process's own, and
+    // no file has them any more.
+    if let Some(memory) = shared_memory::of_mapping(process, inside, line, all)? {
+        return Ok(Backing::PrivateShared { memory, offset });
     }
     let file = files::mapped(process, line, all)?;
     Ok(Backing::PrivateFile { file, offset })

@@ -22,6 +22,8 @@ pub(crate) struct Mount {
     root: String,
     pub(crate) place: String,
     pub(crate) kind: String,
+    /// Directories of an overlay, as far as they have names outside.
+    pub(crate) layers: Vec<String>,
 }
 
 /// The mounts that a process sees; `who` is its directory in `/proc`.
@@ -33,12 +35,27 @@ pub(crate) fn mounts(who: &str) -> Result<Vec<Mount>> {
 fn parse(line: &str) -> Option<Mount> {
     let (mount, kind) = line.split_once(" - ")?;
     let mut words = mount.split(' ').skip(2);
+    let mut source = kind.split(' ');
+    let kind = source.next()?.to_owned();
+    let options = source.nth(1).filter(|_| kind == "overlay");
     Some(Mount {
         device: words.next()?.to_owned(),
         root: words.next()?.to_owned(),
         place: unescape(words.next()?),
-        kind: kind.split(' ').next()?.to_owned(),
+        layers: options.map_or_else(Vec::new, layers),
+        kind,
     })
+}
+
+/// `lowerdir=A:B,upperdir=C` or `lowerdir+=A,lowerdir+=B,upperdir=C`.
+fn layers(options: &str) -> Vec<String> {
+    let options = options.split(',').filter_map(|it| it.split_once('='));
+    let layers = options.filter(|(name, _)| matches!(*name, "lowerdir" | "lowerdir+" | "upperdir"));
+    layers
+        .flat_map(|(_, value)| value.split(':'))
+        .map(unescape)
+        .filter(|path| path.starts_with('/'))
+        .collect()
 }
 
 /// Blanks and their like are written in octal.

@@ -1,11 +1,13 @@
 //! Reading what there is: one kernel object, one file here and one with the
 //! same name in `rebuild`.
 
+mod aio;
 mod credentials;
 mod descriptors;
 mod epoll;
 mod events;
 mod files;
+mod inotify;
 mod memory;
 pub(crate) mod memory_files;
 mod pipes;
@@ -96,7 +98,6 @@ pub(crate) fn collect(
     }
     files::finish(stopped, &mut all)?;
     terminals::finish(stopped, &mut all)?;
-    system_v::refuse_lost(all.system_v, &all)?;
     Ok((all.checkpoint, all.pages, all.held))
 }
 
@@ -109,6 +110,11 @@ fn enter(process: &crate::freeze::StoppedProcess) -> Result<Inside> {
         thread.thread.quiet()?;
     }
     let lines = maps::read(process.pid, maps::Detail::Flags)?;
+    // Before anything of ours runs in it: threads that wait for an io_uring
+    // do not come back from that.
+    if let Some(what) = lines.iter().find_map(refuse_flags) {
+        return Err(crate::freeze::refusal(process.pid, &what));
+    }
     let vdso = lines
         .iter()
         .find(|line| line.name == "[vdso]")

@@ -12,6 +12,11 @@ const BRK: u32 = 12;
 const PERSONALITY: u32 = 135;
 const PRCTL: u32 = 157;
 const PRLIMIT: u32 = 302;
+const MEMBARRIER: u32 = 324;
+/// Linux 6.3.
+const GET_REGISTRATIONS: u32 = 1 << 9;
+/// `MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED`
+const USUAL_BARRIER: u32 = 1 << 4;
 const PR_GET_PDEATHSIG: i32 = 2;
 const PR_GET_DUMPABLE: i32 = 3;
 const PR_GET_CHILD_SUBREAPER: i32 = 37;
@@ -36,7 +41,9 @@ pub(super) fn collect(
         (*into_host, *into_clocks) = (host, clocks);
         all.system_v = super::system_v::count(stopped, inside)?;
         super::system_v::collect(stopped, inside, all).context(|| "read System V objects")?;
+        super::system_v::unattached(stopped, inside, all)?;
     }
+    refuse_undo(stopped, all)?;
     let mut program = Program::default();
     let actions = signals::ask(&mut program);
     let asked_timers = timers::ask(pid, &mut program);
@@ -63,6 +70,7 @@ pub(super) fn collect(
         PRCTL,
         &[Arg::from(PR_GET_THP_DISABLE)],
     );
+    let barriers = program.attempt(MEMBARRIER, &[GET_REGISTRATIONS.into(), 0.into(), 0.into()]);
     let personality = program.call("read the personality", PERSONALITY, &[Arg::from(u32::MAX)]);
     let limits = program.room(16 * 16);
     for resource in 0..LIMITS {
@@ -111,6 +119,10 @@ pub(super) fn collect(
         dumpable: outcome.value(dumpable)?,
         no_thp: outcome.value(thp)? != 0,
         personality: outcome.value(personality)?,
+        // Where nobody can be asked: it does no harm to who did not want it.
+        barriers: outcome.value(barriers).map_or(USUAL_BARRIER, |known| {
+            u32::try_from(known).unwrap_or(USUAL_BARRIER)
+        }),
         oom_score: procfs::text(&format!("/proc/{pid}/oom_score_adj"))?
             .trim()
             .parse()
@@ -165,6 +177,22 @@ fn refuse_unusual_sharing(stopped: &StoppedProcess, all: &Collection) -> Result<
                 "shares its memory with another; try again",
             ));
         }
+    }
+    Ok(())
+}
+
+/// What its end is to undo of its work on semaphores nobody can read; that
+/// there is a list for it, one can. Threads have one from the beginning.
+fn refuse_undo(stopped: &StoppedProcess, all: &Collection) -> Result<()> {
+    let ours = rustix::process::getpid().as_raw_pid();
+    let main = stopped.main()?.thread.tid;
+    let has_semaphores = !all.checkpoint.semaphores.is_empty();
+    if has_semaphores && !kcmp::shares(ours, main, kcmp::Shared::SemaphoreUndo)? {
+        return Err(refusal(
+            stopped.pid,
+            "may have changed System V semaphores so that its end undoes it (SEM_UNDO), which is \
+             not carried; remove the semaphores, or end it first",
+        ));
     }
     Ok(())
 }

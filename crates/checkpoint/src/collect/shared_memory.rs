@@ -22,7 +22,7 @@ use crate::maps::Line;
 #[derive(Debug, Default)]
 pub(crate) struct Known(BTreeMap<(u64, u64), usize>);
 
-/// The piece that a shared mapping shows; none if it is of a file with a name.
+/// The piece that a mapping shows; none if it is of a file with a name.
 pub(super) fn of_mapping(
     process: &StoppedProcess,
     inside: &Inside,

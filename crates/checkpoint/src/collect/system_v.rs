@@ -1,21 +1,26 @@
-//! System V objects: semaphores and message queues; segments that nobody has
-//! attached would be lost.
+//! System V objects: semaphores, message queues, segments.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 
-use sys::{Error, ErrorKind, Result};
+use sys::pagemap::PAGE;
+use sys::{Context as _, Result};
 
-use super::{Collection, Inside};
+use super::{Collection, Inside, shared_memory};
 use crate::freeze::StoppedProcess;
 use crate::image::hex;
-use crate::image::schema::{Owner, Queue, Semaphores, SharedKind};
+use crate::image::schema::{Owner, Queue, Semaphores, SharedKind, SharedMemory};
 use crate::inject::{Arg, Outcome, Program, number};
 
 const SHMCTL: u32 = 31;
 const SEMCTL: u32 = 66;
 const MSGCTL: u32 = 71;
+const SHMAT: u32 = 30;
+const SHMDT: u32 = 67;
+const SHM_RDONLY: u32 = 0o10000;
 const SHM_INFO: u32 = 14;
+/// As `SHM_STAT`, for those too who may not read it.
+const SHM_STAT_ANY: u32 = 15;
 const SEM_INFO: u32 = 19;
 const MSG_INFO: u32 = 12;
 const MSG_STAT_ANY: u32 = 13;
@@ -27,6 +32,9 @@ const STATUS: usize = 120;
 const SEMAPHORES: usize = 80;
 const MESSAGES: usize = 80;
 const CAPACITY: usize = 88;
+/// Of `struct shmid64_ds`.
+const SIZE: usize = 48;
+const ATTACHED: usize = 88;
 /// The kernel's own bounds (`SEMMSL`, `IPCMNI`), and more than its usual one
 /// for a message.
 const SEMAPHORES_MAX: u64 = 32_000;
@@ -41,8 +49,6 @@ pub(super) fn segment(
     key: i32,
 ) -> Result<SharedKind> {
     const DEST: u32 = 0o1000;
-    // The caller may be allowed to read it only.
-    const SHM_STAT_ANY: u32 = 15;
     let mut program = Program::default();
     // struct shmid64_ds: key, uid, gid, cuid, cgid, mode
     let room = program.room(112);
@@ -87,20 +93,65 @@ pub(super) fn count(process: &StoppedProcess, inside: &Inside) -> Result<[u64; 3
     Ok([word(0, 0), word(1, 28), word(2, 0)])
 }
 
-/// Once all mappings are known.
-pub(super) fn refuse_lost(counted: [u64; 3], all: &Collection) -> Result<()> {
-    let shared = all.checkpoint.shared.iter();
-    let carried = shared
-        .filter(|it| matches!(it.kind, SharedKind::SystemV { .. }))
-        .count();
-    if counted[0] <= carried as u64 {
-        return Ok(());
+/// Segments that no process has attached: this one does, for a moment.
+pub(super) fn unattached(
+    process: &StoppedProcess,
+    inside: &Inside,
+    all: &mut Collection,
+) -> Result<()> {
+    let [segments, ..] = all.system_v;
+    let run = |program: &Program| process.main()?.thread.run(inside.area, program);
+    let (mut found, mut index) = (0, 0);
+    while found < segments && index < OBJECTS_MAX {
+        let look = [index.into(), SHM_STAT_ANY.into()];
+        index += 1;
+        let Some((owner, status)) = look_at(run, SHMCTL, &look)? else {
+            continue;
+        };
+        found += 1;
+        if number(&status, ATTACHED) > 0 {
+            continue;
+        }
+        let mut program = Program::default();
+        let arguments = [owner.id.into(), 0.into(), SHM_RDONLY.into()];
+        let attached = program.call(
+            format!("attach System V segment {}, which nobody has", owner.id),
+            SHMAT,
+            &arguments,
+        );
+        let address = run(&program)?.value(attached)?;
+        let size = number(&status, SIZE);
+        let saved = save(process, address, size, all);
+        let mut program = Program::default();
+        program.call("detach a System V segment", SHMDT, &[address.into()]);
+        run(&program)?;
+        let kind = SharedKind::SystemV {
+            id: owner.id,
+            key: owner.key,
+            mode: owner.mode,
+            uid: owner.uid,
+            gid: owner.gid,
+            removed: false,
+        };
+        all.checkpoint.shared.push(SharedMemory {
+            kind,
+            size,
+            pages: saved?,
+        });
     }
-    Err(Error::new(
-        ErrorKind::Unsupported,
-        "there are System V segments in the container that no process has attached, which are not \
-         carried yet",
-    ))
+    Ok(())
+}
+
+fn save(
+    process: &StoppedProcess,
+    address: u64,
+    size: u64,
+    all: &mut Collection,
+) -> Result<Vec<(u64, u64, u64)>> {
+    let end = address + size.next_multiple_of(PAGE);
+    let path = format!("/proc/{}/map_files/{address:x}-{end:x}", process.pid);
+    let file = fs::File::open(&path).context(|| "open a System V segment")?;
+    shared_memory::save(&file, size, &mut all.pages)
 }
 
 /// Sets of semaphores and queues, if [`count`] found any.

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use sys::{Context as _, Error, ErrorKind, Result};
 
 use super::pool::{OPENED, put};
-use super::{Puppet, Work, epoll, events, pipes, terminals};
+use super::{Puppet, Work, epoll, events, inotify, pipes, terminals};
 use crate::image::schema::{Description, Kind, MappedFile, Process};
 use crate::inject::{Place, Program, number};
 
@@ -167,6 +167,10 @@ fn open(puppet: &Puppet, description: &Description, place: i32, work: &Work<'_>)
         }
         Kind::Signals { mask } => {
             events::signals(&mut program, *mask, description.flags);
+            put(&mut program, OPENED, place);
+        }
+        Kind::Inotify { .. } => {
+            inotify::make(&mut program, description.flags);
             put(&mut program, OPENED, place);
         }
         Kind::Epoll { .. } => {

@@ -4,9 +4,10 @@
 
 use std::ops::Range;
 
+use sys::pagemap::PAGE;
 use sys::{Error, ErrorKind, Result};
 
-use super::{MMAP, MUNMAP, Pool, Puppet, Work, shared_memory};
+use super::{MMAP, MREMAP, MUNMAP, Pool, Puppet, Work, aio, shared_memory};
 use crate::image::hex;
 use crate::image::schema::{Backing, Mapping, Memory};
 use crate::inject::Program;
@@ -19,9 +20,10 @@ const PRCTL: u32 = 157;
 const PREADV: u32 = 295;
 const MLOCK2: u32 = 325;
 
-const MREMAP: u32 = 25;
 const MREMAP_MAYMOVE_FIXED: u32 = 3;
 const MADV_DOFORK: u32 = 11;
+/// `MADV_GUARD_INSTALL`
+const GUARD: u32 = 102;
 
 const PROT_WRITE: u32 = 2;
 const PROT_READ_WRITE: u32 = 3;
@@ -79,6 +81,7 @@ impl<'a> Source<'a> {
 }
 
 pub(super) fn make(puppet: &Puppet, memory: &Memory, work: &Work<'_>) -> Result<()> {
+    aio::make(puppet, memory, work)?;
     let pool = work.pool;
     let share = work.source.share(puppet.thread.inner_pid);
     let pages_of = |mapping: &Mapping| match share.and_then(|share| share.place(mapping)) {
@@ -96,11 +99,13 @@ pub(super) fn make(puppet: &Puppet, memory: &Memory, work: &Work<'_>) -> Result<
         );
     }
     let mut has_vdso = false;
-    for mapping in &memory.mappings {
+    let filled = filled(memory);
+    for (mapping, is_filled) in memory.mappings.iter().zip(&filled) {
         match mapping.backing {
             // Together they are one thing of the kernel's, made at the
             // address of the first.
             Backing::Vvar | Backing::Vdso if has_vdso => {}
+            Backing::Ring { .. } => {}
             Backing::Vvar | Backing::Vdso => {
                 has_vdso = true;
                 program.call(
@@ -113,7 +118,7 @@ pub(super) fn make(puppet: &Puppet, memory: &Memory, work: &Work<'_>) -> Result<
                 shared_memory::attach(&mut program, mapping, work.system_v(memory));
             }
             _ => match pages_of(mapping) {
-                Pages::Image => map(&mut program, mapping, pool),
+                Pages::Image => map(&mut program, mapping, *is_filled, pool),
                 Pages::Staged(place) => move_in(&mut program, mapping, place),
             },
         }
@@ -132,8 +137,12 @@ pub(super) fn make(puppet: &Puppet, memory: &Memory, work: &Work<'_>) -> Result<
         .filter(|piece| matches!(pages_of(&memory.mappings[piece.mapping]), Pages::Image));
     fill(puppet, missing, pool.pages())?;
     let mut program = Program::default();
-    for mapping in &memory.mappings {
-        settle(&mut program, mapping, pages_of(mapping));
+    for (mapping, is_filled) in memory.mappings.iter().zip(&filled) {
+        settle(&mut program, mapping, *is_filled, pages_of(mapping));
+    }
+    for (start, end) in &memory.guards {
+        let arguments = [(*start).into(), (end - start).into(), GUARD.into()];
+        program.call("guard memory", MADVISE, &arguments);
     }
     set_fields(&mut program, memory, pool)?;
     puppet.run(&program)?;
@@ -158,14 +167,24 @@ fn move_in(program: &mut Program, mapping: &Mapping, place: u64) {
     advise_on_sizes(program, mapping);
 }
 
-fn is_filled(mapping: &Mapping) -> bool {
-    matches!(
-        mapping.backing,
-        Backing::Anonymous { .. } | Backing::PrivateFile { .. } | Backing::PrivateShared { .. }
-    )
+/// Which of the mappings get pages from the image.
+fn filled(memory: &Memory) -> Vec<bool> {
+    let mut filled = vec![false; memory.mappings.len()];
+    for (start, count, _) in &memory.pages {
+        let end = start + count * PAGE;
+        let first = memory.mappings.partition_point(|it| it.end <= *start);
+        let these = memory.mappings.iter().zip(&mut filled).skip(first);
+        for (_, is_filled) in these.take_while(|(mapping, _)| mapping.start < end) {
+            *is_filled = true;
+        }
+    }
+    filled
 }
 
-fn map(program: &mut Program, mapping: &Mapping, pool: Pool) {
+/// Only what is filled is to be written to meanwhile: the kernel counts
+/// memory that can be written as promised, and some programs reserve
+/// terabytes that nobody may touch.
+fn map(program: &mut Program, mapping: &Mapping, is_filled: bool, pool: Pool) {
     let has = |flag: &str| mapping.flags.iter().any(|known| known == flag);
     let (mut flags, fd, offset) = match &mapping.backing {
         Backing::Anonymous { .. } => (MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
@@ -173,7 +192,7 @@ fn map(program: &mut Program, mapping: &Mapping, pool: Pool) {
         Backing::SharedFile { file, offset } => (MAP_SHARED, pool.file(*file), *offset),
         Backing::PrivateShared { memory, offset } => (MAP_PRIVATE, pool.shared(*memory), *offset),
         Backing::Shared { memory, offset } => (MAP_SHARED, pool.shared(*memory), *offset),
-        Backing::Vvar | Backing::Vdso => return,
+        Backing::Ring { .. } | Backing::Vvar | Backing::Vdso => return,
     };
     flags |= MAP_FIXED_NOREPLACE;
     if has("gd") {
@@ -182,7 +201,7 @@ fn map(program: &mut Program, mapping: &Mapping, pool: Pool) {
     if has("nr") {
         flags |= MAP_NORESERVE;
     }
-    let protection = if is_filled(mapping) {
+    let protection = if is_filled {
         mapping.protection | PROT_WRITE
     } else {
         mapping.protection
@@ -277,11 +296,11 @@ fn fill(puppet: &Puppet, pieces: impl Iterator<Item = Piece>, pages: i32) -> Res
 }
 
 /// What has to come after the filling.
-fn settle(program: &mut Program, mapping: &Mapping, pages: Pages) {
+fn settle(program: &mut Program, mapping: &Mapping, is_filled: bool, pages: Pages) {
     let length = mapping.end - mapping.start;
     let range = [mapping.start.into(), length.into()];
     let differs = match pages {
-        Pages::Image => is_filled(mapping) && mapping.protection & PROT_WRITE == 0,
+        Pages::Image => is_filled && mapping.protection & PROT_WRITE == 0,
         Pages::Staged(_) => mapping.protection != PROT_READ_WRITE,
     };
     if differs {

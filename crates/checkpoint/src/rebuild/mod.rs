@@ -1,10 +1,12 @@
 //! Making it again: one kernel object, one file here and one with the same
 //! name in `collect`.
 
+mod aio;
 mod credentials;
 mod epoll;
 mod events;
 mod files;
+mod inotify;
 mod memory;
 mod memory_files;
 mod pipes;
@@ -37,6 +39,7 @@ pub(crate) use pool::Pool;
 const AREA_SIZE: u64 = 2 << 20;
 const MMAP: u32 = 9;
 const MUNMAP: u32 = 11;
+const MREMAP: u32 = 25;
 const RSEQ: u32 = 334;
 const SIGALTSTACK: u32 = 131;
 
@@ -96,6 +99,7 @@ pub(crate) fn rebuild(
     files::open_all(&first, &work)?;
     terminals::settle(&first, &work)?;
     sockets::Sockets::new(&first, pidfd, &work).make()?;
+    let watchers = inotify::Watchers::take(init, pidfd, &work)?;
     let mut puppets = tree::grow(first, &work)?;
     for puppet in &puppets {
         let what = work.process(puppet)?;
@@ -117,6 +121,7 @@ pub(crate) fn rebuild(
     for puppet in &puppets {
         threads::equip(puppet, work.process(puppet)?)?;
     }
+    watchers.watch()?;
     ready()?;
     for puppet in &puppets {
         threads::let_go(puppet, work.process(puppet)?)?;

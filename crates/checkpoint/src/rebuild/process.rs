@@ -17,6 +17,9 @@ const CHROOT: u32 = 161;
 const OPENAT: u32 = 257;
 const UNSHARE: u32 = 272;
 const SETNS: u32 = 308;
+const MEMBARRIER: u32 = 324;
+/// `MEMBARRIER_CMD_REGISTER_*`: global, private, for code and for rseq.
+const BARRIERS: [u32; 4] = [1 << 2, 1 << 4, 1 << 6, 1 << 8];
 const AT_FDCWD: i32 = -100;
 const O_WRONLY: u32 = 1;
 const CLONE_NEWTIME: u64 = 0x80;
@@ -131,6 +134,11 @@ pub(super) fn set(puppet: &Puppet, what: &Process) -> Result<()> {
                 0.into(),
             ],
         );
+    }
+    for barrier in BARRIERS {
+        if what.barriers & barrier != 0 {
+            program.attempt(MEMBARRIER, &[barrier.into(), 0.into(), 0.into()]);
+        }
     }
     signals::set_actions(&mut program, &what.actions);
     puppet.run(&program)?;

@@ -99,6 +99,9 @@ pub struct Process {
     pub personality: u64,
     pub oom_score: i32,
     pub locks: Vec<RecordLock>,
+    /// What membarrier(2) was told to be ready for: `MEMBARRIER_CMD_REGISTER_*`.
+    #[serde(default)]
+    pub barriers: u32,
     /// The number of its controlling terminal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub terminal: Option<u32>,
@@ -175,6 +178,9 @@ pub struct Memory {
     pub auxiliary: String,
     /// Which of the mapped files is the program.
     pub program: Option<usize>,
+    /// Addresses, first and end, whose use is an error (`MADV_GUARD_INSTALL`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub guards: Vec<(u64, u64)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -212,6 +218,13 @@ pub enum Backing {
     PrivateShared {
         memory: usize,
         offset: u64,
+    },
+    /// Of native asynchronous I/O.
+    Ring {
+        /// Events that it has room for.
+        length: u32,
+        /// What has come and was not taken: `struct io_event`, hex.
+        events: Vec<String>,
     },
     Vvar,
     Vdso,
@@ -323,6 +336,10 @@ pub enum Kind {
     Process {
         pid: i32,
     },
+    /// By their numbers.
+    Inotify {
+        watches: Vec<Watch>,
+    },
     Socket(Box<Socket>),
     /// An end of a terminal, which one by its place in the list.
     Terminal {
@@ -367,6 +384,17 @@ pub struct Watched {
     pub description: usize,
     pub events: u32,
     pub data: u64,
+}
+
+/// What inotify(7) has an eye on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Watch {
+    /// The number that tells of it.
+    pub number: i32,
+    pub path: String,
+    /// `IN_*`.
+    pub mask: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

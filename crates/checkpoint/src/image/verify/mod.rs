@@ -14,6 +14,8 @@ use sys::{Error, ErrorKind, Result};
 use crate::image::schema::{Backing, Checkpoint, Kind, Memory, Process, ProcessState};
 use crate::maps::END_OF_MEMORY;
 
+/// `struct io_event`.
+const EVENT: u64 = 32;
 /// `SEMMSL`
 const SEMAPHORES_MAX: usize = 32_000;
 const PROCESSES_MAX: usize = 32 << 10;
@@ -121,12 +123,18 @@ fn memory(memory: &Memory, checkpoint: &Checkpoint, pages: u64) -> Result<()> {
             && mapping.protection < 8;
         ensure(good, "its memory overlaps or has impossible addresses")?;
         end = mapping.end;
-        let known = match mapping.backing {
+        let known = match &mapping.backing {
+            Backing::Ring { length, events } => {
+                let bytes = (u64::from(*length) + 1) * EVENT;
+                bytes <= mapping.end - mapping.start
+                    && (events.len() as u64) < u64::from(*length)
+                    && events.iter().all(|it| it.len() as u64 == EVENT * 2)
+            }
             Backing::PrivateFile { file, .. } | Backing::SharedFile { file, .. } => {
-                file < checkpoint.files.len()
+                *file < checkpoint.files.len()
             }
             Backing::Shared { memory, .. } | Backing::PrivateShared { memory, .. } => {
-                memory < checkpoint.shared.len()
+                *memory < checkpoint.shared.len()
             }
             Backing::Anonymous { .. } | Backing::Vvar | Backing::Vdso => true,
         };
@@ -135,6 +143,12 @@ fn memory(memory: &Memory, checkpoint: &Checkpoint, pages: u64) -> Result<()> {
     if let Some(program) = memory.program {
         ensure(program < checkpoint.files.len(), "a program is nothing")?;
     }
+    let guards = memory.guards.iter();
+    let mut mappings = guards.map(|(start, end)| (memory.mappings.iter(), *start, *end));
+    let are_within = mappings.all(|(mut mappings, start, end)| {
+        start < end && mappings.any(|it| it.start <= start && end <= it.end)
+    });
+    ensure(are_within, "a guard lies outside of its memory")?;
     runs_within(memory, pages)
 }
 
@@ -198,6 +212,9 @@ fn kinds(checkpoint: &Checkpoint) -> Result<()> {
                     && path.starts_with('/')
                     && !path.contains('\0')
             }
+            Kind::Inotify { watches } => watches
+                .iter()
+                .all(|it| it.number > 0 && it.path.starts_with('/') && !it.path.contains('\0')),
             Kind::Epoll { watched, .. } => watched
                 .iter()
                 .all(|it| it.description < count && (0..DESCRIPTORS_MAX).contains(&it.fd)),
