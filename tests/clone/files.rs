@@ -55,6 +55,94 @@ fn layer_and_volumes_are_each_ones_own() {
 }
 
 #[test]
+fn what_lies_below_stays_as_it_was_and_is_seen_by_all_verbs() {
+    bed!(|bed| {
+        counter(
+            bed,
+            "one",
+            &[
+                "-v",
+                "data:/data",
+                "--mount",
+                "type=volume,source=parts,target=/part",
+            ],
+        );
+        inside(
+            bed,
+            "one",
+            "mkdir -p /data/deep /part/a; echo 1 > /data/deep/x; echo 2 > /data/gone; chown 70:70 /data; chmod 750 /data",
+        );
+        bed.run(&["clone", "--name", "two", "one"]).ok();
+        assert_eq!(inside(bed, "two", "stat -c '%u:%g %a' /data"), "70:70 750");
+        inside(
+            bed,
+            "two",
+            "rm /data/gone; echo 3 > /data/deep/y; rm -r /part/a; mkdir /part/a",
+        );
+        // A clone of the clone has both layers of it.
+        bed.run(&["clone", "--name", "three", "two"]).ok();
+        bed.run(&["rm", "-f", "one"]).ok();
+        for name in ["two", "three"] {
+            assert_eq!(
+                inside(bed, name, "cat /data/deep/x /data/deep/y; ls /data /part/a"),
+                "1\n3\n/data:\ndeep\n\n/part/a:"
+            );
+            assert_eq!(inside(bed, name, "stat -c '%u:%g %a' /data"), "70:70 750");
+        }
+        // cp sees it whether the clone runs or not; a checkpoint has it.
+        bed.run(&["stop", "-t", "0", "three"]).ok();
+        let file = bed.file("file", "4");
+        bed.run(&["cp", &file, "three:/data/deep/z"]).ok();
+        let out = bed.dir().join("out");
+        bed.run(&["cp", "three:/data", out.to_str().unwrap()]).ok();
+        let read = |name: &str| std::fs::read_to_string(out.join(name)).unwrap();
+        assert_eq!((read("deep/x"), read("deep/z")), ("1\n".into(), "4".into()));
+        assert!(!out.join("gone").exists());
+        bed.run(&["checkpoint", "two", "kept"]).ok();
+        bed.run(&["rm", "two"]).ok();
+        bed.run(&["restore", "kept", "--name", "four"]).ok();
+        assert_eq!(
+            inside(bed, "four", "cat /data/deep/x /data/deep/y; ls /data"),
+            "1\n3\ndeep"
+        );
+        bed.run(&["run", "--rm", "--volumes-from", "three", "busybox", "true"])
+            .fails(125, &["are its own"]);
+        bed.run(&["rm", "-f", "-v", "three", "four"]).ok();
+        bed.run(&["volume", "rm", "data", "parts"]).ok();
+        assert_eq!(bed.run(&["volume", "ls", "-q"]).ok(), "");
+        assert_eq!(templates(bed), 0);
+    });
+}
+
+#[test]
+fn a_part_of_a_volume_and_one_that_is_mounted_twice() {
+    bed!(|bed| {
+        bed.run(&["volume", "create", "data"]).ok();
+        bed.shell(
+            &["-v", "data:/data"],
+            "mkdir -p /data/a/b; echo 1 > /data/a/b/x",
+        )
+        .ok();
+        let part = "type=volume,source=data,target=/part,volume-subpath=a/b";
+        counter(bed, "one", &["--mount", part]);
+        bed.run(&["clone", "--name", "two", "one"]).ok();
+        inside(bed, "two", "echo 2 > /part/x");
+        assert_eq!(inside(bed, "one", "cat /part/x"), "1");
+        assert_eq!(inside(bed, "two", "cat /part/x"), "2");
+        bed.run(&["stop", "-t", "0", "two"]).ok();
+        let out = bed.dir().join("out");
+        bed.run(&["cp", "two:/part/x", out.to_str().unwrap()]).ok();
+        assert_eq!(std::fs::read_to_string(&out).unwrap(), "2\n");
+        counter(bed, "twice", &["-v", "data:/a", "-v", "data:/b"]);
+        bed.run(&["clone", "twice"])
+            .fails(125, &["volume data is mounted in two places"]);
+        counts_on(bed, "twice");
+        bed.run(&["rm", "-f", "one", "two", "twice"]).ok();
+        bed.run(&["volume", "rm", "data"]).ok();
+    });
+}
+
+#[test]
 fn what_the_process_wrote_last_is_there() {
     bed!(|bed| {
         // What is in its memory and what is in the file are the same number, in every clone.

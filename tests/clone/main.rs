@@ -8,6 +8,7 @@ mod crash;
 mod files;
 mod hook;
 mod many;
+mod template;
 
 use black_box_tests::Bed;
 pub use black_box_tests::counter::{count, counter, counts_on};

@@ -268,6 +268,12 @@ impl Bed {
             arguments.extend(checkpoints.lines());
             self.run(&arguments).ok();
         }
+        let templates = self.run(&["template", "ls", "-q"]).ok();
+        if !templates.is_empty() {
+            let mut arguments = vec!["template", "rm"];
+            arguments.extend(templates.lines());
+            self.run(&arguments).ok();
+        }
         assert_eq!(
             self.run(&["ps", "-aq"]).ok(),
             "",

@@ -63,7 +63,9 @@ impl<'a> Templates<'a> {
         let layout = self.engine.layout();
         let template = find(layout, name)?.ok_or_else(|| missing(name))?;
         let held = Held::take(layout, &template.id)?.ok_or_else(|| missing(name))?;
-        held.forget_name()
+        held.forget_name()?;
+        drop(held);
+        Ok(())
     }
 }
 
@@ -113,6 +115,18 @@ impl Held {
         }
     }
 
+    /// One that has a name, to make clones of.
+    pub(crate) fn named(layout: &Layout, name: &str) -> Result<Option<Self>> {
+        let Some(template) = find(layout, name)? else {
+            return Ok(None);
+        };
+        let Some(held) = Self::take(layout, &template.id)? else {
+            return Ok(None);
+        };
+        // It may have lost it meanwhile.
+        Ok(held.record()?.name.is_some().then_some(held))
+    }
+
     pub(crate) fn id(&self) -> &ContainerId {
         &self.id
     }
@@ -132,10 +146,8 @@ impl Held {
     /// All of it is there. `AlreadyExists` if there is one of its name.
     pub(crate) fn complete(&self, record: &TemplateRecord) -> Result<()> {
         let _names = FileLock::exclusive(&names_lock(&self.layout))?;
-        if let Some(name) = &record.name
-            && find(&self.layout, name.as_str())?.is_some()
-        {
-            return Err(exists(name));
+        if let Some(name) = &record.name {
+            check_free(&self.layout, name)?;
         }
         let durability = match record.name {
             Some(_) => Durability::Synced,
@@ -144,7 +156,8 @@ impl Held {
         Record::write(&record_path(&self.path()), record, durability)
     }
 
-    fn forget_name(self) -> Result<()> {
+    /// It goes when its clones do.
+    pub(crate) fn forget_name(&self) -> Result<()> {
         let record = TemplateRecord {
             name: None,
             ..self.record()?
@@ -267,6 +280,14 @@ pub(crate) fn size(layout: &Layout, id: &ContainerId) -> Result<u64> {
 pub(crate) fn has_user(layout: &Layout, id: &ContainerId, user: &ContainerId) -> bool {
     let users = layout.template(id).join("users");
     users.join(user.to_string()).exists()
+}
+
+/// `AlreadyExists` if there is one of that name.
+pub(crate) fn check_free(layout: &Layout, name: &ContainerName) -> Result<()> {
+    match find(layout, name.as_str())? {
+        Some(_) => Err(exists(name)),
+        None => Ok(()),
+    }
 }
 
 fn find(layout: &Layout, name: &str) -> Result<Option<Template>> {

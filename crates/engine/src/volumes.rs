@@ -12,10 +12,11 @@ mod store;
 mod transfer;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::Serialize;
-use state::{ContainerConfig, ContainerId, EventKind, FileLock, MountKind};
+use state::{ClonedVolume, ContainerConfig, ContainerId, EventKind, FileLock, Layout, MountKind};
 use sys::{Error, ErrorKind, Result};
 
 use crate::containers::{PruneFilter, creation_lock};
@@ -267,6 +268,23 @@ pub(crate) fn volumes_of(config: &ContainerConfig) -> impl Iterator<Item = &str>
         MountKind::Volume(volume) => Some(volume.name.as_str()),
         _ => None,
     })
+}
+
+/// What lies below what a clone writes to its view of a volume, lowest first.
+pub(crate) fn below_clone(layout: &Layout, volume: &ClonedVolume) -> Vec<PathBuf> {
+    let volumes = layout.template(&volume.template).join("volumes");
+    image::template_layers(&volumes.join(volume.number.to_string()))
+}
+
+/// All that a clone's view of a volume is made of, lowest first.
+pub(crate) fn layers_of_clone(
+    layout: &Layout,
+    id: &ContainerId,
+    volume: &ClonedVolume,
+) -> Vec<PathBuf> {
+    let mut layers = below_clone(layout, volume);
+    layers.push(layout.cloned_volume(id, volume.number).join("upper"));
+    layers
 }
 
 /// A name that is safe to make a path of.

@@ -36,7 +36,9 @@ pub use content::ContentStore;
 pub use digest::chain_of;
 pub use limits::Limits;
 pub use references::{Named, References};
-pub use snapshot::{Change, ChangeKind, OVERLAY_OPTIONS, OverlaySnapshots, Snapshot};
+pub use snapshot::{
+    Change, ChangeKind, OVERLAY_OPTIONS, OverlaySnapshots, Snapshot, template_layers,
+};
 pub use store::{Image, LayerToReceive, Store};
 pub use sweep::{Freed, KeepAlive};
 pub use tree::disk_usage;

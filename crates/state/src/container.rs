@@ -182,6 +182,21 @@ pub enum MountKind {
         options: Vec<String>,
     },
     Image(ImageMount),
+    Cloned(ClonedVolume),
+}
+
+/// A clone's own view of a volume: what it writes lies on the template's copy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClonedVolume {
+    /// As the volume is called that the parent has.
+    pub name: String,
+    /// Whose copy it is.
+    pub template: ContainerId,
+    /// Which one of the template's.
+    pub number: u32,
+    /// As in [`VolumeMount`].
+    #[serde(default)]
+    pub subpath: PathBuf,
 }
 
 /// A named or anonymous volume.

@@ -5,7 +5,7 @@
 //!   containers/<id>/{config.json,exit.json,lock,log}
 //!   containers/<id>/{suspended.json,memory/}    while it is suspended
 //!   checkpoints/<name>/{checkpoint.json,memory/,layer/,volumes/…}
-//!   templates/<id>/{template.json,memory/,layer/,volumes/…,users/<id>}
+//!   templates/<id>/{template.json,memory/,below/,layer/,volumes/…,users/<id>}
 //!   names/<name>                                holds the id
 //!   events  events.1                            what happened, one line each
 //!   content/{oci-layout,index.json,blobs/…,ingest/…}
@@ -123,6 +123,12 @@ impl Layout {
 
     pub fn active_snapshot(&self, id: &ContainerId) -> PathBuf {
         self.snapshots().join("active").join(id.to_string())
+    }
+
+    /// What a clone wrote to its view of a volume: `upper` and `work`.
+    pub fn cloned_volume(&self, id: &ContainerId, number: u32) -> PathBuf {
+        let volumes = self.active_snapshot(id).join("volumes");
+        volumes.join(number.to_string())
     }
 
     // Volumes and networks.

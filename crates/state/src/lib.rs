@@ -33,10 +33,10 @@ pub use checkpoint::{
     ToDumper,
 };
 pub use container::{
-    CgroupManager, CloneOf, Confinement, ContainerConfig, DeviceRequest, DnsConfig, Endpoint,
-    ExitRecord, ExitStatus, Facts, HealthAction, HealthConfig, HealthRecord, HealthResult,
-    HealthStatus, ImageMount, ImageUse, IpcMode, LogConfig, LogDriver, MountIdMap, MountKind,
-    MountRequest, NamespaceModes, NetworkMode, NetworkRecord, PidMode, ProcessConfig,
+    CgroupManager, CloneOf, ClonedVolume, Confinement, ContainerConfig, DeviceRequest, DnsConfig,
+    Endpoint, ExitRecord, ExitStatus, Facts, HealthAction, HealthConfig, HealthRecord,
+    HealthResult, HealthStatus, ImageMount, ImageUse, IpcMode, LogConfig, LogDriver, MountIdMap,
+    MountKind, MountRequest, NamespaceModes, NetworkMode, NetworkRecord, PidMode, ProcessConfig,
     ResourceLimits, RestartPolicy, SandboxRecord, SeccompProfile, Status, StdinMode, StopConfig,
     Ulimit, VolumeMount,
 };

@@ -1,6 +1,8 @@
 //! What is written down of templates: containers at one instant that others
 //! are cloned from.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{ContainerConfig, ContainerName, MemoryImage, Timestamp};
@@ -21,8 +23,8 @@ pub struct TemplateRecord {
     /// The container as it was; its image is pinned by digest in there.
     pub config: Box<ContainerConfig>,
     pub memory: MemoryImage,
-    /// Its volumes of which there are copies, in the order of these.
-    pub volumes: Vec<String>,
+    /// Where the volumes are mounted of which there are copies, in their order.
+    pub volumes: Vec<PathBuf>,
     /// Bytes of its writable layer and its volumes.
     pub files: u64,
 }

@@ -234,6 +234,7 @@ pub(crate) fn ps(command: Command) -> Command {
         .arg(flag("no-trunc", "Do not shorten"))
         .arg(short_flag('q', "quiet", "Only ids"))
         .arg(short_flag('s', "size", "Show sizes"))
+        .arg(flag("tree", "Show clones below what they are clones of"))
 }
 
 pub(crate) fn rename(command: Command) -> Command {

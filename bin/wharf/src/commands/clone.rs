@@ -55,5 +55,12 @@ fn request(call: &Call<'_>) -> Result<CloneRequest> {
         hostname: given.text("hostname").map(str::to_owned),
         auto_remove: given.on("rm"),
         hook: given.text("hook").map(str::to_owned),
+        keep: given
+            .text("keep-template")
+            .map(|name| match name {
+                "" => format!("{}-template", given.text("CONTAINER").unwrap_or_default()).parse(),
+                name => name.parse(),
+            })
+            .transpose()?,
     })
 }

@@ -56,6 +56,7 @@ mod stats;
 mod stop;
 mod suspend;
 mod tag;
+mod template;
 mod top;
 mod update;
 mod version;
@@ -731,6 +732,43 @@ pub(crate) const NOUNS: &[Noun] = &[
                     "Remove snapshots of a container",
                     snapshot_args::rm,
                     snapshot::rm
+                ),
+            ),
+        ],
+    },
+    Noun {
+        name: "template",
+        about: "Manage what clones are made of",
+        hidden: false,
+        verbs: &[
+            (
+                "inspect",
+                &[],
+                verb!(
+                    "inspect",
+                    "Show everything about templates",
+                    clone_args::template_inspect,
+                    template::inspect
+                ),
+            ),
+            (
+                "ls",
+                &["list"],
+                verb!(
+                    "ls",
+                    "List templates",
+                    clone_args::template_ls,
+                    template::ls
+                ),
+            ),
+            (
+                "rm",
+                &["remove"],
+                verb!(
+                    "rm",
+                    "Remove templates; their clones stay",
+                    clone_args::template_rm,
+                    template::rm
                 ),
             ),
         ],

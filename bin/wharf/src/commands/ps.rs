@@ -1,8 +1,10 @@
 //! `wharf ps`.
 
+use std::collections::{HashMap, HashSet};
+
 use engine::containers::list::{ContainerSummary, ListFilter, ListRequest};
 use serde_json::{Value, json};
-use state::{PortMapping, Timestamp};
+use state::{ContainerId, PortMapping, Timestamp};
 use sys::{Error, ErrorKind, Result};
 
 use super::{Call, DONE};
@@ -14,7 +16,7 @@ use crate::output::{self, human};
 const COLUMNS: &str =
     "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}";
 
-const HEADERS: [(&str, &str); 16] = [
+const HEADERS: [(&str, &str); 17] = [
     ("Command", "COMMAND"),
     ("CreatedAt", "CREATED AT"),
     ("ID", "CONTAINER ID"),
@@ -25,6 +27,7 @@ const HEADERS: [(&str, &str); 16] = [
     ("Mounts", "MOUNTS"),
     ("Names", "NAMES"),
     ("Networks", "NETWORKS"),
+    ("Parent", "CLONE OF"),
     ("Platform", "PLATFORM"),
     ("Ports", "PORTS"),
     ("RunningFor", "CREATED"),
@@ -60,9 +63,12 @@ pub(super) fn run(call: &Call<'_>) -> Result<u8> {
         filters,
         size,
     };
-    let containers = call.engine()?.containers().list(&request)?;
+    let mut containers = call.engine()?.containers().list(&request)?;
     call.timings.done("list");
     let truncate = !given.on("no-trunc");
+    if given.on("tree") {
+        containers = as_tree(containers);
+    }
     if given.on("quiet") && format.is_none() {
         let ids: String = containers
             .iter()
@@ -83,6 +89,34 @@ pub(super) fn run(call: &Call<'_>) -> Result<u8> {
         .collect();
     output::print(&format.render(&rows, &HEADERS)?)?;
     Ok(DONE)
+}
+
+/// Clones come after what they are clones of, if that is in the list, with
+/// their depth in front of their names.
+fn as_tree(containers: Vec<ContainerSummary>) -> Vec<ContainerSummary> {
+    let listed: HashSet<ContainerId> = containers.iter().map(|one| one.id).collect();
+    let mut children: HashMap<Option<ContainerId>, Vec<ContainerSummary>> = HashMap::new();
+    for one in containers {
+        let parent = one.parent.as_ref().map(|(id, _)| *id);
+        let parent = parent.filter(|id| listed.contains(id));
+        children.entry(parent).or_default().push(one);
+    }
+    let mut ordered = Vec::with_capacity(listed.len());
+    // The first is taken from the end.
+    let mut open: Vec<(usize, ContainerSummary)> = Vec::new();
+    let mut push = |open: &mut Vec<_>, parent, depth| {
+        let below = children.remove(&parent).unwrap_or_default();
+        open.extend(below.into_iter().rev().map(|one| (depth, one)));
+    };
+    push(&mut open, None, 0);
+    while let Some((depth, mut one)) = open.pop() {
+        push(&mut open, Some(one.id), depth + 1);
+        if depth > 0 {
+            one.name = format!("{}└─ {}", "   ".repeat(depth - 1), one.name);
+        }
+        ordered.push(one);
+    }
+    ordered
 }
 
 fn row(container: &ContainerSummary, now: Timestamp, truncate: bool) -> Value {
@@ -117,6 +151,7 @@ fn row(container: &ContainerSummary, now: Timestamp, truncate: bool) -> Value {
         "LocalVolumes": container.local_volumes.to_string(),
         "Mounts": mounts.join(","),
         "Names": container.name,
+        "Parent": container.parent.as_ref().map_or("", |(_, name)| name),
         "Networks": container.networks.join(","),
         "Platform": "linux",
         "Ports": ports(container),

@@ -74,6 +74,8 @@ fn demand_of(mount: &MountRequest) -> Option<String> {
                 && mount.id_map.is_none();
             (!is_plain).then(|| "a volume with options".to_owned())
         }
+        // Checkpoints have none; whoever restores one does not get it.
+        MountKind::Cloned(volume) => Some(format!("the volume {} of a clone", volume.name)),
         MountKind::Tmpfs { .. } => None,
         MountKind::Image(image) => Some(format!("image {}", image.name)),
     }

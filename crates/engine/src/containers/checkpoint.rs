@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use state::checkpoint::CHECKPOINT_VERSION;
 use state::{
     Channel, CheckpointRecord, Connections, ContainerConfig, ContainerName, Departure, DumpJob,
-    MountKind, PidMode, RootFs, Timestamp, ToMonitor, VolumeMount,
+    MountKind, MountRequest, PidMode, RootFs, Timestamp, ToMonitor, VolumeMount,
 };
 use sys::{Context as _, Error, ErrorKind, Result};
 
@@ -19,7 +19,7 @@ use super::stop::no_such;
 use super::suspend::depart;
 use super::{Containers, DumpProgress, observe};
 use crate::checkpoints::{self, Unfinished};
-use crate::copy::copy_layers;
+use crate::copy::{copy_layers, copy_merged};
 use crate::crash::crash_point;
 use crate::dumper::Dumper;
 use crate::{Engine, volumes};
@@ -106,14 +106,12 @@ impl Locked<'_> {
         };
         crash_point!(engine, "after dump");
         // While nothing of it moves, so that files and memory are of one moment.
-        let volumes: Vec<_> = anonymous_volumes(config)
-            .map(|one| one.name.as_str())
-            .collect();
+        let volumes = carried_volumes(engine, config);
         let copied = copy_files(engine, config, &volumes, unfinished.path());
         let made = copied.map(|files| CheckpointRecord {
             version: CHECKPOINT_VERSION,
             created: Timestamp::now(),
-            config: Box::new(config.clone()),
+            config: Box::new(as_itself(config)),
             left_running: request.leave_running,
             memory,
             files,
@@ -161,31 +159,67 @@ impl Locked<'_> {
 
 /// Copies the writable layer and volumes to `into`, as `layer` and
 /// `volumes/<n>`; gives the bytes of their files.
-pub(super) fn copy_files(
+fn copy_files(
     engine: &Engine,
     config: &ContainerConfig,
-    volumes: &[&str],
+    volumes: &[(String, Vec<PathBuf>)],
     into: &Path,
 ) -> Result<u64> {
     let layer = into.join("layer");
     make(&layer)?;
     let mut bytes =
         copy_layers(&own_layers(engine, config)?, &layer).context(|| "copy the writable layer")?;
-    for (number, volume) in volumes.iter().enumerate() {
+    for (number, (name, layers)) in volumes.iter().enumerate() {
         let all = into.join("volumes");
         if number == 0 {
             make(&all)?;
         }
         let into = all.join(number.to_string());
         make(&into)?;
-        let data = volumes::data(engine.layout(), volume);
-        bytes += copy_layers(&[data], &into).context(|| format!("copy volume {volume}"))?;
+        bytes += copy_merged(layers, &into).context(|| format!("copy volume {name}"))?;
     }
     Ok(bytes)
 }
 
+/// Names of the volumes that go with a checkpoint, and what they are made of,
+/// lowest first.
+fn carried_volumes(engine: &Engine, config: &ContainerConfig) -> Vec<(String, Vec<PathBuf>)> {
+    let layout = engine.layout();
+    let carried = |mount: &MountRequest| match &mount.kind {
+        MountKind::Volume(volume) if volume.anonymous => {
+            let data = volumes::data(layout, &volume.name);
+            Some((volume.name.clone(), vec![data]))
+        }
+        MountKind::Cloned(volume) => {
+            let layers = volumes::layers_of_clone(layout, &config.id, volume);
+            Some((volume.name.clone(), layers))
+        }
+        _ => None,
+    };
+    config.mounts.iter().filter_map(carried).collect()
+}
+
+/// A clone as if it was none: its volumes are its own.
+fn as_itself(config: &ContainerConfig) -> ContainerConfig {
+    let mut config = config.clone();
+    config.clone_of = None;
+    for (number, mount) in config.mounts.iter_mut().enumerate() {
+        if let MountKind::Cloned(volume) = &mount.kind {
+            mount.kind = MountKind::Volume(VolumeMount {
+                // Another one's in each container; it tells them apart here.
+                name: format!("{number}-{}", volume.name),
+                anonymous: true,
+                no_copy: true,
+                subpath: volume.subpath.clone(),
+                ..VolumeMount::default()
+            });
+        }
+    }
+    config
+}
+
 /// What is the container's own and not its image's, lowest first.
-fn own_layers(engine: &Engine, config: &ContainerConfig) -> Result<Vec<PathBuf>> {
+pub(super) fn own_layers(engine: &Engine, config: &ContainerConfig) -> Result<Vec<PathBuf>> {
     let store = engine.images().store()?;
     let rootfs = store.snapshots().rootfs(&config.id, &config.image.chain)?;
     let RootFs::Overlay(overlay) = rootfs else {
@@ -207,7 +241,7 @@ pub(crate) fn anonymous_volumes(config: &ContainerConfig) -> impl Iterator<Item 
     })
 }
 
-fn make(path: &Path) -> Result<()> {
+pub(super) fn make(path: &Path) -> Result<()> {
     DirBuilder::new()
         .mode(0o700)
         .create(path)

@@ -5,18 +5,19 @@
 //! run in the end, or none is left.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use state::template::TEMPLATE_VERSION;
 use state::{
-    Channel, CloneOf, Connections, ContainerConfig, ContainerId, ContainerName, MountKind,
-    NetworkMode, PortRequest, TemplateRecord, Timestamp, ToMonitor,
+    Channel, CloneOf, ClonedVolume, Connections, ContainerConfig, ContainerId, ContainerName,
+    MountKind, NetworkMode, PortRequest, TemplateRecord, Timestamp, ToMonitor,
 };
 use sys::{Context as _, Error, ErrorKind, Result};
 
 use super::attach::running;
-use super::checkpoint::copy_files;
+use super::checkpoint::{make, own_layers};
 use super::hook::Hook;
 use super::pause::ask;
 use super::request::RemoveRequest;
@@ -25,9 +26,10 @@ use super::restore::Saved;
 use super::start::{Locked, Origin};
 use super::stop::no_such;
 use super::{Containers, DumpProgress, observe};
+use crate::copy::{Mirror, copy_layers};
 use crate::crash::crash_point;
 use crate::templates::Held;
-use crate::volumes;
+use crate::{Engine, templates, volumes};
 
 /// More are not made by one call.
 const COUNT_MAX: usize = 10_000;
@@ -49,6 +51,8 @@ pub struct CloneRequest {
     pub auto_remove: bool,
     /// Runs in each by its shell, before its processes go on.
     pub hook: Option<String>,
+    /// The template stays, under this name.
+    pub keep: Option<ContainerName>,
 }
 
 /// How clones are called.
@@ -70,35 +74,53 @@ impl Default for CloneRequest {
             hostname: None,
             auto_remove: false,
             hook: None,
+            keep: None,
         }
     }
 }
 
 impl Containers<'_> {
-    /// Makes clones of a running container, which runs on. They run, or there
-    /// are none. `tell` hears how the container is written down.
+    /// Makes clones of a running container, which runs on, or of a template
+    /// that was kept. They run, or there are none. `tell` hears how the
+    /// container is written down.
     pub fn clone_container(
         &self,
-        container: &str,
+        source: &str,
         request: &CloneRequest,
         tell: &dyn Fn(DumpProgress),
     ) -> Result<Vec<ContainerId>> {
         request.check()?;
-        self.check_ports(container, request)?;
-        let template = self.template_of(container, None, tell)?;
-        self.clones_of(&template, request)
-    }
-
-    fn check_ports(&self, container: &str, request: &CloneRequest) -> Result<()> {
-        let id = self.resolve(container)?;
-        let observed = observe::observe(self.engine, &id)?.ok_or_else(|| no_such(container))?;
-        if request.ports.is_some() && observed.config.network != NetworkMode::Bridge {
-            return Err(Error::new(
-                ErrorKind::InvalidInput,
-                format!("container {container} is on no network on which ports are published"),
-            ));
+        let layout = self.engine.layout();
+        let id = match self.resolve(source) {
+            Ok(id) => id,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let Some(template) = Held::named(layout, source)? else {
+                    return Err(error);
+                };
+                if request.keep.is_some() {
+                    return Err(Error::new(
+                        ErrorKind::InvalidInput,
+                        format!("{source} is a template, which is kept already"),
+                    ));
+                }
+                request.check_ports(&template.record()?.config)?;
+                return self.clones_of(&template, request);
+            }
+            Err(error) => return Err(error),
+        };
+        let observed = observe::observe(self.engine, &id)?.ok_or_else(|| no_such(source))?;
+        request.check_ports(&observed.config)?;
+        if let Some(name) = &request.keep {
+            // Again when it gets the name; here before anything stands still.
+            templates::check_free(layout, name)?;
         }
-        Ok(())
+        let template = self.template_of(source, request.keep.as_ref(), tell)?;
+        self.clones_of(&template, request).map_err(|error| {
+            if let Err(second) = template.forget_name() {
+                return error.wrap(format!("and the template stays ({second})"));
+            }
+            error
+        })
     }
 
     /// Writes a running container down.
@@ -143,7 +165,7 @@ impl Containers<'_> {
         };
         std::thread::scope(|scope| {
             // The first works here.
-            for _ in 1..WORKERS_MAX.min(request.count) {
+            for _ in 1..WORKERS_MAX.min(request.count.max(1)) {
                 scope.spawn(work);
             }
             work();
@@ -189,13 +211,6 @@ impl Containers<'_> {
     ) -> Result<()> {
         let name = request.names.of(number)?;
         let parent = &record.config;
-        let place = template.path().join("volumes");
-        let volumes: BTreeMap<_, _> = record
-            .volumes
-            .iter()
-            .enumerate()
-            .map(|(number, name)| (name.clone(), place.join(number.to_string())))
-            .collect();
         let change = |config: &mut ContainerConfig| {
             request.apply(config);
             config.clone_of = Some(CloneOf {
@@ -203,11 +218,12 @@ impl Containers<'_> {
                 parent: parent.id,
                 parent_name: parent.name.clone(),
             });
+            share_volumes(config, template.id(), &record.volumes);
         };
         let saved = Saved {
             config: parent,
             layer: None,
-            volumes,
+            volumes: BTreeMap::new(),
             change: &change,
             origin: ("clone", parent.name.to_string()),
         };
@@ -215,7 +231,7 @@ impl Containers<'_> {
         let created = self.create_saved(&saved, (id, name.as_ref()));
         if let Err(error) = created {
             // The template is ours, so nobody takes it away meanwhile.
-            crate::templates::release(self.engine.layout(), template.id(), &id)?;
+            templates::release(self.engine.layout(), template.id(), &id)?;
             return Err(error);
         }
         crash_point!(self.engine, "after create");
@@ -259,7 +275,8 @@ impl Containers<'_> {
 impl CloneRequest {
     fn check(&self) -> Result<()> {
         let invalid = |why: &str| Err(Error::new(ErrorKind::InvalidInput, why));
-        if !(1..=COUNT_MAX).contains(&self.count) {
+        let least = usize::from(self.keep.is_none());
+        if !(least..=COUNT_MAX).contains(&self.count) {
             return invalid("the number of clones is from 1 to 10000");
         }
         if let Some(name) = &self.hostname {
@@ -283,6 +300,19 @@ impl CloneRequest {
                 "several clones cannot have the same port of the host: name the container's port \
                  alone (-p 80), and each gets a free one",
             );
+        }
+        Ok(())
+    }
+
+    fn check_ports(&self, config: &ContainerConfig) -> Result<()> {
+        if self.ports.is_some() && config.network != NetworkMode::Bridge {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!(
+                    "container {} is on no network on which ports are published",
+                    config.name
+                ),
+            ));
         }
         Ok(())
     }
@@ -337,7 +367,9 @@ impl Locked<'_> {
         let engine = self.engine;
         let config = &self.observed.config;
         let volumes = own_volumes(engine, config)?;
-        let names: Vec<&str> = volumes.iter().map(String::as_str).collect();
+        // What does not change any more is copied while it runs.
+        let copies = Copies::begin(engine, config, &volumes, &held.path())?;
+        crash_point!(engine, "after first copy");
         ask(monitor, &ToMonitor::Hold, &[])?;
         let written = self.write_down(&held.memory(), Connections::Close, tell);
         let (dumper, memory) = match written {
@@ -349,7 +381,7 @@ impl Locked<'_> {
         };
         crash_point!(engine, "after dump");
         // While nothing of it moves, so that files and memory are of one moment.
-        let files = copy_files(engine, config, &names, &held.path());
+        let files = copies.finish();
         let gone_on = dumper.let_go();
         ask(monitor, &ToMonitor::Release, &[])?;
         let files = files?;
@@ -361,7 +393,7 @@ impl Locked<'_> {
             name: name.cloned(),
             config: Box::new(config.clone()),
             memory,
-            volumes,
+            volumes: volumes.into_iter().map(|volume| volume.target).collect(),
             files,
         })?;
         engine.tell(config, "clone", &[]);
@@ -369,19 +401,127 @@ impl Locked<'_> {
     }
 }
 
-/// The volumes of which a clone gets copies, each once: all that are
-/// directories of the store's own.
-fn own_volumes(engine: &crate::Engine, config: &ContainerConfig) -> Result<Vec<String>> {
-    let mut names: Vec<String> = Vec::new();
+/// A volume that clones get a view of, each their own.
+struct OwnVolume {
+    target: PathBuf,
+    name: String,
+    /// What it is made of, lowest first.
+    layers: Vec<PathBuf>,
+}
+
+/// All volumes that are directories of the store's own, and views of them.
+fn own_volumes(engine: &Engine, config: &ContainerConfig) -> Result<Vec<OwnVolume>> {
+    let layout = engine.layout();
+    let mut found: Vec<OwnVolume> = Vec::new();
     for mount in &config.mounts {
-        if let MountKind::Volume(volume) = &mount.kind
-            && volumes::is_own(engine.layout(), &volume.name)?
-            && !names.contains(&volume.name)
-        {
-            names.push(volume.name.clone());
+        let (name, layers) = match &mount.kind {
+            MountKind::Volume(volume) if volumes::is_own(layout, &volume.name)? => {
+                (&volume.name, vec![volumes::data(layout, &volume.name)])
+            }
+            MountKind::Cloned(volume) => {
+                let layers = volumes::layers_of_clone(layout, &config.id, volume);
+                (&volume.name, layers)
+            }
+            _ => continue,
+        };
+        let unsupported = |why: &str| {
+            Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("volume {name} {why}, which a clone cannot have"),
+            ))
+        };
+        if found.iter().any(|other| other.layers == layers) {
+            return unsupported("is mounted in two places");
         }
+        if mount.id_map.is_some() {
+            return unsupported("is mounted with a map of ids");
+        }
+        found.push(OwnVolume {
+            target: mount.target.clone(),
+            name: name.clone(),
+            layers,
+        });
     }
-    Ok(names)
+    Ok(found)
+}
+
+/// The mounts at `targets` become views of the template's copies, which are
+/// in that order.
+fn share_volumes(config: &mut ContainerConfig, template: &ContainerId, targets: &[PathBuf]) {
+    for mount in &mut config.mounts {
+        let number = targets.iter().position(|target| *target == mount.target);
+        let Some(number) = number.and_then(|number| u32::try_from(number).ok()) else {
+            continue;
+        };
+        let (name, subpath) = match &mount.kind {
+            MountKind::Volume(volume) => (volume.name.clone(), volume.subpath.clone()),
+            MountKind::Cloned(volume) => (volume.name.clone(), volume.subpath.clone()),
+            _ => continue,
+        };
+        mount.kind = MountKind::Cloned(ClonedVolume {
+            name,
+            template: *template,
+            number,
+            subpath,
+        });
+    }
+}
+
+/// Copies of a container's files, which are up to date once it stands.
+struct Copies {
+    mirrors: Vec<Mirror>,
+    /// Bytes of what could not change.
+    fixed: u64,
+}
+
+impl Copies {
+    fn begin(
+        engine: &Engine,
+        config: &ContainerConfig,
+        volumes: &[OwnVolume],
+        into: &Path,
+    ) -> Result<Self> {
+        let mut copies = Self {
+            mirrors: Vec::new(),
+            fixed: 0,
+        };
+        copies
+            .add(&own_layers(engine, config)?, into)
+            .context(|| "copy the writable layer")?;
+        for (number, volume) in volumes.iter().enumerate() {
+            if number == 0 {
+                make(&into.join("volumes"))?;
+            }
+            let into = into.join("volumes").join(number.to_string());
+            make(&into)?;
+            copies
+                .add(&volume.layers, &into)
+                .context(|| format!("copy volume {}", volume.name))?;
+        }
+        Ok(copies)
+    }
+
+    /// Of `layers`, the lowest first, the topmost alone may change.
+    fn add(&mut self, layers: &[PathBuf], into: &Path) -> Result<()> {
+        let Some((top, below)) = layers.split_last() else {
+            return Ok(());
+        };
+        if !below.is_empty() {
+            make(&into.join("below"))?;
+            self.fixed += copy_layers(below, &into.join("below"))?;
+        }
+        make(&into.join("layer"))?;
+        self.mirrors.push(Mirror::begin(top, &into.join("layer"))?);
+        Ok(())
+    }
+
+    fn finish(self) -> Result<u64> {
+        let mut bytes = self.fixed;
+        for mirror in self.mirrors {
+            bytes += mirror.finish()?;
+        }
+        Ok(bytes)
+    }
 }
 
 #[cfg(test)]

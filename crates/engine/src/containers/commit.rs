@@ -160,9 +160,12 @@ fn defaults(config: &ContainerConfig, parent: &ContainerDefaults) -> ContainerDe
         }
     }
     for mount in &config.mounts {
-        if let MountKind::Volume(volume) = &mount.kind
-            && volume.anonymous
-        {
+        let is_own = match &mount.kind {
+            MountKind::Volume(volume) => volume.anonymous,
+            MountKind::Cloned(_) => true,
+            _ => false,
+        };
+        if is_own {
             let target = mount.target.display().to_string();
             defaults.volumes.insert(target, Empty {});
         }

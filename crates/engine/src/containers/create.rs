@@ -209,6 +209,15 @@ impl Containers<'_> {
             for mut mount in observed.config.mounts {
                 match &mut mount.kind {
                     MountKind::Tmpfs { .. } => continue,
+                    MountKind::Cloned(_) => {
+                        return Err(Error::new(
+                            ErrorKind::Unsupported,
+                            format!(
+                                "the volumes of {other}, a clone, are its own: no other container \
+                                 can have them"
+                            ),
+                        ));
+                    }
                     // It goes with the one that it was made for.
                     MountKind::Volume(volume) => volume.anonymous = false,
                     MountKind::Bind { .. } | MountKind::Image(_) => {}

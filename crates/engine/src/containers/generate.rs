@@ -268,6 +268,7 @@ fn volumes(config: &ContainerConfig) -> (Vec<Value>, Vec<Value>) {
         let source = match &mount.kind {
             MountKind::Bind { source, .. } => json!({"hostPath": {"path": source}}),
             MountKind::Volume(volume) if volume.anonymous => json!({"emptyDir": {}}),
+            MountKind::Cloned(_) => json!({"emptyDir": {}}),
             MountKind::Volume(volume) => {
                 json!({"persistentVolumeClaim": {"claimName": volume.name}})
             }

@@ -51,6 +51,19 @@ pub struct ContainerInspect {
     pub mounts: Vec<InspectMount>,
     pub config: InspectConfig,
     pub network_settings: InspectNetworkSettings,
+    /// Where it comes from, if it is a clone. Not Docker's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clone_of: Option<InspectCloneOf>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct InspectCloneOf {
+    /// The container that was copied, and how it was called then.
+    pub id: String,
+    pub name: String,
+    /// Whose files lie below its own.
+    pub template: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -375,10 +388,15 @@ impl Containers<'_> {
             mounts: config
                 .mounts
                 .iter()
-                .map(|mount| mount_of(mount, layout))
+                .map(|mount| mount_of(mount, &config.id, layout))
                 .collect(),
             config: config_of(config),
             network_settings: network_settings(config, &networks),
+            clone_of: config.clone_of.as_ref().map(|origin| InspectCloneOf {
+                id: origin.parent.to_string(),
+                name: origin.parent_name.to_string(),
+                template: origin.template.to_string(),
+            }),
         })
     }
 }
@@ -688,7 +706,7 @@ fn graph_driver(rootfs: Option<RootFs>) -> InspectGraphDriver {
     }
 }
 
-fn mount_of(mount: &MountRequest, layout: &state::Layout) -> InspectMount {
+fn mount_of(mount: &MountRequest, id: &state::ContainerId, layout: &state::Layout) -> InspectMount {
     let path = |path: &Path| path.display().to_string();
     let mut inspect = InspectMount {
         destination: path(&mount.target),
@@ -713,6 +731,13 @@ fn mount_of(mount: &MountRequest, layout: &state::Layout) -> InspectMount {
             "volume".clone_into(&mut inspect.kind);
             inspect.name.clone_from(&volume.name);
             inspect.source = path(&volumes::data(layout, &volume.name));
+            "local".clone_into(&mut inspect.driver);
+        }
+        MountKind::Cloned(volume) => {
+            "volume".clone_into(&mut inspect.kind);
+            inspect.name.clone_from(&volume.name);
+            let own = layout.cloned_volume(id, volume.number);
+            inspect.source = path(&own.join("upper"));
             "local".clone_into(&mut inspect.driver);
         }
         MountKind::Tmpfs { .. } => "tmpfs".clone_into(&mut inspect.kind),

@@ -152,6 +152,8 @@ pub struct ContainerSummary {
     pub networks: Vec<String>,
     /// Bytes of the writable layer, if asked for.
     pub size: Option<u64>,
+    /// What it is a clone of, and how that was called then.
+    pub parent: Option<(ContainerId, String)>,
 }
 
 /// Docker's word for a status.
@@ -268,6 +270,9 @@ impl Containers<'_> {
                 .collect(),
             networks,
             size,
+            parent: config
+                .clone_of
+                .map(|origin| (origin.parent, origin.parent_name.to_string())),
         })
     }
 
@@ -404,6 +409,7 @@ fn source(kind: &MountKind) -> Option<String> {
     match kind {
         MountKind::Bind { source, .. } => Some(source.display().to_string()),
         MountKind::Volume(volume) => Some(volume.name.clone()),
+        MountKind::Cloned(volume) => Some(volume.name.clone()),
         MountKind::Image(image) => Some(image.name.clone()),
         MountKind::Tmpfs { .. } => None,
     }

@@ -165,6 +165,7 @@ impl Containers<'_> {
         (saved.change)(&mut config);
         check_host(&config)?;
         self.make_place(&config, (store, image), undo)?;
+        self.make_views(&config, store)?;
         if let Some(layer) = &saved.layer {
             let upper = layout.active_snapshot(&id).join("upper");
             copy_layers(std::slice::from_ref(layer), &upper)
@@ -182,6 +183,30 @@ impl Containers<'_> {
         crash_point!(engine, "after volumes");
         Record::create(&layout.container_config(&id), &config)?;
         engine.tell(&config, "create", std::slice::from_ref(&saved.origin));
+        Ok(())
+    }
+}
+
+impl Containers<'_> {
+    /// Makes what clones write to their views of volumes to.
+    fn make_views(&self, config: &ContainerConfig, store: &Store) -> Result<()> {
+        let own = config.clone_of.as_ref().map(|origin| origin.template);
+        for mount in &config.mounts {
+            let MountKind::Cloned(volume) = &mount.kind else {
+                continue;
+            };
+            let below = volumes::below_clone(self.engine.layout(), volume);
+            // A record that comes from elsewhere may say anything.
+            let (Some(top), true) = (below.last(), own == Some(volume.template)) else {
+                return Err(Error::new(
+                    ErrorKind::Corrupt,
+                    format!("volume {} is another one's", volume.name),
+                ));
+            };
+            store
+                .snapshots()
+                .prepare_volume(&config.id, volume.number, top)?;
+        }
         Ok(())
     }
 }

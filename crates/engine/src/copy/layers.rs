@@ -32,7 +32,34 @@ pub(crate) fn copy_layers(layers: &[PathBuf], into: &Path) -> Result<u64> {
     Ok(bytes)
 }
 
-fn open(path: &Path) -> Result<OwnedFd> {
+/// As [`copy_layers`], without overlayfs' notes: what is hidden is gone.
+pub(crate) fn copy_merged(layers: &[PathBuf], into: &Path) -> Result<u64> {
+    let bytes = copy_layers(layers, into)?;
+    if layers.len() > 1 {
+        forget_notes(into).context(|| format!("copy to {}", into.display()))?;
+    }
+    Ok(bytes)
+}
+
+fn forget_notes(directory: &Path) -> Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        let stat = rustix::fs::lstat(&path)?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::CharacterDevice if stat.st_rdev == 0 => fs::remove_file(&path)?,
+            FileType::Directory => {
+                if is_opaque(&path) {
+                    rustix::fs::lremovexattr(&path, OPAQUE)?;
+                }
+                forget_notes(&path)?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn open(path: &Path) -> Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(CWD, path, flags, Mode::empty())
         .context(|| format!("open {}", path.display()))
@@ -120,5 +147,9 @@ mod tests {
         assert_eq!(fs::read_to_string(path("into/c")).unwrap(), "new");
         assert_eq!(kind(&path("into/d")).unwrap(), FileType::CharacterDevice);
         assert_eq!(kind(&path("into/e")).unwrap(), FileType::Directory);
+        fs::create_dir(path("plain")).unwrap();
+        copy_merged(&[path("one"), path("two")], &path("plain")).unwrap();
+        assert!(!path("plain/d").exists() && !is_opaque(&path("plain/a")));
+        assert_eq!(fs::read_to_string(path("plain/b/x")).unwrap(), "below");
     }
 }

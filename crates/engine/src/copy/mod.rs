@@ -10,13 +10,15 @@
 //! (what a path means), then [`tree`].
 
 mod layers;
+mod mirror;
 mod pack;
 mod place;
 mod root;
 mod tree;
 mod unpack;
 
-pub(crate) use layers::copy_layers;
+pub(crate) use layers::{copy_layers, copy_merged};
+pub(crate) use mirror::Mirror;
 pub(crate) use pack::{Mounts, pack};
 pub(crate) use place::{Side, host_root};
 pub(crate) use root::{Access, with_layers, with_root};

@@ -147,6 +147,13 @@ fn mount(
     overlay: &OverlayRoot,
     access: Access,
 ) -> Result<OwnedFd> {
+    // Not the container's own work directory, by which is seen that it ran.
+    let work = layout.active_snapshot(&config.id).join("copy-work");
+    mount_layers(overlay, &work, access)
+}
+
+/// The layers of `overlay`, with another directory for overlayfs' own.
+fn mount_layers(overlay: &OverlayRoot, work: &Path, access: Access) -> Result<OwnedFd> {
     let mut lower = Vec::new();
     if access == Access::Read {
         lower.push(open(&overlay.upper)?);
@@ -172,20 +179,25 @@ fn mount(
         };
         return layers.mount(&finish(attributes | MountAttrFlags::MOUNT_ATTR_RDONLY));
     }
-    // Not the container's own work directory, by which is seen that it ran.
-    let work = layout.active_snapshot(&config.id).join("copy-work");
-    match fs::create_dir(&work) {
+    match fs::create_dir(work) {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
             return Err(error).context(|| format!("make {}", work.display()));
         }
         _ => {}
     }
-    let (upper, work) = (open(&overlay.upper)?, open(&work)?);
+    let (upper, work) = (open(&overlay.upper)?, open(work)?);
     let layers = OverlayLayers {
         lower: &lower,
         writable: Some((&upper, &work)),
     };
     layers.mount(&finish(attributes))
+}
+
+/// What is mounted where.
+enum Source<'a> {
+    Directory(PathBuf, &'a Path),
+    /// A clone's view of a volume, and a directory for overlayfs' own.
+    View(OverlayRoot, PathBuf, &'a Path),
 }
 
 /// Volumes and directories of the host where the container will have them.
@@ -195,36 +207,68 @@ fn add_mounts(
     root: &OwnedFd,
     access: Access,
 ) -> Result<()> {
-    let mut mounts: Vec<(&Path, PathBuf, &Path)> = config
+    let mut mounts: Vec<(&Path, Source<'_>)> = config
         .mounts
         .iter()
-        .filter_map(|mount| match &mount.kind {
-            MountKind::Bind { source, .. } => {
-                Some((mount.target.as_path(), source.clone(), Path::new("")))
-            }
-            MountKind::Volume(volume) => Some((
-                mount.target.as_path(),
-                volumes::directory(layout, &volume.name)?,
-                &volume.subpath,
-            )),
-            MountKind::Tmpfs { .. } | MountKind::Image(_) => None,
+        .filter_map(|mount| {
+            let source = match &mount.kind {
+                MountKind::Bind { source, .. } => Source::Directory(source.clone(), Path::new("")),
+                MountKind::Volume(volume) => {
+                    let directory = volumes::directory(layout, &volume.name)?;
+                    Source::Directory(directory, &volume.subpath)
+                }
+                MountKind::Cloned(volume) => {
+                    let own = layout.cloned_volume(&config.id, volume.number);
+                    let mut lower = volumes::below_clone(layout, volume);
+                    lower.reverse();
+                    let layers = OverlayRoot {
+                        lower,
+                        upper: own.join("upper"),
+                        work: own.join("work"),
+                    };
+                    Source::View(layers, own.join("copy-work"), &volume.subpath)
+                }
+                MountKind::Tmpfs { .. } | MountKind::Image(_) => return None,
+            };
+            Some((mount.target.as_path(), source))
         })
         .collect();
     // What is below comes after.
-    mounts.sort_by_key(|(target, ..)| target.components().count());
-    for (target, source, subpath) in mounts {
-        let Ok(held) = sys::mount::hold_below(&source, subpath) else {
-            // The next start makes it or tells that it is gone.
-            continue;
-        };
+    mounts.sort_by_key(|(target, _)| target.components().count());
+    for (target, source) in mounts {
         let add = || -> Result<()> {
-            let copy = sys::mount::copy_tree(held.as_fd(), Depth::One)?;
-            if let Some(target) = target_in(root, target, access)? {
-                sys::mount::attach(copy.as_fd(), target.as_fd())?;
+            let (mount, part) = match &source {
+                Source::Directory(path, subpath) => {
+                    let Ok(held) = sys::mount::hold_below(path, subpath) else {
+                        // The next start makes it or tells that it is gone.
+                        return Ok(());
+                    };
+                    (
+                        sys::mount::copy_tree(held.as_fd(), Depth::One)?,
+                        Path::new(""),
+                    )
+                }
+                Source::View(layers, work, subpath) => {
+                    (mount_layers(layers, work, access)?, *subpath)
+                }
+            };
+            let Some(place) = target_in(root, target, access)? else {
+                return Ok(());
+            };
+            sys::mount::attach(mount.as_fd(), place.as_fd())?;
+            if part.as_os_str().is_empty() {
+                return Ok(());
+            }
+            let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+            let flags = OFlags::PATH | OFlags::CLOEXEC;
+            let part = rustix::fs::openat2(&mount, part, flags, Mode::empty(), resolve)?;
+            let part = sys::mount::copy_tree(part.as_fd(), Depth::One)?;
+            if let Some(place) = target_in(root, target, access)? {
+                sys::mount::attach(part.as_fd(), place.as_fd())?;
             }
             Ok(())
         };
-        add().context(|| format!("mount {} on {}", source.display(), target.display()))?;
+        add().context(|| format!("mount what belongs on {}", target.display()))?;
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use sys::{Context as _, Error, ErrorKind, Result};
 
 use super::DEPTH_MAX;
+use super::mirror::Notes;
 
 /// Whose the copies are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub(crate) struct Copier<'a> {
     /// The first name of each file that has several.
     links: HashMap<(u64, u64), PathBuf>,
     bytes: u64,
+    /// What was copied is noted, for a second look.
+    pub(super) notes: Option<Notes>,
 }
 
 impl<'a> Copier<'a> {
@@ -44,6 +47,7 @@ impl<'a> Copier<'a> {
             top,
             links: HashMap::new(),
             bytes: 0,
+            notes: None,
         }
     }
 
@@ -100,7 +104,7 @@ impl<'a> Copier<'a> {
         Ok(())
     }
 
-    fn one(
+    pub(super) fn one(
         &mut self,
         held: &OwnedFd,
         into: &OwnedFd,
@@ -112,7 +116,14 @@ impl<'a> Copier<'a> {
         let kind = FileType::from_raw_mode(stat.st_mode);
         let path = at.join(OsStr::from_bytes(name.to_bytes()));
         if kind == FileType::Directory {
+            if let Some(notes) = &mut self.notes {
+                notes.note_directory(&path, &stat);
+            }
             return self.directory_as(held, into, name, (&stat, &path), depth);
+        }
+        // Before it is read: what is written meanwhile is a change.
+        if let Some(notes) = &mut self.notes {
+            notes.note(&path, &stat);
         }
         if stat.st_nlink > 1 {
             let key = (stat.st_dev, stat.st_ino);
@@ -195,6 +206,11 @@ impl<'a> Copier<'a> {
             Ownership::Of(uid, gid) => (uid, gid),
         };
         (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
+    }
+
+    /// The attributes of a directory, to another one.
+    pub(super) fn attributes_of(&self, from: &OwnedFd, to: &OwnedFd) -> Result<()> {
+        self.attributes(from.as_fd(), to.as_fd(), &rustix::fs::fstat(from)?)
     }
 
     /// Owner first: changing it drops the set-id bits.

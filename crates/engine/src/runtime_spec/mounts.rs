@@ -186,6 +186,20 @@ fn requested(input: &SpecInput<'_>, request: &MountRequest) -> Mount {
             mount.options.extend(subpath(&image.subpath));
             mount
         }
+        MountKind::Cloned(volume) => {
+            let mut mount = mount(&request.target, "overlay", None, &["rprivate", access]);
+            let below = crate::volumes::below_clone(input.layout, volume);
+            for layer in below.iter().rev() {
+                mount.options.push(format!("lowerdir+={}", layer.display()));
+            }
+            let own = input.layout.cloned_volume(&input.config.id, volume.number);
+            for (key, name) in [("upperdir", "upper"), ("workdir", "work")] {
+                let path = own.join(name);
+                mount.options.push(format!("{key}={}", path.display()));
+            }
+            mount.options.extend(subpath(&volume.subpath));
+            mount
+        }
         MountKind::Tmpfs {
             size,
             mode,

@@ -71,7 +71,7 @@ fn look(
             sources.backings.insert(mount.target.clone(), backing);
             source
         }
-        MountKind::Tmpfs { .. } => return Ok(()),
+        MountKind::Tmpfs { .. } | MountKind::Cloned(_) => return Ok(()),
         MountKind::Image(image) => {
             let used = image
                 .image

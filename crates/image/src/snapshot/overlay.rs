@@ -131,15 +131,17 @@ impl OverlaySnapshots {
         tree::remove(&self.layout.active_snapshot(id))
     }
 
-    /// Bytes on disk that the container wrote, snapshots included.
+    /// Bytes on disk that the container wrote, snapshots and its views of
+    /// volumes included.
     pub fn usage(&self, id: &ContainerId) -> Result<u64> {
-        let sealed = self.upper(id).with_file_name("sealed");
-        let sealed = if sealed.exists() {
-            tree::disk_usage(&sealed)?
-        } else {
-            0
-        };
-        Ok(tree::disk_usage(&self.upper(id))? + sealed)
+        let mut bytes = tree::disk_usage(&self.upper(id))?;
+        for more in ["sealed", "volumes"] {
+            let place = self.upper(id).with_file_name(more);
+            if place.exists() {
+                bytes += tree::disk_usage(&place)?;
+            }
+        }
+        Ok(bytes)
     }
 
     /// Bytes on disk of one layer.

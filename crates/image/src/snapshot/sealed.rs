@@ -13,7 +13,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use spec::ChainId;
@@ -73,7 +73,8 @@ impl OverlaySnapshots {
             ..Layers::default()
         };
         let prepare = || -> Result<()> {
-            let below = tree::open_directory(&self.base(template))?;
+            let base = self.layout.template(template).join("layer");
+            let below = tree::open_directory(&base)?;
             copy_attributes(&below, &tree::open_directory(&self.upper(id))?)?;
             self.keep(id, &layers, Durability::Fast)
         };
@@ -156,6 +157,30 @@ impl OverlaySnapshots {
         layers.discard_upper = true;
         self.keep(id, &layers, Durability::Synced)?;
         self.heal(id, chain)
+    }
+
+    /// Makes the place for what a container writes to its view of a volume,
+    /// whose topmost directory is `below`.
+    pub fn prepare_volume(&self, id: &ContainerId, number: u32, below: &Path) -> Result<()> {
+        let place = self.layout.cloned_volume(id, number);
+        let make = |path: &Path, mode| -> Result<()> {
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(mode)
+                .create(path)?;
+            Ok(())
+        };
+        let prepare = || -> Result<()> {
+            make(&place, 0o700)?;
+            make(&place.join("work"), 0o700)?;
+            let upper = place.join("upper");
+            make(&upper, 0o755)?;
+            copy_attributes(
+                &tree::open_directory(below)?,
+                &tree::open_directory(&upper)?,
+            )
+        };
+        prepare().context(|| format!("make {}", place.display()))
     }
 
     /// The directories of a snapshot, or of the present state, lowest first.
@@ -247,12 +272,10 @@ impl OverlaySnapshots {
 
     /// The template's files, if there are any, and sealed directories.
     fn above_image(&self, id: &ContainerId, layers: &Layers, sealed: &[u64]) -> Vec<PathBuf> {
-        let base = layers.base.iter().map(|template| self.base(template));
-        base.chain(self.paths(id, sealed)).collect()
-    }
-
-    fn base(&self, template: &ContainerId) -> PathBuf {
-        self.layout.template(template).join("layer")
+        let base = layers.base.iter();
+        base.flat_map(|template| template_layers(&self.layout.template(template)))
+            .chain(self.paths(id, sealed))
+            .collect()
     }
 
     fn paths(&self, id: &ContainerId, numbers: &[u64]) -> Vec<PathBuf> {
@@ -260,6 +283,12 @@ impl OverlaySnapshots {
         let path = |number: &u64| root.join(number.to_string());
         numbers.iter().map(path).collect()
     }
+}
+
+/// The directories of what a template has a copy of, lowest first.
+pub fn template_layers(place: &Path) -> Vec<PathBuf> {
+    let below = Some(place.join("below")).filter(|below| below.exists());
+    below.into_iter().chain([place.join("layer")]).collect()
 }
 
 impl Layers {

@@ -34,9 +34,11 @@ pub(crate) enum What {
         depth: Depth,
     },
     /// Directories as one tree, the topmost first, or what `subpath` names in
-    /// it. Read-only.
+    /// it. Read-only unless there is a place to write to.
     Layers {
         lower: Vec<PathBuf>,
+        /// The upper directory and overlayfs' own.
+        writable: Option<(PathBuf, PathBuf)>,
         subpath: PathBuf,
     },
     FileSystem {
@@ -155,6 +157,12 @@ fn plan_one(mount: &Mount, bundle: &Path) -> Result<PlannedMount> {
         }
         (None, "overlay") if data.iter().any(|(key, _)| key == LAYER) => {
             let subpath = take_subpath(&mut data)?;
+            let mut path = |key| take_path(&mut data, key, bundle);
+            let writable = match (path(UPPER)?, path(WORK)?) {
+                (None, None) => None,
+                (Some(upper), Some(work)) => Some((upper, work)),
+                _ => return Err(invalid(format!("{UPPER} and {WORK} go together"))),
+            };
             let lower = data
                 .into_iter()
                 .map(|option| match option {
@@ -162,7 +170,11 @@ fn plan_one(mount: &Mount, bundle: &Path) -> Result<PlannedMount> {
                     (key, _) => Err(invalid(format!("option {key:?} does not go with {LAYER}"))),
                 })
                 .collect::<Result<_>>()?;
-            What::Layers { lower, subpath }
+            What::Layers {
+                lower,
+                writable,
+                subpath,
+            }
         }
         (None, "cgroup") => {
             no_data("control groups")?;
@@ -190,10 +202,26 @@ fn plan_one(mount: &Mount, bundle: &Path) -> Result<PlannedMount> {
 }
 
 /// Overlay's own option for one more directory; with it come no others but
-/// those about attributes, and a subpath.
+/// those about attributes, the places to write to, and a subpath.
 const LAYER: &str = "lowerdir+";
+const UPPER: &str = "upperdir";
+const WORK: &str = "workdir";
 /// An option of ours.
 const SUBPATH: &str = "subpath";
+
+fn take_path(
+    data: &mut Vec<(String, Option<String>)>,
+    wanted: &str,
+    bundle: &Path,
+) -> Result<Option<PathBuf>> {
+    let Some(place) = data.iter().position(|(key, _)| key == wanted) else {
+        return Ok(None);
+    };
+    match data.remove(place) {
+        (_, Some(path)) => Ok(Some(bundle.join(path))),
+        (key, None) => Err(invalid(format!("option {key:?} names a directory"))),
+    }
+}
 
 fn take_subpath(data: &mut Vec<(String, Option<String>)>) -> Result<PathBuf> {
     let Some(place) = data.iter().position(|(key, _)| key == SUBPATH) else {

@@ -7,12 +7,14 @@ use std::path::Path;
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat2};
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, OpenTreeFlags, open_tree};
+use state::OverlayRoot;
 use sys::mount::at_once::{self, Target};
 use sys::mount::{AttributeChange, Depth, FileSystem, Propagation, attach, change};
 use sys::spent::Spent;
 use sys::{Context as _, Error, ErrorKind, Result};
 
 use super::cgroups::{self, View};
+use super::overlay::Owner;
 use super::plan::{PlannedMount, What};
 use super::root::{Root, Shape};
 use super::{copy_up, overlay};
@@ -168,8 +170,22 @@ impl<'a> Making<'a> {
                 };
                 self.file_system(plan, &of, is_filled)
             }
-            What::Layers { lower, subpath } => {
-                let mount = overlay::mount_lower(lower, self.view.label)?;
+            What::Layers {
+                lower,
+                writable,
+                subpath,
+            } => {
+                let mount = match writable {
+                    Some((upper, work)) => {
+                        let layers = OverlayRoot {
+                            lower: lower.clone(),
+                            upper: upper.clone(),
+                            work: work.clone(),
+                        };
+                        overlay::mount(&layers, self.owner(), self.view.label)?
+                    }
+                    None => overlay::mount_lower(lower, self.view.label)?,
+                };
                 self.spent.add(layers(plan, &mount, subpath, self.root)?);
                 self.spent.add(mount);
                 Ok(())
@@ -178,6 +194,14 @@ impl<'a> Making<'a> {
                 cgroups::mount(plan, *version, (self.root, self.view), self.spent)
             }
             What::Remount => remount(plan, self.root),
+        }
+    }
+
+    fn owner(&self) -> Owner {
+        if self.view.is_host_user {
+            Owner::Host
+        } else {
+            Owner::UserNamespace
         }
     }
 
