@@ -1,6 +1,6 @@
 //! Templates that are kept: clones of them later on, without the container.
 
-use black_box_tests::bed;
+use black_box_tests::{BUSYBOX, Bed, bed, eventually};
 
 use crate::{count, counter, counts_on, inside, templates};
 
@@ -91,6 +91,93 @@ fn a_kept_template_goes_if_its_first_clone_fails() {
         assert_eq!(bed.run(&["template", "ls", "-q"]).ok(), "");
         assert_eq!(templates(bed), 0);
         counts_on(bed, "one");
+    });
+}
+
+/// Bytes of memory that are a process's alone, others' shares left out.
+fn share_of(bed: &Bed, name: &str) -> u64 {
+    let init = bed.inspect(name, "{{.State.Pid}}");
+    let text = std::fs::read_to_string(format!("/proc/{init}/smaps_rollup")).unwrap();
+    let line = text.lines().find(|line| line.starts_with("Pss:")).unwrap();
+    let kilobytes: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    kilobytes << 10
+}
+
+#[test]
+fn clones_share_their_memory_and_outlive_the_process_that_has_it() {
+    bed!(|bed| {
+        // A shell with 32 MB in a variable, which it can still read after everything.
+        let script = "x=$(head -c 33554432 /dev/zero | tr '\\0' a); echo ready; \
+                      while read -r word < /fifo; do echo $word ${#x}; done";
+        bed.run(&[
+            "create",
+            "--name",
+            "one",
+            "--network",
+            "none",
+            BUSYBOX,
+            "sh",
+            "-c",
+            script,
+        ])
+        .ok();
+        let fifo = bed.dir().join("fifo");
+        bed.host("mkfifo", &[fifo.to_str().unwrap()]).ok();
+        bed.run(&["cp", fifo.to_str().unwrap(), "one:/fifo"]).ok();
+        bed.run(&["start", "one"]).ok();
+        eventually(30, "it to be ready", || {
+            (bed.run(&["logs", "one"]).ok() == "ready").then_some(())
+        });
+        let alone = share_of(bed, "one");
+        assert!(alone > 32 << 20, "{alone}");
+        let names = ["c-1", "c-2", "c-3", "c-4"];
+        bed.run(&[
+            "clone",
+            "--keep-template=warm",
+            "--name-prefix",
+            "c",
+            "one",
+            "4",
+        ])
+        .ok();
+        let together: u64 = names.iter().map(|name| share_of(bed, name)).sum();
+        assert!(
+            together < alone * 3 / 2,
+            "{together} bytes of four for {alone} of one"
+        );
+        let answers = |name: &str| {
+            inside(bed, name, "echo heard > /fifo");
+            eventually(30, "an answer", || {
+                let log = bed.run(&["logs", name]).ok();
+                (log.lines().last() == Some("heard 33554432")).then_some(())
+            });
+        };
+        for name in names {
+            answers(name);
+        }
+        // Whoever has the memory may die: clones go on, and it is read again for others.
+        let record = std::fs::read_dir(bed.runroot().join("templates"))
+            .unwrap()
+            .flatten()
+            .next()
+            .unwrap()
+            .path()
+            .join("process.json");
+        let process = || -> serde_json::Value {
+            serde_json::from_slice(&std::fs::read(&record).unwrap()).unwrap()
+        };
+        let pid = process()["pid"].as_i64().unwrap().to_string();
+        bed.host("kill", &["-9", &pid]).ok();
+        answers("c-1");
+        bed.run(&["clone", "--name", "later", "warm"]).ok();
+        answers("later");
+        assert_ne!(process()["pid"].as_i64().unwrap().to_string(), pid);
+        bed.run(&["clone", "--name", "last", "warm"]).ok();
+        answers("last");
+        answers("one");
+        bed.run(&["template", "rm", "warm"]).ok();
+        answers("last");
+        assert!(!record.exists());
     });
 }
 

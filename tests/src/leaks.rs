@@ -173,7 +173,7 @@ fn container_files(root: &Path, runroot: &Path) -> Vec<String> {
     for network in directories(&root.join("leases")) {
         list(&network, &mut found);
     }
-    for place in ["containers", "exec", "netns"] {
+    for place in ["containers", "exec", "netns", "templates"] {
         list(&runroot.join(place), &mut found);
     }
     // Locks that are not a container's may stay; they are empty files.

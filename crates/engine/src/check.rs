@@ -266,6 +266,13 @@ impl Engine {
                 _ => {}
             }
         }
+        let running = layout.run_root().join("templates");
+        for entry in entries(&running)? {
+            let id = entry.parse::<ContainerId>();
+            if !id.is_ok_and(|id| layout.template(&id).exists()) {
+                findings.note(running.join(entry), "the template of this process is gone");
+            }
+        }
         for config in configs.values() {
             let Some(origin) = &config.clone_of else {
                 continue;

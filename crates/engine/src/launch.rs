@@ -50,7 +50,6 @@ pub(crate) fn launch(
 /// As [`launch`], but the monitor is a child of the template that listens at
 /// `socket`, and its container shares the template's memory. The job is a
 /// [`state::Work::Restore`] without the role [`state::FdRole::Memory`].
-#[expect(dead_code, reason = "clones are not made from templates yet")]
 pub(crate) fn launch_from(
     socket: &Path,
     job: &MonitorJob,

@@ -37,7 +37,6 @@ pub mod networks;
 pub mod parse;
 mod reconcile;
 mod runtime_spec;
-#[expect(dead_code, reason = "clones are not made from templates yet")]
 mod template_process;
 pub mod templates;
 mod undo;

@@ -3,7 +3,6 @@
 //! [`crate::launch::launch_from`].
 
 use std::os::fd::{AsFd as _, BorrowedFd};
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -22,7 +21,6 @@ const FAREWELL: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct TemplateProcess {
     channel: Channel,
-    socket: PathBuf,
 }
 
 /// What it says of itself when it is ready.
@@ -56,10 +54,7 @@ impl TemplateProcess {
             spawn = spawn.fd(null.as_fd(), place);
         }
         spawn.start()?;
-        Ok(Self {
-            channel: ours,
-            socket: job.socket.clone(),
-        })
+        Ok(Self { channel: ours })
     }
 
     /// Waits until it has read the image and listens.
@@ -75,11 +70,6 @@ impl TemplateProcess {
                 "the template died while it read its memory; it may be larger than its limit",
             )),
         }
-    }
-
-    /// Where it listens.
-    pub(crate) fn socket(&self) -> &Path {
-        &self.socket
     }
 
     /// Lets it stay when we go, until [`end_template`].

@@ -8,9 +8,12 @@
 //! templates/<id>/users/<id>        one file for each clone
 //! templates/.gone-<id>/            one that is being removed
 //! ```
-//! Whoever makes clones of one holds its directory's lock. It stays while it
+//! Whoever makes one holds its directory's lock, whoever makes clones of one
+//! that is kept shares it. It stays while it
 //! has a name, and its files while it has users; whoever takes away the last
 //! of these takes away the rest ([`release`]).
+
+mod memory;
 
 use std::fs::{self, DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt as _;
@@ -21,6 +24,8 @@ use state::{ContainerId, ContainerName, Durability, FileLock, Layout, Record, Te
 use sys::{Context as _, Error, ErrorKind, Errors, Result};
 
 use crate::{Engine, entries, volumes};
+
+pub(crate) use memory::Warm;
 
 /// Begins the names of what is being removed.
 pub(crate) const GONE: &str = ".gone-";
@@ -69,8 +74,8 @@ impl<'a> Templates<'a> {
     }
 }
 
-/// A template in the making, or one that clones are made of: nobody else
-/// makes any meanwhile, and it is not taken away.
+/// A template in the making, or one that clones are made of: it is not taken
+/// away meanwhile.
 #[derive(Debug)]
 pub(crate) struct Held {
     layout: Layout,
@@ -115,13 +120,20 @@ impl Held {
         }
     }
 
-    /// One that has a name, to make clones of.
+    /// One that has a name, to make clones of, together with others who do.
     pub(crate) fn named(layout: &Layout, name: &str) -> Result<Option<Self>> {
         let Some(template) = find(layout, name)? else {
             return Ok(None);
         };
-        let Some(held) = Self::take(layout, &template.id)? else {
-            return Ok(None);
+        let lock = match FileLock::shared_existing(&layout.template(&template.id)) {
+            Ok(lock) => lock,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let held = Self {
+            layout: layout.clone(),
+            id: template.id,
+            lock: Some(lock),
         };
         // It may have lost it meanwhile.
         Ok(held.record()?.name.is_some().then_some(held))
@@ -204,6 +216,7 @@ fn sweep(layout: &Layout, id: &ContainerId) -> Result<bool> {
         if record.is_some_and(|record| record.name.is_some()) {
             return Ok(false);
         }
+        memory::end(layout, id)?;
         volumes::remove_tree(&path.join("memory"))?;
         match fs::remove_dir(path.join("users")) {
             Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => {}
@@ -246,6 +259,7 @@ pub(crate) fn repair(layout: &Layout, exists: &dyn Fn(&ContainerId) -> bool) -> 
         errors.keep(sweep(layout, &id));
         removed += usize::from(!path.exists());
     }
+    errors.keep(memory::repair(layout));
     errors.into_result()?;
     Ok(removed)
 }

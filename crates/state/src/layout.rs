@@ -13,6 +13,7 @@
 //!   volumes/<name>/{volume.json,_data}  networks/<name>.json    leases/<network>/<address>
 //! <runroot>  (default /run/wharf)               gone at reboot
 //!   containers/<id>/{facts.json,control.sock,hosts,hostname,resolv.conf}
+//!   templates/<id>/{process.json,socket}        a template whose memory is at hand
 //!   rootfs                                      where each container's root is put, in its own mount namespace
 //! ```
 
@@ -158,6 +159,11 @@ impl Layout {
 
     pub fn run_container(&self, id: &ContainerId) -> PathBuf {
         self.run_containers().join(id.to_string())
+    }
+
+    /// Where the process is reached that holds a template's memory.
+    pub fn run_template(&self, id: &ContainerId) -> PathBuf {
+        self.run_root.join("templates").join(id.to_string())
     }
 
     /// Whose processes answer for the names of networks.

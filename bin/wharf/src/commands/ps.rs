@@ -319,6 +319,7 @@ mod tests {
             local_volumes: 0,
             networks: vec!["bridge".into()],
             size: Some(1200),
+            parent: None,
         }
     }
 

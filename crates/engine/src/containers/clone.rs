@@ -28,7 +28,7 @@ use super::stop::no_such;
 use super::{Containers, DumpProgress, observe};
 use crate::copy::{Mirror, copy_layers};
 use crate::crash::crash_point;
-use crate::templates::Held;
+use crate::templates::{Held, Warm};
 use crate::{Engine, templates, volumes};
 
 /// More are not made by one call.
@@ -77,6 +77,14 @@ impl Default for CloneRequest {
             keep: None,
         }
     }
+}
+
+/// What clones are made of.
+struct Place<'a> {
+    template: &'a Held,
+    record: &'a TemplateRecord,
+    /// Of the process that has its memory.
+    socket: Option<&'a Path>,
 }
 
 impl Containers<'_> {
@@ -143,6 +151,20 @@ impl Containers<'_> {
 
     fn clones_of(&self, template: &Held, request: &CloneRequest) -> Result<Vec<ContainerId>> {
         let record = template.record()?;
+        // One clone alone reads its memory itself; several share it. If that
+        // cannot be, each has its own.
+        let warm = if request.count > 1 || record.name.is_some() {
+            Warm::up(self.engine, template).ok()
+        } else {
+            None
+        };
+        let socket = warm.as_ref().map(Warm::socket);
+        let place = Place {
+            template,
+            record: &record,
+            socket: socket.as_deref(),
+        };
+        crash_point!(self.engine, "after template process");
         let ids = (0..request.count)
             .map(|_| ContainerId::random())
             .collect::<Result<Vec<_>>>()?;
@@ -155,7 +177,7 @@ impl Containers<'_> {
                 let Some(id) = ids.get(number) else {
                     return;
                 };
-                let made = self.one_clone(template, &record, (*id, number), request);
+                let made = self.one_clone(&place, (*id, number), request);
                 failed.fetch_or(made.is_err(), Ordering::Relaxed);
                 outcomes
                     .lock()
@@ -173,7 +195,11 @@ impl Containers<'_> {
         let outcomes = outcomes
             .into_inner()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        self.all_or_none(ids, outcomes)
+        let ids = self.all_or_none(ids, outcomes)?;
+        if let (Some(warm), Some(_)) = (warm, &record.name) {
+            warm.keep()?;
+        }
+        Ok(ids)
     }
 
     /// If one failed, those that run already are removed again.
@@ -204,11 +230,13 @@ impl Containers<'_> {
 
     fn one_clone(
         &self,
-        template: &Held,
-        record: &TemplateRecord,
+        place: &Place<'_>,
         (id, number): (ContainerId, usize),
         request: &CloneRequest,
     ) -> Result<()> {
+        let Place {
+            template, record, ..
+        } = place;
         let name = request.names.of(number)?;
         let parent = &record.config;
         let change = |config: &mut ContainerConfig| {
@@ -240,6 +268,7 @@ impl Containers<'_> {
         let origin = Origin::Memory {
             directory: template.memory(),
             record: None,
+            template: place.socket.map(Path::to_owned),
             hook: request.hook.as_ref().map(|command| Hook {
                 command: command.clone(),
                 env: vec![

@@ -54,6 +54,7 @@ impl Containers<'_> {
             directory: memory,
             record: None,
             hook: None,
+            template: None,
         };
         let started = Locked::take(self.engine, id)
             .and_then(|locked| locked.start_from(&origin, None).map(drop));

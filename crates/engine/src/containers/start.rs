@@ -24,7 +24,7 @@ use super::{Containers, create, logs};
 use crate::Engine;
 use crate::cgroup::Hierarchies;
 use crate::crash::crash_point;
-use crate::launch::{Launched, launch};
+use crate::launch::{Launched, launch, launch_from};
 use crate::runtime_spec::{NetworkFiles, SpecInput, cgroup_path, devices, process, runtime_spec};
 use crate::undo::Undo;
 use crate::volumes;
@@ -82,6 +82,8 @@ pub(super) enum Origin {
         record: Option<PathBuf>,
         /// Runs in it before they do.
         hook: Option<Hook>,
+        /// Where the process listens that has that memory already.
+        template: Option<PathBuf>,
     },
 }
 
@@ -131,6 +133,7 @@ impl<'a> Locked<'a> {
                 directory: layout.container_memory(&id),
                 record: Some(layout.container_suspended(&id)),
                 hook: None,
+                template: None,
             }
         } else {
             Origin::Program
@@ -206,9 +209,13 @@ impl<'a> Locked<'a> {
             extra.push(port.socket.as_fd());
             roles.push(FdRole::Port);
         }
-        let memory = match origin {
-            Origin::Program => None,
-            Origin::Memory { directory, .. } => Some(open_memory(directory)?),
+        let (memory, template) = match origin {
+            Origin::Program => (None, None),
+            Origin::Memory {
+                template: Some(socket),
+                ..
+            } => (None, Some(socket)),
+            Origin::Memory { directory, .. } => (Some(open_memory(directory)?), None),
         };
         if let Some(memory) = &memory {
             extra.push(memory.as_fd());
@@ -225,7 +232,11 @@ impl<'a> Locked<'a> {
             // Links and addresses are made while the monitor execs.
             let networking = bridge
                 .map(|netns| scope.spawn(|| attach_all(engine, config, netns.as_fd(), &mappings)));
-            let launched = launch(engine, &job, &extra).and_then(|launched| {
+            let launched = match template {
+                Some(socket) => launch_from(socket, &job, &extra),
+                None => launch(engine, &job, &extra),
+            };
+            let launched = launched.and_then(|launched| {
                 crash_point!(engine, "after launch");
                 // Nobody waits for us here but the kernel.
                 engine.look_around(&id);

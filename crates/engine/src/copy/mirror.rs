@@ -59,7 +59,7 @@ impl Mirror {
             seen: HashMap::new(),
         };
         let from = open(source)?;
-        if i64::try_from(rustix::fs::fstatfs(&from)?.f_type) == Ok(MAGIC_TMPFS) {
+        if rustix::fs::fstatfs(&from)?.f_type == MAGIC_TMPFS {
             return Ok(mirror);
         }
         let settled = now().saturating_sub(TICK);
@@ -335,7 +335,7 @@ mod tests {
                 let mut number = 0_u32;
                 while !stop.load(std::sync::atomic::Ordering::Relaxed) {
                     let directory = source.join(format!("d{}", number % 7));
-                    if number % 5 == 0 {
+                    if number.is_multiple_of(5) {
                         let _ = fs::remove_dir_all(&directory);
                     }
                     fs::create_dir_all(&directory).unwrap();
