@@ -5,6 +5,7 @@
 
 mod images;
 mod objects;
+mod pauses;
 mod refused;
 mod servers;
 mod terminals;
@@ -15,13 +16,14 @@ use std::path::PathBuf;
 
 use black_box_tests::{Bed, Bundle, Outcome, eventually};
 
-const SOURCES: [&str; 6] = [
+const SOURCES: [&str; 7] = [
     "programs.c",
     "sockets.c",
     "terminals.c",
     "memories.c",
     "watching.c",
     "aio.c",
+    "written.c",
 ];
 
 /// A container that runs one of the programs.

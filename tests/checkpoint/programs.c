@@ -789,6 +789,7 @@ static const struct {
 	{ "disconnected", disconnected },
 	{ "memory_files", memory_files }, { "generations", generations }, { "heap", heap },
 	{ "terminals", terminals }, { "watching", watching }, { "aio", aio },
+	{ "written", written },	  { "settled", settled },
 };
 
 int main(int count, char **arguments)

@@ -46,3 +46,7 @@ void watching(void);
 
 /* terminals.c */
 void terminals(void);
+
+/* written.c */
+void written(void);
+void settled(void);

@@ -7,10 +7,11 @@ use runtime::Cgroup;
 use state::ProcessRef;
 use sys::{Context as _, Error, ErrorKind, Result};
 
-use crate::collect::{Stilled, collect};
+use crate::collect::{Copies, Stilled, collect};
 use crate::freeze::{self, Stopped};
 use crate::image::schema::Checkpoint;
 use crate::image::{self, PageWriter};
+use crate::precopy::{Precopied, precopy};
 
 /// How to make a checkpoint.
 #[derive(Clone, Copy, Debug, Default)]
@@ -37,11 +38,17 @@ pub enum TcpPolicy {
 }
 
 /// What a checkpoint came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Dumped {
     pub processes: usize,
     /// Bytes in the file of pages.
     pub pages: u64,
+    /// Pages that each round copied before the container was stopped for good.
+    pub rounds: Vec<u64>,
+    /// … and those that were copied then.
+    pub standing: u64,
+    /// For how long it has been standing.
+    pub stood: Duration,
 }
 
 /// For how long and how often what is busy is tried again.
@@ -54,6 +61,8 @@ const PAUSE: Duration = Duration::from_millis(7);
 pub struct Held {
     connections: Vec<Stilled>,
     stopped: Stopped,
+    /// Ends after the stop: the container does not wait for it.
+    watched: Precopied,
 }
 
 /// Writes the processes below `init`, which are all that is in `cgroup`, into
@@ -88,25 +97,42 @@ pub fn hold(
             "the container is not running",
         ));
     }
+    let mut writer = PageWriter::create(&directory)?;
+    let precopied = precopy(init.pid, cgroup, &mut writer);
+    let mut copies = Copies {
+        writer,
+        standing: 0,
+        precopied,
+    };
     let deadline = Instant::now() + PATIENCE;
-    let (stopped, checkpoint, pages, connections) = loop {
-        match attempt(init.pid, cgroup, &directory, options) {
+    let (stopped, checkpoint, connections, since) = loop {
+        let since = Instant::now();
+        let (done, kept) = attempt(init.pid, cgroup, copies, options);
+        copies = kept;
+        match done {
             // Something is half done that will be done in a moment.
             Err(error) if error.kind() == ErrorKind::Unavailable && Instant::now() < deadline => {
                 std::thread::sleep(PAUSE);
             }
-            done => break done?,
+            done => {
+                let (stopped, checkpoint, connections) = done?;
+                break (stopped, checkpoint, connections, since);
+            }
         }
     };
     image::write(&directory, &checkpoint)?;
     let dumped = Dumped {
         processes: checkpoint.processes.len(),
-        pages: pages.pages() * sys::pagemap::PAGE,
+        pages: copies.writer.pages() * sys::pagemap::PAGE,
+        standing: copies.standing,
+        rounds: std::mem::take(&mut copies.precopied.rounds),
+        stood: since.elapsed(),
     };
     Ok((
         Held {
             connections,
             stopped,
+            watched: copies.precopied,
         },
         dumped,
     ))
@@ -116,7 +142,9 @@ impl Held {
     /// Lets them go on.
     pub fn release(self) -> Result<()> {
         drop(self.connections);
-        self.stopped.release().context(|| "let the container go on")
+        let released = self.stopped.release();
+        drop(self.watched);
+        released.context(|| "let the container go on")
     }
 
     /// Kills them; returns when they are gone.
@@ -135,13 +163,19 @@ impl Held {
 fn attempt(
     init: i32,
     cgroup: &Cgroup,
-    directory: impl AsFd,
+    copies: Copies,
     options: DumpOptions,
-) -> Result<(Stopped, Checkpoint, PageWriter, Vec<Stilled>)> {
-    let pages = PageWriter::create(&directory)?;
-    let stopped = freeze::stop(init, cgroup)?;
-    let (checkpoint, pages, connections) = collect(&stopped, pages, options)?;
-    // From here on our death does them no harm.
-    stopped.put_back()?;
-    Ok((stopped, checkpoint, pages, connections))
+) -> (Result<(Stopped, Checkpoint, Vec<Stilled>)>, Copies) {
+    let stopped = match freeze::stop(init, cgroup) {
+        Ok(stopped) => stopped,
+        Err(error) => return (Err(error), copies),
+    };
+    let (collected, copies) = collect(&stopped, copies, options);
+    let attempt = || -> Result<_> {
+        let (checkpoint, connections) = collected?;
+        // From here on our death does them no harm.
+        stopped.put_back()?;
+        Ok((stopped, checkpoint, connections))
+    };
+    (attempt(), copies)
 }

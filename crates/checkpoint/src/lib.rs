@@ -24,12 +24,14 @@
 
 mod check;
 mod collect;
+mod copy;
 mod dump;
 mod freeze;
 mod host;
 pub mod image;
 mod inject;
 mod maps;
+mod precopy;
 mod procfs;
 mod rebuild;
 mod restore;

@@ -35,6 +35,11 @@ impl Line {
         self.flags.iter().any(|known| known == flag)
     }
 
+    /// By the program itself.
+    pub(crate) fn is_readable(&self) -> bool {
+        self.protection & 1 != 0
+    }
+
     /// Its link in `/proc/PID/map_files`.
     pub(crate) fn file(&self, pid: i32) -> String {
         format!("/proc/{pid}/map_files/{:x}-{:x}", self.start, self.end)

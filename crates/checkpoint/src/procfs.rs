@@ -68,6 +68,12 @@ pub(crate) fn text(path: &str) -> Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// A file of a process's directory.
+pub(crate) fn open(pid: i32, name: &str) -> Result<fs::File> {
+    let path = format!("/proc/{pid}/{name}");
+    fs::File::open(&path).context(|| format!("open {path}"))
+}
+
 /// Where a link of `/proc` points to.
 pub(crate) fn link(path: &str) -> Result<String> {
     let target = fs::read_link(path).context(|| format!("read {path}"))?;

@@ -43,5 +43,6 @@ pub mod signalfd;
 pub mod socket;
 pub mod spawn;
 pub mod spent;
+pub mod userfaultfd;
 
 pub use error::{Context, Error, ErrorKind, Errors, Result};

@@ -7,6 +7,8 @@ use crate::{Error, Result};
 pub const PAGE: u64 = 4096;
 
 /// A page's kinds (`PAGE_IS_*` of linux/fs.h).
+const IS_WATCHED: u64 = 1;
+const IS_WRITTEN: u64 = 1 << 1;
 const IS_FILE: u64 = 1 << 2;
 const IS_PRESENT: u64 = 1 << 3;
 const IS_SWAPPED: u64 = 1 << 4;
@@ -19,6 +21,14 @@ const IS_GUARD: u64 = 1 << 8;
 pub struct Run {
     pub start: u64,
     pub end: u64,
+}
+
+/// A run of private pages of memory whose writes are noted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Noted {
+    pub run: Run,
+    /// Nothing was written to it since it was last protected.
+    pub is_clean: bool,
 }
 
 /// `struct pm_scan_arg` (Linux 6.7).
@@ -50,15 +60,14 @@ struct Region {
 /// `PAGEMAP_SCAN`: `_IOWR('f', 16, struct pm_scan_arg)`.
 const SCAN: u64 = 0xc060_6610;
 const REGIONS: usize = 512;
+/// `PM_SCAN_WP_MATCHING`, `PM_SCAN_CHECK_WPASYNC`
+const PROTECT: u64 = 1;
+const ONLY_NOTED: u64 = 1 << 1;
 
 /// Private pages of `pagemap` (an open `/proc/PID/pagemap`) from `start` to
 /// `end`, both page-aligned, in order.
 pub fn private_pages(pagemap: impl AsFd, start: u64, end: u64) -> Result<Vec<Run>> {
-    let own = |without: u64| Wanted {
-        none: IS_FILE | IS_ZERO | without,
-        any: IS_PRESENT | IS_SWAPPED,
-    };
-    for wanted in [own(IS_GUARD), own(0)] {
+    for wanted in OWN {
         match scan(&pagemap, start, end, wanted) {
             Err(error) if is_unknown(&error) => {}
             done => return done,
@@ -91,38 +100,135 @@ struct Wanted {
     any: u64,
 }
 
+/// Private pages, where guards are known and where they are not.
+const OWN: [Wanted; 2] = [
+    Wanted {
+        none: IS_FILE | IS_ZERO | IS_GUARD,
+        any: IS_PRESENT | IS_SWAPPED,
+    },
+    Wanted {
+        none: IS_FILE | IS_ZERO,
+        any: IS_PRESENT | IS_SWAPPED,
+    },
+];
+
+/// As [`private_pages`], told apart by whether they were written since
+/// [`protect_written`]; where writes are not noted, they were.
+pub fn noted_pages(pagemap: impl AsFd, start: u64, end: u64) -> Result<Vec<Noted>> {
+    let tell = |wanted| -> Result<Vec<Noted>> {
+        let mut all: Vec<Noted> = Vec::new();
+        let mut question = question(start, end, wanted);
+        question.return_mask |= IS_WATCHED | IS_WRITTEN;
+        scan_all(&pagemap, question, |region| {
+            let is_clean = region.categories & (IS_WATCHED | IS_WRITTEN) == IS_WATCHED;
+            match all.last_mut() {
+                Some(last) if last.run.end == region.start && last.is_clean == is_clean => {
+                    last.run.end = region.end;
+                }
+                _ => all.push(Noted {
+                    run: Run {
+                        start: region.start,
+                        end: region.end,
+                    },
+                    is_clean,
+                }),
+            }
+        })?;
+        Ok(all)
+    };
+    match tell(OWN[0]) {
+        Err(error) if is_unknown(&error) => tell(OWN[1]),
+        told => told,
+    }
+}
+
+/// The first private pages from `start` on, `most` at most, that were written
+/// since this was called last, or ever, and where to look next; from this
+/// moment on they count as not written. Memory whose writes are not noted is
+/// passed over.
+pub fn protect_written(
+    pagemap: impl AsFd,
+    start: u64,
+    end: u64,
+    most: u64,
+) -> Result<(Vec<Run>, u64)> {
+    let protect = |wanted| -> Result<(Vec<Run>, u64)> {
+        let mut question = question(start, end, wanted);
+        question.flags = PROTECT;
+        question.max_pages = most;
+        question.category_mask |= IS_WRITTEN;
+        let mut runs = Vec::new();
+        scan_once(&pagemap, &mut question, |region| {
+            push(&mut runs, region.start, region.end);
+        })?;
+        Ok((runs, question.walk_end.max(start + PAGE)))
+    };
+    match protect(OWN[0]) {
+        Err(error) if is_unknown(&error) => protect(OWN[1]),
+        done => done,
+    }
+}
+
+/// Whether writes to the page at `address` are noted.
+pub fn is_noted(pagemap: impl AsFd, address: u64) -> bool {
+    let mut question = question(address, address + PAGE, OWN[1]);
+    question.flags = ONLY_NOTED;
+    scan_all(&pagemap, question, |_| {}).is_ok()
+}
+
 fn scan(pagemap: &impl AsFd, start: u64, end: u64, wanted: Wanted) -> Result<Vec<Run>> {
     let mut runs = Vec::new();
-    let mut at = start;
-    let mut regions = vec![Region::default(); REGIONS];
-    while at < end {
-        let mut argument = ScanArgument {
-            size: size_of::<ScanArgument>() as u64,
-            start: at,
-            end,
-            vector: regions.as_mut_ptr() as u64,
-            vector_length: REGIONS as u64,
-            category_inverted: wanted.none,
-            category_mask: wanted.none,
-            category_any_mask: wanted.any,
-            return_mask: wanted.any,
-            ..ScanArgument::default()
-        };
-        // SAFETY: the argument and the vector that it names are alive and
-        // have the lengths that it says.
-        let found = unsafe { libc::ioctl(pagemap.as_fd().as_raw_fd(), SCAN, &raw mut argument) };
-        let Ok(found) = usize::try_from(found) else {
-            return Err(Error::from(std::io::Error::last_os_error()));
-        };
-        for region in &regions[..found.min(REGIONS)] {
-            push(&mut runs, region.start, region.end);
-        }
-        if argument.walk_end <= at {
+    scan_all(pagemap, question(start, end, wanted), |region| {
+        push(&mut runs, region.start, region.end);
+    })?;
+    Ok(runs)
+}
+
+fn question(start: u64, end: u64, wanted: Wanted) -> ScanArgument {
+    ScanArgument {
+        start,
+        end,
+        category_inverted: wanted.none,
+        category_mask: wanted.none,
+        category_any_mask: wanted.any,
+        return_mask: wanted.any,
+        ..ScanArgument::default()
+    }
+}
+
+fn scan_all(
+    pagemap: &impl AsFd,
+    mut argument: ScanArgument,
+    mut take: impl FnMut(&Region),
+) -> Result<()> {
+    while argument.start < argument.end {
+        scan_once(pagemap, &mut argument, &mut take)?;
+        if argument.walk_end <= argument.start {
             break;
         }
-        at = argument.walk_end;
+        argument.start = argument.walk_end;
     }
-    Ok(runs)
+    Ok(())
+}
+
+/// As far as one answer goes.
+fn scan_once(
+    pagemap: &impl AsFd,
+    argument: &mut ScanArgument,
+    take: impl FnMut(&Region),
+) -> Result<()> {
+    let mut regions = [Region::default(); REGIONS];
+    argument.size = size_of::<ScanArgument>() as u64;
+    argument.vector = regions.as_mut_ptr() as u64;
+    argument.vector_length = REGIONS as u64;
+    // SAFETY: the argument and the vector that it names are alive and
+    // have the lengths that it says.
+    let found = unsafe { libc::ioctl(pagemap.as_fd().as_raw_fd(), SCAN, &raw mut *argument) };
+    let Ok(found) = usize::try_from(found) else {
+        return Err(Error::from(std::io::Error::last_os_error()));
+    };
+    regions[..found.min(REGIONS)].iter().for_each(take);
+    Ok(())
 }
 
 /// Before Linux 6.7: eight bytes per page. The zero page cannot be told from

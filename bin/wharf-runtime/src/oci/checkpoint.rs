@@ -4,7 +4,7 @@ use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use checkpoint::DumpOptions;
+use checkpoint::{DumpOptions, Dumped};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use spec::runtime::StateStatus;
 use sys::{Context as _, Result};
@@ -31,9 +31,24 @@ pub(super) fn checkpoint(global: &Global, asked: &Checkpoint) -> Result<()> {
         // Unfinished, it is of no use to anybody.
         let _ = fs::remove_dir_all(&asked.image);
     }
-    dumped
-        .map(drop)
-        .context(|| format!("checkpoint container {}", asked.id))
+    let dumped = dumped.context(|| format!("checkpoint container {}", asked.id))?;
+    asked
+        .work
+        .as_deref()
+        .map_or(Ok(()), |work| tell(work, &dumped))
+}
+
+/// What it came to, for people and tests: `dump.json`.
+fn tell(work: &Path, dumped: &Dumped) -> Result<()> {
+    let text = serde_json::json!({
+        "processes": dumped.processes,
+        "bytes": dumped.pages,
+        "pages_running": dumped.rounds,
+        "pages_standing": dumped.standing,
+        "microseconds_standing": u64::try_from(dumped.stood.as_micros()).unwrap_or(u64::MAX),
+    });
+    let path = work.join("dump.json");
+    fs::write(&path, text.to_string()).context(|| format!("write {}", path.display()))
 }
 
 pub(super) fn open_directory(path: &Path) -> Result<OwnedFd> {

@@ -1,20 +1,19 @@
 //! Mappings, and the pages that are the process's own.
 
-use std::fs;
-use std::os::fd::AsFd as _;
+use std::fs::{self, File};
 
-use sys::pagemap::{self, PAGE, Run};
-use sys::{Context as _, Error, ErrorKind, Result, process_vm};
+use sys::pagemap::{self, Noted, PAGE, Run};
+use sys::{Context as _, Result};
 
 use super::{Collection, Inside, aio, files, shared_memory};
+use crate::copy::PageReader;
 use crate::freeze::StoppedProcess;
+use crate::image::hex;
 use crate::image::schema::{Backing, Mapping, Memory};
-use crate::image::{PageWriter, hex};
 use crate::maps::Line;
+use crate::precopy::{Copied, has_direct_io};
 use crate::procfs;
 
-/// Read at a time.
-const BUFFER: usize = 1 << 20;
 /// Flags that restore sets again: not inherited, wiped on fork, locked,
 /// huge pages wanted or not, mergeable, no core dump, no reserve, grows down,
 /// read sequentially or at random.
@@ -37,14 +36,31 @@ pub(super) fn collect(
         ..Memory::default()
     };
     aio::settle(process.pid, &inside.lines)?;
-    let pagemap = fs::File::open(format!("/proc/{}/pagemap", process.pid))
-        .context(|| "open the map of pages")?;
-    let mem = fs::File::open(format!("/proc/{}/mem", process.pid)).context(|| "open memory")?;
-    let mut reader = Reader {
-        pid: process.pid,
-        mem,
-        buffer: vec![0; BUFFER],
-    };
+    let mut copied = all.copies.precopied.take(process.pid);
+    if copied.is_watched() && has_direct_io(process.pid) {
+        copied.distrust(&mut all.copies.writer);
+    }
+    let saved = save(process, inside, &mut copied, (&mut memory.guards, all));
+    memory.pages = all
+        .copies
+        .precopied
+        .put_back(copied, &mut all.copies.writer);
+    memory.mappings = saved?;
+    memory.program = files::program(process, all)?;
+    Ok(memory)
+}
+
+/// The mappings, and what is not copied yet of their pages.
+fn save(
+    process: &StoppedProcess,
+    inside: &Inside,
+    copied: &mut Copied,
+    (guards, all): (&mut Vec<(u64, u64)>, &mut Collection),
+) -> Result<Vec<Mapping>> {
+    let pagemap = procfs::open(process.pid, "pagemap")?;
+    let mut reader = PageReader::open(process.pid)?;
+    let mut mappings = Vec::new();
+    let mut present = Vec::new();
     for line in &inside.lines {
         if line.start == inside.area.base {
             continue;
@@ -55,18 +71,21 @@ pub(super) fn collect(
             Backing::Anonymous { .. } | Backing::PrivateFile { .. } | Backing::PrivateShared { .. }
         );
         if has_pages {
-            let runs = pagemap::private_pages(pagemap.as_fd(), line.start, line.end)
-                .context(|| "look for pages")?;
-            let readable = line.protection & 1 != 0;
-            reader.save(&runs, readable, &mut all.pages, &mut memory.pages)?;
+            let pages = own_pages(&pagemap, line, copied).context(|| "look for pages")?;
+            present.extend(pages.iter().map(|it| (it.run.start, it.run.end)));
+            let readable = line.is_readable();
+            let missing = missing(&pages, copied);
+            let bytes: u64 = missing.iter().map(|run| run.end - run.start).sum();
+            all.copies.standing += bytes / PAGE;
+            let writer = &mut all.copies.writer;
+            reader.save(&missing, readable, &mut copied.ledger, writer)?;
         }
         if !matches!(backing, Backing::Vvar | Backing::Vdso) {
-            let guards = pagemap::guard_pages(pagemap.as_fd(), line.start, line.end)
+            let found = pagemap::guard_pages(&pagemap, line.start, line.end)
                 .context(|| "look for guard pages")?;
-            let guards = guards.iter().map(|run| (run.start, run.end));
-            memory.guards.extend(guards);
+            guards.extend(found.iter().map(|run| (run.start, run.end)));
         }
-        memory.mappings.push(Mapping {
+        mappings.push(Mapping {
             start: line.start,
             end: line.end,
             protection: line.protection,
@@ -78,8 +97,35 @@ pub(super) fn collect(
                 .collect(),
         });
     }
-    memory.program = files::program(process, all)?;
-    Ok(memory)
+    let writer = &mut all.copies.writer;
+    copied.ledger.keep_only(present.into_iter(), writer);
+    Ok(mappings)
+}
+
+fn own_pages(pagemap: &File, line: &Line, copied: &Copied) -> Result<Vec<Noted>> {
+    if copied.is_watched() {
+        return pagemap::noted_pages(pagemap, line.start, line.end);
+    }
+    let runs = pagemap::private_pages(pagemap, line.start, line.end)?;
+    let noted = |run| Noted {
+        run,
+        is_clean: false,
+    };
+    Ok(runs.into_iter().map(noted).collect())
+}
+
+/// What was written since it was copied, or never was.
+fn missing(pages: &[Noted], copied: &Copied) -> Vec<Run> {
+    let mut missing = Vec::new();
+    for Noted { run, is_clean } in pages {
+        if *is_clean {
+            let parts = copied.ledger.missing(run.start, run.end);
+            missing.extend(parts.into_iter().map(|(start, end)| Run { start, end }));
+        } else {
+            missing.push(*run);
+        }
+    }
+    missing
 }
 
 /// Why a mapping cannot be carried, as far as its line tells; with remedy.
@@ -164,85 +210,6 @@ fn backing(
     }
     let file = files::mapped(process, line, all)?;
     Ok(Backing::PrivateFile { file, offset })
-}
-
-struct Reader {
-    pid: i32,
-    mem: fs::File,
-    buffer: Vec<u8>,
-}
-
-impl Reader {
-    /// Copies the pages of `runs` into the image.
-    fn save(
-        &mut self,
-        runs: &[Run],
-        readable: bool,
-        pages: &mut PageWriter,
-        into: &mut Vec<(u64, u64, u64)>,
-    ) -> Result<()> {
-        let pieces: Vec<(u64, usize)> = runs.iter().flat_map(|run| pieces(*run)).collect();
-        let mut rest = pieces.as_slice();
-        while !rest.is_empty() {
-            let count = fitting(rest);
-            let (batch, after) = rest.split_at(count);
-            rest = after;
-            let total: usize = batch.iter().map(|(_, length)| length).sum();
-            self.fill(batch, total, readable)?;
-            let mut at = 0;
-            for (address, length) in batch {
-                let bytes = &self.buffer[at..at + length];
-                pages.write(bytes, *address, PAGE, into)?;
-                at += length;
-            }
-        }
-        Ok(())
-    }
-
-    fn fill(&mut self, batch: &[(u64, usize)], total: usize, readable: bool) -> Result<()> {
-        if readable {
-            let read = process_vm::read(self.pid, batch, &mut self.buffer[..total])?;
-            if read == total {
-                return Ok(());
-            }
-        }
-        // Pages that the program itself may not read.
-        let mut at = 0;
-        for (address, length) in batch {
-            let mut done = 0;
-            while done < *length {
-                let into = &mut self.buffer[at + done..at + length];
-                match rustix::io::pread(&self.mem, into, address + done as u64)? {
-                    0 => return Err(Error::new(ErrorKind::Internal, "memory ends early")),
-                    count => done += count,
-                }
-            }
-            at += length;
-        }
-        Ok(())
-    }
-}
-
-/// A run in pieces that fit the buffer.
-fn pieces(run: Run) -> impl Iterator<Item = (u64, usize)> {
-    (run.start..run.end).step_by(BUFFER).map(move |start| {
-        let length = usize::try_from(run.end - start).unwrap_or(BUFFER);
-        (start, length.min(BUFFER))
-    })
-}
-
-/// How many of the pieces one read takes.
-fn fitting(pieces: &[(u64, usize)]) -> usize {
-    let mut total = 0;
-    pieces
-        .iter()
-        .take(process_vm::RANGES_MAX)
-        .take_while(|(_, length)| {
-            total += length;
-            total <= BUFFER
-        })
-        .count()
-        .max(1)
 }
 
 /// `struct prctl_mm_map` up to the auxiliary vector.

@@ -209,7 +209,7 @@ impl Walk {
             FileType::RegularFile => {
                 let size = u64::try_from(stat.st_size).unwrap_or(0);
                 let file = open(OFlags::empty())?;
-                let pages = shared_memory::save(&file, size, &mut all.pages)?;
+                let pages = shared_memory::save(&file, size, &mut all.copies.writer)?;
                 EntryKind::File { size, pages }
             }
             FileType::Symlink => {

@@ -30,6 +30,7 @@ use crate::image::PageWriter;
 use crate::image::schema::{Checkpoint, Clocks, Host};
 use crate::inject::{Area, Arg, Program, find_syscall};
 use crate::maps::{self, Line};
+use crate::precopy::Precopied;
 
 pub(crate) use descriptors::device;
 pub(crate) use files::Gathered;
@@ -42,11 +43,19 @@ pub(crate) struct Collection {
     pub(crate) options: DumpOptions,
     /// TCP connections that are not to change while they are looked at.
     pub(crate) held: Vec<Stilled>,
-    pub(crate) pages: PageWriter,
+    pub(crate) copies: Copies,
     pub(crate) files: Gathered,
     pub(crate) shared: shared_memory::Known,
     /// Segments, semaphores, queues of System V.
     pub(crate) system_v: [u64; 3],
+}
+
+/// Memory in the image, now and before the last stop.
+pub(crate) struct Copies {
+    pub(crate) writer: PageWriter,
+    /// Pages of processes that were copied when they stood.
+    pub(crate) standing: u64,
+    pub(crate) precopied: Precopied,
 }
 
 /// A process that programs can be run in.
@@ -57,23 +66,33 @@ pub(crate) struct Inside {
     pub(crate) pidfd: OwnedFd,
 }
 
-/// Reads everything of the stopped processes.
+/// Reads everything of the stopped processes. What was copied of their memory
+/// is given back also if that fails: another attempt builds on it.
 pub(crate) fn collect(
     stopped: &Stopped,
-    pages: PageWriter,
+    mut copies: Copies,
     options: DumpOptions,
-) -> Result<(Checkpoint, PageWriter, Vec<Stilled>)> {
+) -> (Result<(Checkpoint, Vec<Stilled>)>, Copies) {
+    copies.writer.begin_attempt();
+    copies.standing = 0;
     let mut all = Collection {
         checkpoint: Checkpoint::default(),
         options,
         held: Vec::new(),
-        pages,
+        copies,
         files: Gathered::default(),
         shared: shared_memory::Known::default(),
         system_v: [0; 3],
     };
+    match collect_into(stopped, &mut all) {
+        Ok(()) => (Ok((all.checkpoint, all.held)), all.copies),
+        Err(error) => (Err(error), all.copies),
+    }
+}
+
+fn collect_into(stopped: &Stopped, all: &mut Collection) -> Result<()> {
     if let Some(init) = stopped.processes.first() {
-        memory_files::collect(init.pid, &mut all)?;
+        memory_files::collect(init.pid, all)?;
     }
     for process in &stopped.processes {
         let parent = stopped
@@ -87,8 +106,9 @@ pub(crate) fn collect(
                 .push(process::zombie(process, parent)?);
             continue;
         }
-        let inside = enter(process)?;
-        let gathered = process::collect(process, parent, &inside, &mut all)
+        let is_watched = all.copies.precopied.watches(process.pid);
+        let inside = enter(process, is_watched)?;
+        let gathered = process::collect(process, parent, &inside, all)
             .context(|| format!("process {}", process.inner_pid));
         // Whether that went well or not, it has to be as it was.
         let left = leave(process, &inside);
@@ -96,20 +116,26 @@ pub(crate) fn collect(
         left?;
         all.checkpoint.processes.push(gathered);
     }
-    files::finish(stopped, &mut all)?;
-    terminals::finish(stopped, &mut all)?;
-    Ok((all.checkpoint, all.pages, all.held))
+    files::finish(stopped, all)?;
+    terminals::finish(stopped, all)?;
+    all.copies.writer.trim()
 }
 
 /// Makes a place for programs in the process.
-fn enter(process: &crate::freeze::StoppedProcess) -> Result<Inside> {
+fn enter(process: &crate::freeze::StoppedProcess, is_watched: bool) -> Result<Inside> {
     const SIZE: u64 = 128 << 10;
     const MMAP: u32 = 9;
     let thread = process.main()?.thread;
     for thread in &process.threads {
         thread.thread.quiet()?;
     }
-    let lines = maps::read(process.pid, maps::Detail::Flags)?;
+    let mut lines = maps::read(process.pid, maps::Detail::Flags)?;
+    if is_watched {
+        // By us alone, so that is no reason to refuse.
+        for line in &mut lines {
+            line.flags.retain(|flag| flag != "uw");
+        }
+    }
     // Before anything of ours runs in it: threads that wait for an io_uring
     // do not come back from that.
     if let Some(what) = lines.iter().find_map(refuse_flags) {

@@ -97,7 +97,7 @@ fn add(
     kind: SharedKind,
     all: &mut Collection,
 ) -> Result<usize> {
-    let pages = save(file, size, &mut all.pages)?;
+    let pages = save(file, size, &mut all.copies.writer)?;
     let index = all.checkpoint.shared.len();
     all.checkpoint
         .shared
@@ -138,7 +138,7 @@ pub(super) fn save(
             }
             let whole = count.next_multiple_of(usize::try_from(PAGE).unwrap_or(4096));
             buffer[count..whole].fill(0);
-            pages.write(&buffer[..whole], at / PAGE, 1, &mut runs)?;
+            pages.write(&buffer[..whole], at / PAGE, &mut runs)?;
             at += whole as u64;
         }
     }

@@ -151,7 +151,7 @@ fn save(
     let end = address + size.next_multiple_of(PAGE);
     let path = format!("/proc/{}/map_files/{address:x}-{end:x}", process.pid);
     let file = fs::File::open(&path).context(|| "open a System V segment")?;
-    shared_memory::save(&file, size, &mut all.pages)
+    shared_memory::save(&file, size, &mut all.copies.writer)
 }
 
 /// Sets of semaphores and queues, if [`count`] found any.

@@ -6,6 +6,7 @@ pub(crate) mod crc;
 mod filter;
 mod format;
 pub(crate) mod hex;
+mod ledger;
 pub(crate) mod options;
 mod pages;
 pub mod schema;
@@ -14,6 +15,7 @@ mod verify;
 pub(crate) use address::address;
 pub(crate) use filter::{pack, unpack};
 pub use format::{LIMIT, VERSION, decode, encode, frame};
+pub(crate) use ledger::Ledger;
 pub(crate) use pages::{PageWriter, open_pages};
 pub use verify::verify;
 

@@ -14,6 +14,8 @@ use super::words::Words;
 pub(crate) struct Checkpoint {
     pub(crate) id: String,
     pub(crate) image: PathBuf,
+    /// Where to say what it came to.
+    pub(crate) work: Option<PathBuf>,
     pub(crate) leave_running: bool,
     pub(crate) tcp: TcpPolicy,
     pub(crate) external_sockets: bool,
@@ -32,8 +34,10 @@ const IMAGE: &str = "checkpoint";
 pub(super) fn checkpoint(words: &mut Words) -> Result<Checkpoint> {
     let (mut image, mut leave_running) = (PathBuf::from(IMAGE), false);
     let (mut tcp, mut external_sockets) = (TcpPolicy::Refuse, false);
+    let mut work = None;
     let id = id_and(words, |name, words| match name {
         "image-path" => words.value().map(|value| image = value.into()),
+        "work-path" => words.value().map(|value| work = Some(value.into())),
         "leave-running" => words.flag().map(|flag| leave_running = flag),
         "tcp-established" => words.flag().map(|flag| {
             if flag {
@@ -51,6 +55,7 @@ pub(super) fn checkpoint(words: &mut Words) -> Result<Checkpoint> {
     Ok(Checkpoint {
         id,
         image,
+        work,
         leave_running,
         tcp,
         external_sockets,

@@ -1,0 +1,61 @@
+//! What is copied while the container runs, and what when it stands.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use black_box_tests::bed;
+use serde_json::Value;
+
+use crate::Subject;
+
+/// What `checkpoint` says of itself.
+fn statistics(work: &str) -> Value {
+    let text = fs::read(Path::new(work).join("dump.json")).unwrap();
+    serde_json::from_slice(&text).unwrap()
+}
+
+/// Whether the kernel has the version.
+fn is_since(major: u32, minor: u32) -> bool {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split('.').map(|part| part.parse().unwrap_or(0));
+    (numbers.next().unwrap(), numbers.next().unwrap()) >= (major, minor)
+}
+
+fn pages(value: &Value) -> u64 {
+    value.as_u64().unwrap()
+}
+
+#[test]
+fn stands_only_for_what_it_wrote_since() {
+    bed!(|bed| {
+        let subject = Subject::new(bed, "settled");
+        subject.start();
+        let image = subject.image("image");
+        let options = ["--leave-running", "--work-path", &image];
+        subject.checkpoint(&image, &options).ok();
+        let said = statistics(&image);
+        let (running, standing) = (&said["pages_running"], pages(&said["pages_standing"]));
+        let running: Vec<u64> = running.as_array().unwrap().iter().map(pages).collect();
+        if !is_since(6, 7) {
+            assert!(running.is_empty() && standing >= 8192, "{said}");
+            return;
+        }
+        // All 8192 pages once, and nothing of them again.
+        assert!(running[0] >= 8192 && running[0] < 8192 + 200, "{said}");
+        assert!(running[1..].iter().sum::<u64>() < 100, "{said}");
+        assert!(standing < 200, "{said}");
+        // Half of them are zero, and cost nothing.
+        let size = fs::metadata(Path::new(&image).join("pages"))
+            .unwrap()
+            .blocks()
+            * 512;
+        assert!(size < (4096 + 300) * 4096, "{size}");
+        subject.checkpoint(&image, &[]).ok();
+        subject.bundle.delete();
+        subject.restore(&image).ok();
+        assert_eq!(subject.verdict(), "ok");
+        subject.bundle.wait_stopped();
+        subject.bundle.delete();
+    });
+}
