@@ -17,8 +17,8 @@ bench=(skopeo:skopeo crun:crun runc:runc bwrap:bubblewrap)
 bench_youki=(pkg-config:pkg-config /usr/include/seccomp.h:libseccomp-dev)
 bench_podman=(podman:podman /usr/lib/cni/bridge:containernetworking-plugins)
 bench_docker=(dockerd:docker.io)
-# The engines that the runtime is tried under; docker.io brings containerd.
-interop=(buildah:buildah script:bsdutils)
+# The engines that the runtime is tried under, docker.io brings containerd; and crun, whose filters ours are compared with.
+interop=(buildah:buildah script:bsdutils crun:crun)
 kernels=(/var/lib/dpkg/info/busybox-static.list:busybox-static)
 # By itself, for the same reason.
 kernels_qemu=(qemu-system-x86_64:qemu-system-x86)

@@ -6,6 +6,8 @@
 mod compile;
 mod default_profile;
 pub(crate) mod notify;
+#[cfg(test)]
+mod peer;
 mod profile;
 mod syscalls;
 
