@@ -6,7 +6,7 @@ CARGO_TARGET := $(or $(CARGO_TARGET_DIR),target)
 # rustup puts cargo where a non-login shell does not look
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
-.PHONY: build install test test-interop test-kernels test-systemd lint fuzz demo bench clean help
+.PHONY: build install test test-interop test-kernels test-systemd lint fuzz demo demo-clone bench clean help
 
 build: ## two static binaries, build/wharf and build/wharf-runtime
 	@scripts/setup.sh build
@@ -43,6 +43,10 @@ fuzz: ## each fuzz target for SECONDS_EACH (60) seconds
 demo: build ## the main road, shown step by step with a real PostgreSQL and a real registry
 	@scripts/setup.sh demo
 	@demo/demo.sh
+
+demo-clone: build ## clones and warm images: PostgreSQL, Redis, a Python service
+	@scripts/setup.sh demo
+	@demo/clone.sh
 
 bench: build ## beside docker, podman, runc and crun, interleaved (QUICK=1: a few minutes)
 	@scripts/setup.sh bench

@@ -7,6 +7,7 @@ mod connections;
 mod crash;
 mod files;
 mod hook;
+mod image;
 mod many;
 mod template;
 

@@ -56,17 +56,35 @@ pub fn commit(
     parent: &Image,
     options: CommitOptions,
 ) -> Result<Image> {
+    // A layer of its own for each snapshot that the container stands on.
+    let mut written = store.snapshots().sealed(id)?;
+    written.push(store.snapshots().upper(id));
+    commit_layers(store, &written, &[], parent, options)
+}
+
+/// As [`commit`], of directories in overlayfs' form, the lowest first.
+/// `packed` go on top, with zstd; what their roots look like does not matter.
+pub fn commit_layers(
+    store: &Store,
+    written: &[PathBuf],
+    packed: &[PathBuf],
+    parent: &Image,
+    options: CommitOptions,
+) -> Result<Image> {
     let _lock = store.use_lock()?;
     let mut config = parent.config.clone();
     let created = Some(Timestamp::now().to_string());
     let mut layers: Vec<Descriptor> = parent.parsed.layers.iter().map(as_oci).collect();
-    // A layer of its own for each snapshot that the container stands on.
     let mut below = store.snapshots().top(&parent.chain);
-    let mut written = store.snapshots().sealed(id)?;
-    written.push(store.snapshots().upper(id));
-    for directory in written {
-        let (layer, diff_id) =
-            pack(store, &directory, &below, &options).context(|| "pack changes")?;
+    let all = written.iter().chain(packed).enumerate();
+    for (number, directory) in all {
+        let (layer, diff_id) = if number < written.len() {
+            pack(store, directory, &below, &options)
+        } else {
+            let packing = (LayerCompression::Zstd, &HashSet::new());
+            pack_as(store, directory, Root::Omitted, packing)
+        }
+        .context(|| "pack changes")?;
         config.history.push(History {
             created: created.clone(),
             created_by: options.created_by.clone(),
@@ -76,7 +94,7 @@ pub fn commit(
         });
         config.rootfs.diff_ids.push(diff_id);
         layers.push(layer);
-        below = directory;
+        below.clone_from(directory);
     }
     config.created = created;
     config.author = options.author.or(config.author);
@@ -195,7 +213,6 @@ fn pack(
     below: &Path,
     options: &CommitOptions,
 ) -> Result<(Descriptor, DiffId)> {
-    let compression = options.compression;
     let upper = tree::open_directory(directory)?;
     let below = tree::open_directory(below)?;
     let root = if looks_alike(&upper, &below)? {
@@ -203,13 +220,23 @@ fn pack(
     } else {
         Root::Described
     };
+    pack_as(store, directory, root, (options.compression, &options.omit))
+}
+
+fn pack_as(
+    store: &Store,
+    directory: &Path,
+    root: Root,
+    (compression, omitted): (LayerCompression, &HashSet<PathBuf>),
+) -> Result<(Descriptor, DiffId)> {
+    let upper = tree::open_directory(directory)?;
     let sink = Hashing {
         hasher: Hasher::new(Algorithm::Sha256),
         inner: Compressor::new(compression, store.content().create_blob()?)?,
     };
     let omit = |path: &[u8]| {
         let path = Path::new(OsStr::from_bytes(path));
-        !options.omit.is_empty() && options.omit.contains(&Path::new("/").join(path))
+        !omitted.is_empty() && omitted.contains(&Path::new("/").join(path))
     };
     let sink = diff(&upper, root, &omit, sink)?;
     let diff_id = DiffId(sink.hasher.finish());

@@ -31,7 +31,7 @@ pub mod unpack;
 
 pub use audit::{Depth as AuditDepth, Finding};
 pub use change::{apply_change, apply_changes};
-pub use commit::{CommitOptions, ImportOptions, commit, import, rebase};
+pub use commit::{CommitOptions, ImportOptions, commit, commit_layers, import, rebase};
 pub use content::ContentStore;
 pub use digest::chain_of;
 pub use limits::Limits;

@@ -79,6 +79,9 @@ pub struct ContainerConfig {
     /// Where it comes from, if it is a clone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clone_of: Option<CloneOf>,
+    /// Its first run goes on from the memory in this layer of its image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm: Option<ChainId>,
 }
 
 /// Where a clone comes from.

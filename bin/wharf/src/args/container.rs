@@ -53,6 +53,10 @@ pub(crate) fn commit(command: Command) -> Command {
                 .value_parser(PossibleValuesParser::new(["gzip", "zstd"]))
                 .hide_possible_values(true),
         )
+        .arg(flag(
+            "memory",
+            "With its memory and volumes: containers of the image start where it is",
+        ))
         .arg(short_value('m', "message", "TEXT", "What was changed"))
         .arg(short_flag(
             'p',

@@ -3,6 +3,7 @@
 use engine::{CommitCompression, CommitRequest};
 use sys::{Context as _, Result};
 
+use super::suspend::DumpBar;
 use super::{Call, DONE};
 use crate::args::Given as _;
 use crate::output;
@@ -26,10 +27,16 @@ pub(super) fn run(call: &Call<'_>) -> Result<u8> {
         },
     };
     let engine = call.engine()?;
-    let id = engine
-        .containers()
-        .commit(name, &request)
-        .context(|| format!("commit {name}"))?;
+    let containers = engine.containers();
+    let committed = if given.on("memory") {
+        let progress = DumpBar::new("Writing");
+        let committed = containers.commit_warm(name, &request, &|at| progress.at(at));
+        progress.clear();
+        committed
+    } else {
+        containers.commit(name, &request)
+    };
+    let id = committed.context(|| format!("commit {name}"))?;
     output::print_line(&id.to_string())?;
     Ok(DONE)
 }

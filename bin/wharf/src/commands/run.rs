@@ -29,7 +29,10 @@ pub(super) fn run(call: &Call<'_>) -> Result<u8> {
     let failed = |error| undo(&engine, &request, &created.id, error);
     cid_file.write(&created.id).map_err(failed)?;
     if detach {
-        engine.containers().start(&id).map_err(failed)?;
+        engine
+            .containers()
+            .start_telling(&id, &starts_cold)
+            .map_err(failed)?;
         cid_file.keep();
         call.timings.done("start");
         output::print_line(&id)?;
@@ -41,13 +44,18 @@ pub(super) fn run(call: &Call<'_>) -> Result<u8> {
     };
     let session = engine
         .containers()
-        .start_attached(&id, &attach)
+        .start_attached(&id, &attach, &starts_cold)
         .map_err(failed)?;
     cid_file.keep();
     call.timings.done("start");
     let code = take_part(session, &manner, &signals, OnClosedPipe::Kill);
     call.timings.done("run and clean up");
     code
+}
+
+/// Its image is warm, and yet it has to begin from the beginning.
+pub(super) fn starts_cold(why: &Error) {
+    output::note(&format!("it starts cold: {why}"));
 }
 
 fn manner(call: &Call<'_>, request: &RunRequest, detach: bool) -> Result<Manner> {

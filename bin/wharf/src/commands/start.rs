@@ -7,6 +7,7 @@ use sys::{Context as _, Error, ErrorKind, Result};
 use super::Call;
 use super::attached::{OnClosedPipe, detach_keys, take_part};
 use super::each::each;
+use super::run::starts_cold;
 use crate::args::Given as _;
 use crate::output;
 use crate::terminal;
@@ -29,7 +30,7 @@ pub(super) fn run(call: &Call<'_>) -> Result<u8> {
     each(call, &names, |name| {
         let started = engine
             .containers()
-            .start(name)
+            .start_telling(name, &starts_cold)
             .context(|| format!("start {name}"))?;
         if started == Started::Resumed {
             output::note(&format!("{name} was suspended and goes on where it was"));
@@ -61,7 +62,7 @@ fn attached(call: &Call<'_>, name: &str, interactive: bool) -> Result<u8> {
     };
     let session = engine
         .containers()
-        .start_attached(name, &attach)
+        .start_attached(name, &attach, &starts_cold)
         .context(|| format!("start {name}"))?;
     take_part(session, &manner, &signals, OnClosedPipe::Leave)
 }

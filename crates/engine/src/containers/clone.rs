@@ -132,7 +132,7 @@ impl Containers<'_> {
     }
 
     /// Writes a running container down.
-    fn template_of(
+    pub(super) fn template_of(
         &self,
         container: &str,
         name: Option<&ContainerName>,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use image::CommitOptions;
+use image::{CommitOptions, Image};
 use spec::image::{ContainerDefaults, Empty, LayerCompression};
 use spec::{Digest, Reference};
 use state::{ContainerConfig, MountKind, Status};
@@ -46,9 +46,37 @@ impl Containers<'_> {
     /// still meanwhile, unless asked otherwise.
     pub fn commit(&self, container: &str, request: &CommitRequest) -> Result<Digest> {
         let id = self.resolve(container)?;
-        let name = request.name.as_deref().map(parse_name).transpose()?;
         let locked = Locked::take(self.engine, id)?;
         let observed = &locked.observed;
+        let config = &observed.config;
+        let store = self.engine.images().store()?;
+        // One that stands still already is not let go afterwards.
+        let frozen = if request.pause && matches!(observed.status, Status::Running { .. }) {
+            Some(Hierarchies::find()?.freeze(&cgroup_path(config))?)
+        } else {
+            None
+        };
+        let (name, parent, options) = self.commit_options(container, request)?;
+        let image = image::commit(&store, &id, &parent, options)?;
+        drop(frozen);
+        if let Some(name) = name {
+            store.references().set(&name, &image.manifest)?;
+        }
+        self.engine
+            .tell(config, "commit", &[("imageID", image.id.to_string())]);
+        Ok(image.id)
+    }
+
+    /// The new image's name, what it lies on, and all that it says besides
+    /// its files.
+    pub(super) fn commit_options(
+        &self,
+        container: &str,
+        request: &CommitRequest,
+    ) -> Result<(Option<Reference>, Image, CommitOptions)> {
+        let name = request.name.as_deref().map(parse_name).transpose()?;
+        let id = self.resolve(container)?;
+        let observed = observe::observe(self.engine, &id)?.ok_or_else(|| no_such(container))?;
         let config = &observed.config;
         let store = self.engine.images().store()?;
         let parent = store
@@ -56,12 +84,6 @@ impl Containers<'_> {
             .context(|| "find the image that the container was made from")?;
         let mut defaults = defaults(config, &parent.config.config);
         image::apply_changes(&mut defaults, &request.changes)?;
-        // One that stands still already is not let go afterwards.
-        let frozen = if request.pause && matches!(observed.status, Status::Running { .. }) {
-            Some(Hierarchies::find()?.freeze(&cgroup_path(config))?)
-        } else {
-            None
-        };
         let changes = store.snapshots().changes(&id, &config.image.chain)?;
         let ours = Sorted::by_author(changes, config).ours;
         let command = config
@@ -81,14 +103,7 @@ impl Containers<'_> {
             },
             omit: ours.into_iter().map(|change| change.path).collect(),
         };
-        let image = image::commit(&store, &id, &parent, options)?;
-        drop(frozen);
-        if let Some(name) = name {
-            store.references().set(&name, &image.manifest)?;
-        }
-        self.engine
-            .tell(config, "commit", &[("imageID", image.id.to_string())]);
-        Ok(image.id)
+        Ok((name, parent, options))
     }
 }
 
@@ -153,6 +168,8 @@ fn defaults(config: &ContainerConfig, parent: &ContainerDefaults) -> ContainerDe
         labels: config.labels.clone(),
         ..parent.clone()
     };
+    // Its memory lies below what is written now.
+    defaults.labels.remove(super::warm::LABEL);
     for (range, protocol) in &config.exposed {
         for port in range.first..=range.last {
             let key = format!("{port}/{protocol}");

@@ -7,6 +7,7 @@
 
 use std::fs::{DirBuilder, Permissions};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::PathBuf;
 
 use image::{Image, Store};
 use state::{
@@ -18,7 +19,10 @@ use sys::{Context as _, Error, ErrorKind, Result};
 use super::request::{Access, NetworkRequest, PidRequest, PullPolicy, RunRequest};
 use super::resolve::{Known, resolve};
 use super::stop::no_such;
+use super::warm::Warm;
 use super::{Containers, CreateEvent, Created, observe, random_name};
+use crate::Engine;
+use crate::copy::copy_layers;
 use crate::crash::crash_point;
 use crate::images::PullRequest;
 use crate::runtime_spec::devices;
@@ -111,12 +115,27 @@ impl Containers<'_> {
         };
         let mut config = resolve(request, known)?;
         check_host(&config)?;
-        let warnings = warnings(&config);
+        let mut warnings = warnings(&config);
+        let warm = Warm::of(store, image).unwrap_or_else(|error| {
+            warnings.push(format!("{} starts cold: {error}", request.image));
+            None
+        });
+        if let Some(warm) = &warm {
+            match warm.misfit(&config) {
+                None => config.warm = Some(warm.layer()),
+                Some(why) => warnings.push(format!("{} starts cold: {why}", request.image)),
+            }
+        }
 
         self.make_place(&config, (store, image), undo)?;
         crash_point!(engine, "after prepare");
         find_images(&mut config, store)?;
+        let sources = match &warm {
+            Some(warm) => warm.claim_volumes(&mut config)?,
+            None => Vec::new(),
+        };
         self.make_volumes(&mut config, store, image, undo)?;
+        fill_volumes(engine, &config, sources)?;
         crash_point!(engine, "after volumes");
         // As a whole: with half of it there would be a container that nobody
         // can read.
@@ -358,6 +377,21 @@ impl Containers<'_> {
         }
         Ok(())
     }
+}
+
+/// Copies the sources to the volumes of these mounts, which are new.
+pub(super) fn fill_volumes(
+    engine: &Engine,
+    config: &ContainerConfig,
+    sources: Vec<(usize, PathBuf)>,
+) -> Result<()> {
+    for (place, from) in sources {
+        if let MountKind::Volume(volume) = &config.mounts[place].kind {
+            copy_layers(&[from], &volumes::data(engine.layout(), &volume.name))
+                .context(|| format!("fill volume {}", volume.name))?;
+        }
+    }
+    Ok(())
 }
 
 /// Which images the mounts of images mean. They are used from here on, so no

@@ -41,6 +41,7 @@ mod suspend;
 pub mod top;
 pub mod update;
 mod wait;
+mod warm;
 mod words;
 
 use state::{ContainerId, Names};
@@ -182,5 +183,6 @@ pub(crate) fn test_config() -> state::ContainerConfig {
         annotations: std::collections::BTreeMap::new(),
         auto_remove: false,
         clone_of: None,
+        warm: None,
     }
 }

@@ -94,6 +94,7 @@ pub(super) fn resolve(request: &RunRequest, known: Known<'_>) -> Result<Containe
         annotations: request.annotations.clone(),
         auto_remove: request.auto_remove,
         clone_of: None,
+        warm: None,
     })
 }
 

@@ -10,7 +10,7 @@ use state::{
 };
 use sys::{Context as _, Error, ErrorKind, Result};
 
-use super::create::check_host;
+use super::create::{check_host, fill_volumes};
 use super::request::RemoveRequest;
 use super::start::{Locked, Origin};
 use super::{Containers, creation_lock};
@@ -156,6 +156,7 @@ impl Containers<'_> {
                 manifest: image.manifest.digest,
                 chain: image.chain.clone(),
             },
+            warm: None,
             ..saved.config.clone()
         };
         for endpoint in config.endpoints.iter_mut().flatten() {
@@ -175,12 +176,7 @@ impl Containers<'_> {
         crash_point!(engine, "after layer");
         let sources = new_volumes(&mut config, saved);
         self.make_volumes(&mut config, store, image, undo)?;
-        for (place, from) in sources {
-            if let MountKind::Volume(volume) = &config.mounts[place].kind {
-                copy_layers(&[from], &volumes::data(layout, &volume.name))
-                    .context(|| format!("fill volume {}", volume.name))?;
-            }
-        }
+        fill_volumes(engine, &config, sources)?;
         crash_point!(engine, "after volumes");
         Record::create(&layout.container_config(&id), &config)?;
         engine.tell(&config, "create", std::slice::from_ref(&saved.origin));

@@ -32,6 +32,12 @@ use crate::volumes;
 impl Containers<'_> {
     /// Starts a container in the background; one that is suspended goes on.
     pub fn start(&self, container: &str) -> Result<Started> {
+        self.start_telling(container, &|_| ())
+    }
+
+    /// As [`Containers::start`]; `tell` hears why one that was made from a warm
+    /// image starts cold, if it does.
+    pub fn start_telling(&self, container: &str, tell: &dyn Fn(&Error)) -> Result<Started> {
         let id = self.resolve(container)?;
         let locked = Locked::take(self.engine, id)?;
         refuse_if_paused(&locked.observed)?;
@@ -43,21 +49,26 @@ impl Containers<'_> {
         } else {
             Started::Anew
         };
-        locked.start(None)?;
+        locked.start_telling(None, tell)?;
         Ok(started)
     }
 
     /// Starts a container and takes part in it: nothing of its output is
     /// missed. `run` is `create` and this. One that runs already is attached
-    /// to.
-    pub fn start_attached(&self, container: &str, attach: &AttachRequest) -> Result<Session> {
+    /// to. `tell` as in [`Containers::start_telling`].
+    pub fn start_attached(
+        &self,
+        container: &str,
+        attach: &AttachRequest,
+        tell: &dyn Fn(&Error),
+    ) -> Result<Session> {
         let id = self.resolve(container)?;
         let locked = Locked::take(self.engine, id)?;
         if locked.observed.is_running() {
             drop(locked);
             return self.attach(container, attach);
         }
-        let channel = locked.start(Some(attach))?;
+        let channel = locked.start_telling(Some(attach), tell)?;
         Ok(Session::new(self.engine, id, channel, Role::Launcher))
     }
 }
@@ -126,6 +137,30 @@ impl<'a> Locked<'a> {
     }
 
     pub(super) fn start(self, attach: Option<&AttachRequest>) -> Result<Channel> {
+        self.start_telling(attach, &|_| ())
+    }
+
+    fn start_telling(
+        self,
+        attach: Option<&AttachRequest>,
+        tell: &dyn Fn(&Error),
+    ) -> Result<Channel> {
+        if let Some(directory) = self.warm_memory()? {
+            let mut undo = Undo::new();
+            let origin = Origin::Memory {
+                directory,
+                record: None,
+                hook: None,
+                template: None,
+            };
+            match self.try_start(&origin, attach, &mut undo) {
+                Ok(channel) => {
+                    undo.disarm();
+                    return Ok(channel);
+                }
+                Err(error) => tell(&undo.roll_back(error)),
+            }
+        }
         let layout = self.engine.layout();
         let id = self.observed.config.id;
         let origin = if self.observed.is_suspended() {
