@@ -6,9 +6,11 @@
 mod connections;
 mod crash;
 mod files;
+mod fixture;
 mod hook;
 mod image;
 mod many;
+mod servers;
 mod template;
 
 use black_box_tests::Bed;
