@@ -6,7 +6,7 @@ CARGO_TARGET := $(or $(CARGO_TARGET_DIR),target)
 # rustup puts cargo where a non-login shell does not look
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
-.PHONY: build install test test-interop test-kernels test-systemd lint fuzz demo demo-clone bench clean help
+.PHONY: build install test test-interop test-kernels test-systemd lint fuzz demo demo-clone demo-memory bench clean help
 
 build: ## two static binaries, build/wharf and build/wharf-runtime
 	@scripts/setup.sh build
@@ -47,6 +47,10 @@ demo: build ## the main road, shown step by step with a real PostgreSQL and a re
 demo-clone: build ## clones and warm images: PostgreSQL, Redis, a Python service
 	@scripts/setup.sh demo
 	@demo/clone.sh
+
+demo-memory: build ## PostgreSQL and a 1 GB Redis suspended, resumed, checkpointed and restored under load
+	@scripts/setup.sh demo
+	@demo/memory.sh
 
 bench: build ## beside docker, podman, runc and crun, interleaved (QUICK=1: a few minutes)
 	@scripts/setup.sh bench

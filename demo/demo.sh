@@ -9,31 +9,10 @@ cd "$(dirname "$0")/.."
 dir=${WHARF_DEMO_DIR:-/var/lib/wharf-demo}
 copies=${WHARF_DEMO_COPIES:-100}
 bin=$PWD/build
-export PATH=$PATH:/usr/sbin:/sbin PGUSER=postgres PGCONNECT_TIMEOUT=3 LC_ALL=C
+export PGUSER=postgres PGCONNECT_TIMEOUT=3 LC_ALL=C
 
-wharf() { "$bin/wharf" --root "$dir/root" --runroot "$dir/run" "$@"; }
-
-# -- saying what happens ----------------------------------------------------------------------------------------------
-
-title() { printf '\n%s\n%s\n' "$1" "${1//?/-}"; }
-say() { printf '  %s\n' "$*"; }
-fact() { printf '    %-48s %s\n' "$1" "$2"; }
-die() { printf '\ndemo: %s\n' "$*" >&2; exit 1; }
-
-now() { printf '%s' "${EPOCHREALTIME/./}"; } # microseconds
-took() { awk -v us="$(($(now) - $1))" 'BEGIN { s = us / 1e6; printf s < 1 ? "%.0f ms" : "%.2f s", s < 1 ? s * 1000 : s }'; }
-mb() { awk -v bytes="$1" 'BEGIN { printf bytes < 1e6 ? "%.0f KB" : bytes < 1e9 ? "%.1f MB" : "%.2f GB", bytes < 1e6 ? bytes / 1e3 : bytes < 1e9 ? bytes / 1e6 : bytes / 1e9 }'; }
-disk() { du -s --block-size=1 "$@" 2>/dev/null | awk '{ sum += $1 } END { printf "%.0f", sum }'; }
-
-# Shows a wharf command and what it says, then runs it, then what it took.
-run() {
-    say "\$ wharf $*"
-    local start status=0
-    start=$(now)
-    if [ -t 1 ]; then wharf "$@" || status=$?; else wharf "$@" 2>&1 | sed 's/^/    /' || status=$?; fi
-    [ $status -eq 0 ] || die "wharf $1 failed"
-    say "  took $(took "$start")"
-}
+# shellcheck source=demo/show.sh
+. demo/show.sh
 
 # -- leaving nothing behind -------------------------------------------------------------------------------------------
 
@@ -44,11 +23,7 @@ clean_up() {
     ids=$(wharf ps -aq 2>/dev/null || true)
     [ -z "$ids" ] || wharf rm -f $ids >/dev/null 2>&1 || true
     [ -z "${registry:-}" ] || kill "$registry" 2>/dev/null || true
-    # The bridge of this store and the firewall table of the same name, which Wharf keeps for the next container.
-    if [ -n "${bridge:-}" ]; then
-        ip link del "$bridge" 2>/dev/null || true
-        nft list tables 2>/dev/null | grep -wF -- "$bridge" | sed 's/^table/delete table/' | nft -f - 2>/dev/null || true
-    fi
+    [ -z "${bridge:-}" ] || remove_network "$bridge"
     rm -rf --one-file-system "$dir" || status=1
     [ $status -eq 0 ] || printf '\ndemo: did not get through (exit code %s); everything it made was removed\n' $status >&2
     exit $status

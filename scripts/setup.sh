@@ -10,7 +10,7 @@ set -euo pipefail
 # command or file that proves a package is there : package
 build=(cc:gcc c++:g++ make:make git:git curl:curl /etc/ssl/certs/ca-certificates.crt:ca-certificates)
 test=(/var/lib/dpkg/info/busybox-static.list:busybox-static docker-registry:docker-registry htpasswd:apache2-utils openssl:openssl nft:nftables strace:strace ip:iproute2 newuidmap:uidmap ps:procps setpriv:util-linux python3:python3 redis-server:redis-server nginx:nginx-light node:nodejs /usr/lib/postgresql/15/bin/postgres:postgresql-15 mariadbd:mariadb-server-core mariadb:mariadb-client-core /usr/lib/jvm/java-17-openjdk-amd64/bin/javac:openjdk-17-jdk-headless /lib/systemd/systemd-journald:systemd)
-demo=(debootstrap:debootstrap umoci:umoci psql:postgresql-client docker-registry:docker-registry ip:iproute2 nft:nftables)
+demo=(redis-server:redis-server redis-cli:redis-tools debootstrap:debootstrap umoci:umoci psql:postgresql-client docker-registry:docker-registry ip:iproute2 nft:nftables)
 # docker.io goes by itself: in one command with others apt's resolver has been seen to give up.
 bench=(skopeo:skopeo crun:crun runc:runc bwrap:bubblewrap)
 # What youki is built with.
@@ -18,7 +18,7 @@ bench_youki=(pkg-config:pkg-config /usr/include/seccomp.h:libseccomp-dev)
 bench_podman=(podman:podman /usr/lib/cni/bridge:containernetworking-plugins)
 bench_docker=(dockerd:docker.io)
 # The engines that the runtime is tried under, docker.io brings containerd; and crun, whose filters ours are compared with.
-interop=(buildah:buildah script:bsdutils crun:crun)
+interop=(criu:criu buildah:buildah script:bsdutils crun:crun)
 kernels=(/var/lib/dpkg/info/busybox-static.list:busybox-static)
 # By itself, for the same reason.
 kernels_qemu=(qemu-system-x86_64:qemu-system-x86)

@@ -66,6 +66,47 @@ fn connections_go_on() {
     bed!(|bed| survives(bed, "connected", &["--tcp-established"]));
 }
 
+/// A dump that is killed in the middle leaves connections that hear nothing; the next one mends that.
+#[test]
+fn connections_go_on_after_a_killed_dump() {
+    const LEAVE: &str = r"
+import ctypes, os, socket, struct, sys
+libc = ctypes.CDLL(None, use_errno=True)
+pid = int(sys.argv[1])
+pidfd = libc.syscall(434, pid, 0)
+drop = (ctypes.c_uint64 * 2)(0x7768617200000000, 6)
+program = struct.pack('HxxxxxxQ', 2, ctypes.addressof(drop))
+left = 0
+for fd in os.listdir(f'/proc/{pid}/fd'):
+    if not os.readlink(f'/proc/{pid}/fd/{fd}').startswith('socket:'): continue
+    one = socket.socket(fileno=libc.syscall(438, pidfd, int(fd), 0))
+    if one.family == socket.AF_UNIX or one.type != socket.SOCK_STREAM: continue
+    try: one.getpeername()
+    except OSError: continue
+    one.setsockopt(socket.SOL_SOCKET, 26, program)
+    one.setsockopt(socket.IPPROTO_TCP, 19, 1)
+    left += 1
+assert left > 1, left
+";
+    bed!(|bed| {
+        let subject = Subject::new(bed, "connected");
+        subject.start();
+        let state = subject
+            .bundle
+            .runtime(&["state", subject.bundle.id()])
+            .json();
+        let pid = state["pid"].to_string();
+        bed.host("python3", &["-c", LEAVE, &pid]).ok();
+        let image = subject.image("image");
+        subject
+            .checkpoint(&image, &["--tcp-established", "--leave-running"])
+            .ok();
+        assert_eq!(subject.verdict(), "ok");
+        subject.bundle.wait_stopped();
+        subject.bundle.delete();
+    });
+}
+
 #[test]
 fn connections_are_unharmed() {
     bed!(|bed| goes_on(bed, "connected", &["--tcp-established"]));

@@ -396,6 +396,34 @@ check_oci_checkpoint() {
     rm -rf /tmp/image
 }
 
+# Goes through a checkpoint and says itself what it thinks of it: tests/checkpoint has the programs.
+survives() { # survives PROGRAM
+    bundle /tmp/bundle '{}' -
+    cp /programs /tmp/bundle/rootfs/bin/
+    mkdir -m 777 /tmp/bundle/rootfs/data
+    sed -i 's|"args": .*, "env"|"args": ["/bin/programs", "'"$1"'"], "env"|
+        s|{"destination": "/sys",|{"destination": "/tmp", "type": "tmpfs", "source": "tmpfs"}, {"destination": "/dev/pts", "type": "devpts", "source": "devpts", "options": ["newinstance", "ptmxmode=0666"]}, &|
+        s|CAP_MKNOD|CAP_CHOWN|g' /tmp/bundle/config.json
+    oci run --detach --bundle /tmp/bundle one </dev/null >/tmp/oci.out 2>&1
+    until_true test -e /tmp/bundle/rootfs/data/ready
+    oci checkpoint --image-path /tmp/image one
+    oci delete --force one
+    oci restore --detach --bundle /tmp/bundle --image-path /tmp/image one </dev/null >/tmp/oci.out 2>&1
+    touch /tmp/bundle/rootfs/data/go
+    until_true test -e /tmp/bundle/rootfs/data/verdict
+    [ "$(cat /tmp/bundle/rootfs/data/verdict)" = ok ]
+    end_oci
+    rm -rf /tmp/image
+}
+
+check_oci_checkpoint_of_processes() {
+    for program in dontneed memory threads tree shared pipes signals waiting registers; do survives $program; done
+}
+
+check_oci_checkpoint_of_descriptors() {
+    for program in events files unix_streams network memory_files terminals watching semaphores unattached; do survives $program; done
+}
+
 # --- what one leaves behind ---
 
 nothing_left() {
@@ -429,7 +457,7 @@ case ${1:-boot} in
         # The kernel's first file system is no mount that pivot_root(2) can leave.
         mkdir /real
         mount -t tmpfs -o size=512m tmpfs /real
-        for name in bin sbin etc lib init image.tar; do cp -a "/$name" /real/; done
+        for name in bin sbin etc lib init image.tar programs; do cp -a "/$name" /real/; done
         mkdir -p /real/proc /real/sys /real/dev /real/run /real/tmp /real/var/lib /real/root
         exec switch_root /real /init machine
         ;;

@@ -1,7 +1,7 @@
 //! `suspend` and `resume`: a state of its own, and a container like any other afterwards.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 
 use black_box_tests::{BUSYBOX, Bed, bed, eventually};
@@ -339,4 +339,64 @@ fn what_cannot_be_written_down_runs_on() {
 fn memory(bed: &Bed, name: &str) -> std::path::PathBuf {
     let id = bed.inspect(name, "{{.Id}}");
     bed.root().join("containers").join(id).join("memory")
+}
+
+/// Says something and hears it back.
+fn talk(stream: &mut BufReader<TcpStream>, text: &str) {
+    stream.get_mut().write_all(text.as_bytes()).unwrap();
+    hear(stream, text);
+}
+
+fn hear(stream: &mut BufReader<TcpStream>, text: &str) {
+    let mut line = String::new();
+    stream.read_line(&mut line).unwrap();
+    assert_eq!(line, text);
+}
+
+#[test]
+fn connections_go_on_if_asked_to() {
+    bed!(|bed| {
+        let run = [
+            "run",
+            "-d",
+            "--name",
+            "one",
+            "-p",
+            "127.0.0.1:7033:80",
+            BUSYBOX,
+        ];
+        let echo = ["nc", "-l", "-p", "80", "-e", "cat"];
+        bed.run(&[&run[..], &echo].concat()).ok();
+        let stream = eventually(30, "a connection", || {
+            TcpStream::connect("127.0.0.1:7033").ok()
+        });
+        stream
+            .set_read_timeout(Some(std::time::Duration::from_secs(30)))
+            .unwrap();
+        let mut stream = BufReader::new(stream);
+        talk(&mut stream, "before\n");
+        for _ in 0..2 {
+            bed.run(&["suspend", "--tcp-established", "one"]).ok();
+            // It finds nobody, again and again, also while its connection is put together.
+            stream.get_mut().write_all(b"meanwhile\n").unwrap();
+            bed.run(&["resume", "one"]).ok();
+            hear(&mut stream, "meanwhile\n");
+            talk(&mut stream, "after\n");
+        }
+        drop(stream);
+        eventually(30, "its end", || {
+            status(bed, "one").starts_with("Exited (0)").then_some(())
+        });
+        // Without being asked for, they are reset.
+        bed.run(&["start", "one"]).ok();
+        let address = bed.inspect("one", "{{.NetworkSettings.IPAddress}}");
+        let stream = eventually(30, "a connection", || {
+            TcpStream::connect((address.as_str(), 80)).ok()
+        });
+        let mut stream = BufReader::new(stream);
+        talk(&mut stream, "before\n");
+        bed.run(&["suspend", "one"]).ok();
+        let mut line = String::new();
+        assert!(matches!(stream.read_line(&mut line), Ok(0) | Err(_)));
+    });
 }

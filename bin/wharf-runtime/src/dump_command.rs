@@ -40,6 +40,7 @@ fn dump(asked: &Asked, channel: &Channel) -> Result<()> {
     let image = MemoryImage {
         processes: u64::try_from(dumped.processes).unwrap_or(u64::MAX),
         size: dumped.pages,
+        connections: u64::try_from(dumped.connections).unwrap_or(u64::MAX),
     };
     channel.send(&FromDumper::Dumped(image))?;
     let done = match channel.receive::<ToDumper>() {
@@ -68,6 +69,7 @@ fn prepare() -> Result<Asked> {
         tcp: match job.connections {
             Connections::Refuse => TcpPolicy::Refuse,
             Connections::Close => TcpPolicy::Close,
+            Connections::Keep => TcpPolicy::Keep,
         },
         ..DumpOptions::default()
     };

@@ -69,7 +69,7 @@ pub fn check(init: ProcessRef, cgroup: &Cgroup, options: DumpOptions) -> Result<
 }
 
 /// All processes below init, init first.
-fn tree(init: i32) -> Vec<i32> {
+pub(crate) fn tree(init: i32) -> Vec<i32> {
     let mut all = vec![init];
     let mut next = 0;
     while let Some(pid) = all.get(next).copied() {

@@ -49,6 +49,8 @@ pub struct Dumped {
     pub standing: u64,
     /// For how long it has been standing.
     pub stood: Duration,
+    /// TCP connections that go on with it.
+    pub connections: usize,
 }
 
 /// For how long and how often what is busy is tried again.
@@ -97,6 +99,7 @@ pub fn hold(
             "the container is not running",
         ));
     }
+    crate::mend(init).context(|| "let connections go on that another dump left")?;
     let mut writer = PageWriter::create(&directory)?;
     let precopied = precopy(init.pid, cgroup, &mut writer);
     let mut copies = Copies {
@@ -127,6 +130,7 @@ pub fn hold(
         standing: copies.standing,
         rounds: std::mem::take(&mut copies.precopied.rounds),
         stood: since.elapsed(),
+        connections: checkpoint.connections(),
     };
     Ok((
         Held {

@@ -31,6 +31,7 @@ mod host;
 pub mod image;
 mod inject;
 mod maps;
+mod mend;
 mod precopy;
 mod procfs;
 mod rebuild;
@@ -41,5 +42,6 @@ mod template;
 
 pub use check::check;
 pub use dump::{DumpOptions, Dumped, Held, TcpPolicy, dump, hold};
+pub use mend::mend;
 pub use restore::{Restoring, restore};
 pub use template::Template;

@@ -192,11 +192,11 @@ impl Engine {
             needed.extend(&config.image.chain);
         }
         for image in &images {
-            let containers = configs
-                .iter()
-                .filter(|config| config.image.id == image.id)
-                .count();
-            if containers > 0 {
+            let of_image = |config: &&ContainerConfig| config.image.id == image.id;
+            // Those of checkpoints follow: they keep the image, and run in nothing.
+            let containers = configs.iter().take(usage.containers.len());
+            let containers = containers.filter(of_image).count();
+            if configs.iter().any(|config| of_image(&config)) {
                 needed_blobs.extend(image.parsed.layers.iter().map(|layer| layer.digest));
             }
             let (mut shared, mut unique) = (0, 0);

@@ -63,6 +63,7 @@ impl Monitor {
         if !std::mem::take(&mut self.clients[index].holds) {
             return Err(conflict("it is not held"));
         }
+        self.mend();
         self.let_go_of_hold()
     }
 
@@ -80,8 +81,18 @@ impl Monitor {
         if record.is_some_and(|record| record.exists()) {
             self.events.push_back(Event::Leave(Departure::Suspended));
         } else {
+            self.mend();
             // If it fails, the container stands still and can be killed.
             let _ = self.let_go_of_hold();
+        }
+    }
+
+    /// If whoever wrote it down was killed at that, its connections hear
+    /// nothing.
+    fn mend(&self) {
+        if let Some(running) = &self.task.running {
+            // The next one who writes it down tries once more.
+            let _ = checkpoint::mend(running.process());
         }
     }
 

@@ -23,6 +23,9 @@ pub struct MemoryImage {
     pub processes: u64,
     /// Bytes on the disk.
     pub size: u64,
+    /// TCP connections that go on with it.
+    #[serde(default)]
+    pub connections: u64,
 }
 
 /// The form of [`SuspendRecord`] and [`CheckpointRecord`] on disk.
@@ -80,6 +83,8 @@ pub enum Connections {
     Refuse,
     /// The processes find them reset by their peers.
     Close,
+    /// They go on, where their addresses are.
+    Keep,
 }
 
 /// To a process that takes processes to the disk.

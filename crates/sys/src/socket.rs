@@ -94,21 +94,32 @@ pub fn has_filter(socket: BorrowedFd<'_>) -> Result<bool> {
     check(result.into()).map(|_| length != 0)
 }
 
-/// From now on every packet for it is dropped unseen, as if the network had
-/// lost it; [`hear`] ends that.
-pub fn be_deaf(socket: BorrowedFd<'_>) -> Result<()> {
-    let mut drop_all = libc::sock_filter {
+/// Loads a number that nobody else would, and drops the packet.
+const DEAF: [libc::sock_filter; 2] = [
+    libc::sock_filter {
+        code: 0x00,
+        jt: 0,
+        jf: 0,
+        k: 0x7768_6172,
+    },
+    libc::sock_filter {
         code: 0x06,
         jt: 0,
         jf: 0,
         k: 0,
-    };
+    },
+];
+
+/// From now on every packet for it is dropped unseen, as if the network had
+/// lost it; [`hear`] ends that.
+pub fn be_deaf(socket: BorrowedFd<'_>) -> Result<()> {
+    let mut drop_all = DEAF;
     let program = libc::sock_fprog {
-        len: 1,
-        filter: &raw mut drop_all,
+        len: 2,
+        filter: drop_all.as_mut_ptr(),
     };
-    // SAFETY: the kernel reads the program, which is alive, and one
-    // instruction where that points.
+    // SAFETY: the kernel reads the program, which is alive, and two
+    // instructions where that points.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
@@ -119,6 +130,35 @@ pub fn be_deaf(socket: BorrowedFd<'_>) -> Result<()> {
         )
     };
     check(result.into()).map(drop)
+}
+
+/// Whether [`be_deaf`] was done to it, by whomever.
+pub fn is_deaf(socket: BorrowedFd<'_>) -> Result<bool> {
+    let none = libc::sock_filter {
+        code: 0,
+        jt: 0,
+        jf: 0,
+        k: 0,
+    };
+    let mut filter = [none; DEAF.len()];
+    // In instructions, not in bytes.
+    let mut length: libc::socklen_t = 2;
+    // SAFETY: the kernel writes at most as many instructions as `length`
+    // says, which is how many `filter` has, and their number.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_GET_FILTER,
+            filter.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    // A longer one is an error, and not ours.
+    let is_ours = |(one, ours): (&libc::sock_filter, &libc::sock_filter)| {
+        (one.code, one.k) == (ours.code, ours.k)
+    };
+    Ok(result == 0 && length == 2 && filter.iter().zip(&DEAF).all(is_ours))
 }
 
 /// Takes the packet filter away.

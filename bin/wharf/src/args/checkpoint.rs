@@ -33,6 +33,13 @@ pub(crate) fn create(command: Command) -> Command {
         "tcp-close",
         "TCP connections may be lost: they are found reset",
     ))
+    .arg(
+        flag(
+            "tcp-established",
+            "TCP connections go on, where their addresses are",
+        )
+        .conflicts_with("tcp-close"),
+    )
     .arg(flag(
         "check",
         "Only say what would be in the way, and touch nothing",

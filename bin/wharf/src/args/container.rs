@@ -202,6 +202,15 @@ pub(crate) fn pause(command: Command) -> Command {
     shape(command, "CONTAINER [CONTAINER...]").arg(operands("CONTAINER"))
 }
 
+pub(crate) fn suspend(command: Command) -> Command {
+    shape(command, "[OPTIONS] CONTAINER [CONTAINER...]")
+        .arg(flag(
+            "tcp-established",
+            "TCP connections go on when it does, instead of being reset",
+        ))
+        .arg(operands("CONTAINER"))
+}
+
 pub(crate) fn port(command: Command) -> Command {
     shape(command, "CONTAINER [PORT[/PROTOCOL]]")
         .arg(operand("CONTAINER"))

@@ -34,7 +34,9 @@ const HEADERS: [(&str, &str); 8] = [
 pub(super) fn create(call: &Call<'_>) -> Result<u8> {
     let given = call.given;
     let container = given.text("CONTAINER").unwrap_or_default();
-    let connections = if given.on("tcp-close") {
+    let connections = if given.on("tcp-established") {
+        Connections::Keep
+    } else if given.on("tcp-close") {
         Connections::Close
     } else {
         Connections::Refuse

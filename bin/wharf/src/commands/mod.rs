@@ -241,7 +241,7 @@ const UNPAUSE: Verb = verb!(
 const SUSPEND: Verb = verb!(
     "suspend",
     "Take containers with their memory to the disk",
-    container::pause,
+    container::suspend,
     suspend::suspend
 );
 const RESUME: Verb = verb!(

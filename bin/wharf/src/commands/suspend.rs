@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 use engine::containers::DumpProgress;
+use state::Connections;
 use sys::{Context as _, Result};
 
 use super::Call;
@@ -13,9 +14,16 @@ use crate::progress::{Bytes, Verbosity};
 
 pub(super) fn suspend(call: &Call<'_>) -> Result<u8> {
     let engine = call.engine()?;
+    let connections = if call.given.on("tcp-established") {
+        Connections::Keep
+    } else {
+        Connections::Close
+    };
     each(call, &call.given.texts("CONTAINER"), |name| {
         let progress = DumpBar::new("Suspending");
-        let suspended = engine.containers().suspend(name, &|at| progress.at(at));
+        let suspended = engine
+            .containers()
+            .suspend(name, connections, &|at| progress.at(at));
         progress.clear();
         suspended.context(|| format!("suspend {name}"))?;
         Ok(Some(name.to_owned()))

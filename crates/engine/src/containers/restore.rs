@@ -55,6 +55,7 @@ impl Containers<'_> {
             record: None,
             hook: None,
             template: None,
+            has_connections: checkpoint.record.memory.connections > 0,
         };
         let started = Locked::take(self.engine, id)
             .and_then(|locked| locked.start_from(&origin, None).map(drop));

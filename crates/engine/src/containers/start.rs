@@ -95,7 +95,21 @@ pub(super) enum Origin {
         hook: Option<Hook>,
         /// Where the process listens that has that memory already.
         template: Option<PathBuf>,
+        /// TCP connections go on, for which nothing may come too early.
+        has_connections: bool,
     },
+}
+
+impl Origin {
+    fn has_connections(&self) -> bool {
+        matches!(
+            self,
+            Self::Memory {
+                has_connections: true,
+                ..
+            }
+        )
+    }
 }
 
 fn refuse_if_paused(observed: &Observed) -> Result<()> {
@@ -152,6 +166,7 @@ impl<'a> Locked<'a> {
                 record: None,
                 hook: None,
                 template: None,
+                has_connections: false,
             };
             match self.try_start(&origin, attach, &mut undo) {
                 Ok(channel) => {
@@ -163,12 +178,13 @@ impl<'a> Locked<'a> {
         }
         let layout = self.engine.layout();
         let id = self.observed.config.id;
-        let origin = if self.observed.is_suspended() {
+        let origin = if let Status::Suspended(record) = &self.observed.status {
             Origin::Memory {
                 directory: layout.container_memory(&id),
                 record: Some(layout.container_suspended(&id)),
                 hook: None,
                 template: None,
+                has_connections: record.memory.connections > 0,
             }
         } else {
             Origin::Program
@@ -265,8 +281,15 @@ impl<'a> Locked<'a> {
             .filter(|_| config.network == NetworkMode::Bridge);
         let (launched, records) = std::thread::scope(|scope| -> Result<_> {
             // Links and addresses are made while the monitor execs.
-            let networking = bridge
-                .map(|netns| scope.spawn(|| attach_all(engine, config, netns.as_fd(), &mappings)));
+            let networking = bridge.map(|netns| {
+                scope.spawn(|| {
+                    if origin.has_connections() {
+                        // Its processes' memory opens it.
+                        sys::netlink::hold::shut(netns.as_fd())?;
+                    }
+                    attach_all(engine, config, netns.as_fd(), &mappings)
+                })
+            });
             let launched = match template {
                 Some(socket) => launch_from(socket, &job, &extra),
                 None => launch(engine, &job, &extra),

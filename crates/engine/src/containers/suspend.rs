@@ -40,7 +40,12 @@ impl Containers<'_> {
     /// Takes the processes of a running container to the disk and ends them;
     /// [`Containers::resume`] lets them go on. On failure the container runs
     /// on.
-    pub fn suspend(&self, container: &str, tell: &dyn Fn(DumpProgress)) -> Result<SuspendRecord> {
+    pub fn suspend(
+        &self,
+        container: &str,
+        connections: Connections,
+        tell: &dyn Fn(DumpProgress),
+    ) -> Result<SuspendRecord> {
         let id = self.resolve(container)?;
         let locked = Locked::take(self.engine, id)?;
         if matches!(locked.observed.status, Status::Suspended(_)) {
@@ -51,7 +56,7 @@ impl Containers<'_> {
         }
         let channel = running(self.engine, &id, container)?;
         locked
-            .suspend(&channel, tell)
+            .suspend(&channel, connections, tell)
             .context(|| format!("container {container}"))
     }
 
@@ -70,7 +75,12 @@ impl Containers<'_> {
 }
 
 impl Locked<'_> {
-    fn suspend(self, monitor: &Channel, tell: &dyn Fn(DumpProgress)) -> Result<SuspendRecord> {
+    fn suspend(
+        self,
+        monitor: &Channel,
+        connections: Connections,
+        tell: &dyn Fn(DumpProgress),
+    ) -> Result<SuspendRecord> {
         let engine = self.engine;
         let id = self.observed.config.id;
         let memory = engine.layout().container_memory(&id);
@@ -78,7 +88,7 @@ impl Locked<'_> {
         // One that was not finished, or that it went on from.
         volumes::remove_tree(&memory)?;
         ask(monitor, &ToMonitor::Hold, &[])?;
-        let (dumper, image) = match self.write_down(&memory, Connections::Close, tell) {
+        let (dumper, image) = match self.write_down(&memory, connections, tell) {
             Ok(written) => written,
             Err(error) => {
                 let _ = volumes::remove_tree(&memory);

@@ -13,6 +13,7 @@
 //! `Corrupt`, never a panic.
 
 pub mod conntrack;
+pub mod hold;
 pub mod message;
 pub mod nftables;
 pub mod route;

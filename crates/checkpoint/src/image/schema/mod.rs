@@ -350,6 +350,23 @@ pub enum Kind {
     },
 }
 
+impl Checkpoint {
+    /// How many TCP connections go on.
+    pub(crate) fn connections(&self) -> usize {
+        let goes_on = |one: &&Description| match &one.kind {
+            Kind::Socket(socket) => matches!(
+                &socket.state,
+                SocketState::Tcp(Tcp {
+                    link: TcpLink::Connected(_),
+                    ..
+                })
+            ),
+            _ => false,
+        };
+        self.descriptions.iter().filter(goes_on).count()
+    }
+}
+
 impl Kind {
     /// Things of processes: they can be opened again when those are there,
     /// by each that has them.

@@ -81,6 +81,9 @@ impl<'a> Sockets<'a> {
         }
         self.reset()?;
         self.set_going()?;
+        if self.work.checkpoint.connections() > 0 {
+            self.let_packets_in()?;
+        }
         queue::fill(self, &unix)?;
         unix.finish(self)?;
         self.set_flags()
@@ -96,6 +99,13 @@ impl<'a> Sockets<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whoever made the network may have kept them away until now.
+    fn let_packets_in(&self) -> Result<()> {
+        let path = format!("/proc/{}/ns/net", self.puppet.thread.tid);
+        let namespace = std::fs::File::open(&path).context(|| format!("open {path}"))?;
+        sys::netlink::hold::open(namespace.as_fd())
     }
 
     /// Connections may be with each other: none says anything before all are
