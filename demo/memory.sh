@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 dir=${WHARF_DEMO_DIR:-/var/lib/wharf-demo}
-keys=${WHARF_DEMO_KEYS:-1000000} # of about 1 KB each
+keys=${WHARF_DEMO_KEYS:-100000} # of about 10 KB each
 bin=$PWD/build
 export PGUSER=postgres PGCONNECT_TIMEOUT=3 LC_ALL=C
 # shellcheck source=demo/show.sh
@@ -96,9 +96,9 @@ start_both() {
     await redis "$redis_port" PING PONG
     say "filling Redis with $keys values"
     local from
-    for ((from = 1; from <= keys; from += 50000)); do
-        ask redis "$redis_port" EVAL "for i = ARGV[1], math.min(ARGV[1] + 49999, $keys) do
-            redis.call('SET', 'key:' .. i, string.rep(i .. ' ', 140)) end" 0 "$from" >/dev/null
+    for ((from = 1; from <= keys; from += 5000)); do
+        ask redis "$redis_port" EVAL "for i = ARGV[1], math.min(ARGV[1] + 4999, $keys) do
+            redis.call('SET', 'key:' .. i, string.rep(i .. ' ', 1700)) end" 0 "$from" >/dev/null
     done
     fact "Redis has" "$(ask redis "$redis_port" DBSIZE) keys, $(mb "$(in_redis used_memory)") of memory"
     fact "PostgreSQL has" "$(ask pg "$pg_port" 'select count(*) from boats') rows, $(wharf top db | tail -n +2 | wc -l) processes"
@@ -223,7 +223,7 @@ verify() { # verify SERVER PORT NAME
             ;;
         redis)
             bad=$(ask redis "$2" EVAL "local bad = 0 for i = 1, $keys do
-                if redis.call('GET', 'key:' .. i) ~= string.rep(i .. ' ', 140) then bad = bad + 1 end end return bad" 0)
+                if redis.call('GET', 'key:' .. i) ~= string.rep(i .. ' ', 1700) then bad = bad + 1 end end return bad" 0)
             rounds=$(ask redis "$2" EVAL "local n = 1 while redis.call('EXISTS', 'round:' .. n) == 1 do n = n + 1 end
                 return redis.call('DBSIZE') >= $keys + n - 1 and 't' or 'f'" 0)
             ;;

@@ -32,10 +32,20 @@ pub(super) fn checkpoint(global: &Global, asked: &Checkpoint) -> Result<()> {
         let _ = fs::remove_dir_all(&asked.image);
     }
     let dumped = dumped.context(|| format!("checkpoint container {}", asked.id))?;
+    mark(&asked.image)?;
     asked
         .work
         .as_deref()
         .map_or(Ok(()), |work| tell(work, &dumped))
+}
+
+/// Podman takes a directory for a checkpoint if it has a file of this name,
+/// and reads nothing of it.
+fn mark(image: &Path) -> Result<()> {
+    let mark = image.join("inventory.img");
+    let text =
+        "A checkpoint of wharf-runtime, not of CRIU: podman looks for a file of this name.\n";
+    fs::write(&mark, text).context(|| format!("write {}", mark.display()))
 }
 
 /// What it came to, for people and tests: `dump.json`.

@@ -174,6 +174,10 @@ fn parse_global(words: &mut Words, global: &mut Global) -> Result<Verb> {
 }
 
 fn parse_verb(verb: &str, words: &mut Words) -> Result<Verb> {
+    // Podman finds out so whether a runtime can do a thing.
+    if words.asks_for_help() {
+        return Ok(Verb::Help(Some(verb.to_owned())));
+    }
     let parsed = match verb {
         "create" => Verb::Create(bring::create(words)?),
         "run" => bring::run(words)?,

@@ -30,6 +30,8 @@ fn reads_what_other_engines_write() {
     };
     assert_eq!(exec.args, ["sh", "-c", "--x=y"]);
     assert!(!exec.tty);
+    let (_, verb) = read("checkpoint --help").unwrap();
+    assert_eq!(verb, Verb::Help(Some("checkpoint".to_owned())));
 }
 
 #[test]

@@ -57,6 +57,12 @@ impl Words {
         Ok(Some(Word::Option(name)))
     }
 
+    /// `--help` comes next, after a verb.
+    pub(super) fn asks_for_help(&self) -> bool {
+        let first = self.rest.front().map(String::as_str);
+        matches!(first, Some("--help" | "-help" | "-h"))
+    }
+
     /// Of the option just read.
     pub(super) fn value(&mut self) -> Result<String> {
         self.attached
