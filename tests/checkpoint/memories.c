@@ -162,6 +162,21 @@ void generations(void)
 		verdict("a process found fault %d", WEXITSTATUS(status));
 }
 
+/* What the kernel may drop at any time, as the state of random numbers: nobody else goes on with it. */
+void droppable(void)
+{
+	enum { droppable = 8 };
+	unsigned char *state = mmap(0, PAGE, PROT_READ | PROT_WRITE, droppable | MAP_ANONYMOUS, -1, 0);
+	if (state == MAP_FAILED) {
+		/* Before Linux 6.11. */
+		stage();
+		verdict("unknown");
+	}
+	state[7] = 42;
+	stage();
+	verdict(state[7] == 42 ? "kept" : state[7] ? "wrong" : "fresh");
+}
+
 /* What an allocator gave back to the kernel and hands out again is zero: to be run with one that counts on that. */
 void heap(void)
 {

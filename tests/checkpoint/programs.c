@@ -788,6 +788,7 @@ static const struct {
 	{ "network", network }, { "connected", connected },
 	{ "disconnected", disconnected },
 	{ "memory_files", memory_files }, { "generations", generations }, { "heap", heap },
+	{ "droppable", droppable },
 	{ "terminals", terminals }, { "watching", watching }, { "aio", aio },
 	{ "written", written },	  { "settled", settled },
 };

@@ -29,6 +29,7 @@ void stage(void);
 /* memories.c */
 void generations(void);
 void heap(void);
+void droppable(void);
 
 /* sockets.c */
 void unix_streams(void);

@@ -5,14 +5,15 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use checkpoint::Template;
+use checkpoint::{Copies, Template};
 use runtime::cgroup::{Membership, make_and_enter};
 use runtime::{Cgroup, CgroupPath};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
-use rustix::process::{WaitId, WaitIdOptions};
+use rustix::process::{Signal, WaitId, WaitIdOptions};
 use state::message::{CONTROL_FD, FIRST_EXTRA_FD, JOB_FD};
 use state::{Channel, Frame, FromTemplate, Listener, ProcessRef, TemplateJob, ToClone, ToTemplate};
+use sys::clone::Child;
 use sys::signalfd::SignalFd;
 use sys::{Context as _, Error, ErrorKind, Result, inherited};
 
@@ -60,6 +61,17 @@ struct Held<'a> {
     home: Membership,
     listener: Listener,
     signals: SignalFd,
+    pool: Pool,
+}
+
+/// Copies of shared memory for the next clones.
+#[derive(Default)]
+struct Pool {
+    filled: Vec<Copies>,
+    /// Being filled, and by whom.
+    filling: Option<(Child, Copies)>,
+    /// It cannot be done.
+    has_failed: bool,
 }
 
 impl<'a> Held<'a> {
@@ -92,6 +104,7 @@ impl<'a> Held<'a> {
                 home,
                 listener,
                 signals,
+                pool: Pool::default(),
             }),
             Err(error) => {
                 let _ = home.join().and_then(|()| cgroup.remove());
@@ -103,6 +116,7 @@ impl<'a> Held<'a> {
     fn serve(&mut self, control: Channel) -> Result<()> {
         let mut control = Some(control);
         loop {
+            self.fill_pool();
             let (client, launcher, signal) = self.wait(control.as_ref())?;
             if signal && self.is_told_to_end()? {
                 return Ok(());
@@ -135,11 +149,12 @@ impl<'a> Held<'a> {
         Ok((is_ready(0), is_ready(2), is_ready(1)))
     }
 
-    fn is_told_to_end(&self) -> Result<bool> {
+    fn is_told_to_end(&mut self) -> Result<bool> {
         while let Some(signal) = self.signals.read()? {
             if signal == SIGTERM {
                 return Ok(true);
             }
+            self.take_filled();
             // A monitor ended. It is nobody's business but its own.
             while let Ok(Some(_)) =
                 rustix::process::waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOHANG)
@@ -147,6 +162,52 @@ impl<'a> Held<'a> {
             }
         }
         Ok(false)
+    }
+
+    /// A process of its own writes the next copy, so that we need not wait.
+    fn fill_pool(&mut self) {
+        let Some(template) = &self.template else {
+            return;
+        };
+        let wanted = usize::try_from(self.job.copies).unwrap_or(usize::MAX);
+        let size = template.copied();
+        let pool = &mut self.pool;
+        if pool.has_failed
+            || pool.filling.is_some()
+            || pool.filled.len() >= wanted
+            || size == 0
+            || !leaves_room(&self.cgroup, size)
+        {
+            return;
+        }
+        let begin = || -> Result<(Child, Copies)> {
+            let copies = template.prepare_copies()?;
+            let child = sys::clone::clone_child(0, None, || {
+                // It goes with us, and others come first.
+                let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+                let _ = rustix::process::setpriority_process(None, 19);
+                i32::from(template.fill_copies(&copies).is_err())
+            })?;
+            Ok((child, copies))
+        };
+        match begin() {
+            Ok(begun) => pool.filling = Some(begun),
+            // A clone makes its own, and says what is wrong.
+            Err(_) => pool.has_failed = true,
+        }
+    }
+
+    fn take_filled(&mut self) {
+        let pool = &mut self.pool;
+        let Some((child, copies)) = pool.filling.take() else {
+            return;
+        };
+        let id = WaitId::PidFd(child.pidfd.as_fd());
+        match rustix::process::waitid(id, WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
+            Ok(None) => pool.filling = Some((child, copies)),
+            Ok(Some(status)) if status.exit_status() == Some(0) => pool.filled.push(copies),
+            _ => pool.has_failed = true,
+        }
     }
 
     /// A process of its own for each client, which so never waits for another.
@@ -161,15 +222,19 @@ impl<'a> Held<'a> {
         if peer.uid != own {
             return;
         }
+        let copies = self.pool.filled.pop();
         let template = &mut self.template;
         let (guard, home) = (self.guard, &self.home);
         // If it cannot be made, the client sees the connection close.
         let _ = sys::clone::clone_child(0, None, || {
             let peer = peer.pid.as_raw_nonzero().get();
-            match template
-                .take()
-                .map(|it| serve_client(guard, home, it, client, peer))
-            {
+            let served = template.take().map(|mut template| {
+                if let Some(copies) = copies {
+                    template.give(copies);
+                }
+                serve_client(guard, home, template, client, peer)
+            });
+            match served {
                 Some(Ok(())) => 0,
                 _ => 1,
             }
@@ -181,6 +246,13 @@ impl<'a> Held<'a> {
         // Whoever finds it later removes it.
         let _ = self.home.join().and_then(|()| self.cgroup.remove());
     }
+}
+
+/// Whether one more copy of `size` bytes leaves as much again: without any room
+/// the kernel would kill us. Copies that clones have count here, too.
+fn leaves_room(cgroup: &Cgroup, size: u64) -> bool {
+    let room = cgroup.memory_room();
+    room.is_none_or(|room| size.saturating_mul(2) < room)
 }
 
 /// In the child: becomes the monitor that the client wants.

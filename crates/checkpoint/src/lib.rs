@@ -24,6 +24,7 @@
 
 mod check;
 mod collect;
+mod copies;
 mod copy;
 mod dump;
 mod freeze;
@@ -41,6 +42,7 @@ mod tcp;
 mod template;
 
 pub use check::check;
+pub use copies::Copies;
 pub use dump::{DumpOptions, Dumped, Held, TcpPolicy, dump, hold};
 pub use mend::mend;
 pub use restore::{Restoring, restore};

@@ -3,11 +3,13 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use runtime::{Bounds, CreateRequest, Created, InitProcess, ProcessStdio, Running};
+use spec::runtime::Spec;
 use sys::{Context as _, Error, ErrorKind, Result};
 
+use crate::copies::Copies;
 use crate::image;
 use crate::image::schema::Checkpoint;
-use crate::rebuild::{Source, rebuild};
+use crate::rebuild::{Material, Source, rebuild};
 use crate::staging::Staging;
 use crate::template::Template;
 
@@ -33,6 +35,8 @@ pub struct Restoring {
     bounds: Bounds,
     /// Where the memory is that it inherited, if it did.
     staging: Option<Staging>,
+    /// Shared memory that it inherited.
+    copies: Copies,
     has_console: bool,
 }
 
@@ -44,7 +48,7 @@ impl Restoring {
         let checkpoint = image::read(&directory)?;
         let (pages, count) = image::open_pages(&directory)?;
         image::verify(&checkpoint, count)?;
-        Self::make(request, checkpoint, pages, None)
+        Self::make(request, checkpoint, pages, (None, Copies::default()))
     }
 
     /// As [`Restoring::begin`], with memory that this process inherited from
@@ -57,8 +61,12 @@ impl Restoring {
             pages,
             staging,
             regions,
+            copies,
         } = template;
-        let restoring = Self::make(request, checkpoint, pages, Some(staging))?;
+        // Files that are made outside belong to nobody in there.
+        let copies = copies.filter(|_| !has_id_maps(request.spec));
+        let inherited = (Some(staging), copies.unwrap_or_default());
+        let restoring = Self::make(request, checkpoint, pages, inherited)?;
         // The container has it; we need it no more.
         drop(regions);
         Ok(restoring)
@@ -68,7 +76,7 @@ impl Restoring {
         request: CreateRequest<'_>,
         checkpoint: Checkpoint,
         pages: OwnedFd,
-        staging: Option<Staging>,
+        (staging, copies): (Option<Staging>, Copies),
     ) -> Result<Self> {
         let bounds = Bounds::of(request.spec, request.seccomp)?;
         let has_console = matches!(request.stdio, ProcessStdio::Terminal { .. });
@@ -82,6 +90,7 @@ impl Restoring {
             pages,
             bounds,
             staging,
+            copies,
             has_console,
         })
     }
@@ -106,10 +115,16 @@ impl Restoring {
         self.created.wait_ready()?;
         let created = &self.created;
         let init = created.process().pid;
-        let source = self.staging.as_ref().map_or(Source::Image, Source::Staged);
-        let work = (&checkpoint, &self.pages, source);
+        let material = Material {
+            checkpoint: &checkpoint,
+            pages: &self.pages,
+            source: self.staging.as_ref().map_or(Source::Image, Source::Staged),
+            copies: &self.copies,
+        };
         let rights = (&self.bounds, self.has_console);
-        let rebuilt = rebuild(init, created.pidfd(), work, rights, &mut || ready(created));
+        let rebuilt = rebuild(init, created.pidfd(), material, rights, &mut || {
+            ready(created)
+        });
         if rebuilt.is_err() {
             // Init ends after all others, and those whom we trace after we
             // have heard of it. We have no other children.
@@ -118,4 +133,11 @@ impl Restoring {
         }
         rebuilt.context(|| "restore")
     }
+}
+
+/// Whether its users are others than the host's.
+fn has_id_maps(spec: &Spec) -> bool {
+    spec.linux
+        .as_ref()
+        .is_some_and(|linux| !linux.uid_mappings.is_empty())
 }

@@ -6,15 +6,18 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 
+use sys::pagemap::PAGE;
 use sys::region::{HUGE, Region, Traits};
 use sys::{Context as _, ErrorKind, Result};
 
+use crate::copies::{Copies, memfd};
 use crate::image::{self, schema::Checkpoint, schema::Mapping};
 use crate::maps::{self, Detail};
 use crate::staging::{Piece, Share, Staging, pieces};
 
-/// How much of a huge page has to be in use for it to be one: half.
-const DENSE: u64 = HUGE / 2;
+/// How much of a huge page has to be in use for it to be one: so no template
+/// takes more than a third more than what it holds.
+const DENSE: u64 = HUGE / 4 * 3;
 
 /// What a process holds that clones are made from: its children inherit the
 /// memory, and the one that becomes a container's monitor hands it on.
@@ -24,6 +27,8 @@ pub struct Template {
     pub(crate) pages: OwnedFd,
     pub(crate) staging: Staging,
     pub(crate) regions: Vec<Region>,
+    /// For the next clone.
+    pub(crate) copies: Option<Copies>,
 }
 
 impl Template {
@@ -58,6 +63,7 @@ impl Template {
             pages,
             staging,
             regions,
+            copies: None,
         })
     }
 
@@ -76,9 +82,36 @@ impl Template {
             .sum()
     }
 
+    /// Bytes of shared memory that every clone gets a copy of, as far as it
+    /// can be made beforehand; 0 if there is none.
+    pub fn copied(&self) -> u64 {
+        let shared = self.checkpoint.shared.iter();
+        shared
+            .filter(|memory| memfd(&memory.kind).is_some())
+            .flat_map(|memory| &memory.pages)
+            .map(|(_, count, _)| count * PAGE)
+            .sum()
+    }
+
+    /// Makes the files of such a copy.
+    pub fn prepare_copies(&self) -> Result<Copies> {
+        Copies::prepare(&self.checkpoint)
+    }
+
+    /// Fills them, which takes its time.
+    pub fn fill_copies(&self, copies: &Copies) -> Result<()> {
+        copies.fill(&self.checkpoint, self.pages.as_fd())
+    }
+
+    /// Gives the clone that is made of this a copy that was filled.
+    pub fn give(&mut self, copies: Copies) {
+        self.copies = Some(copies);
+    }
+
     /// Descriptors that it needs.
     pub fn descriptors(&self) -> impl Iterator<Item = &OwnedFd> {
-        [&self.pages].into_iter()
+        let copies = self.copies.iter().flat_map(Copies::all);
+        copies.map(|(_, file)| file).chain([&self.pages])
     }
 }
 
@@ -153,8 +186,6 @@ fn own_pid() -> i32 {
 
 #[cfg(test)]
 mod tests {
-    use sys::pagemap::PAGE;
-
     use super::*;
     use crate::image::schema::Backing;
 
@@ -176,9 +207,9 @@ mod tests {
             backing: Backing::Anonymous { name: None },
             flags: Vec::new(),
         };
-        let full = [piece(HUGE - PAGE, 1 + 512 + 256)];
-        let in_parts = [piece(HUGE, 200), piece(HUGE + 300 * PAGE, 56)];
-        let too_few = [piece(HUGE, 255)];
+        let full = [piece(HUGE - PAGE, 1 + 512 + 384)];
+        let in_parts = [piece(HUGE, 300), piece(HUGE + 400 * PAGE, 84)];
+        let too_few = [piece(HUGE, 383)];
         let not_whole = [piece(5 * HUGE, 511)];
         for (pieces, found) in [
             (&full[..], Some(HUGE..3 * HUGE)),

@@ -34,6 +34,10 @@ pub struct TemplateJob {
     pub cgroup: String,
     /// How much it may use.
     pub resources: Resources,
+    /// How many copies of the processes' shared memory wait for clones; they
+    /// are made in the background, as far as the limit leaves room.
+    #[serde(default)]
+    pub copies: u32,
 }
 
 /// From the engine that started it.

@@ -2,8 +2,10 @@
 //! `tests/checkpoint`) are written down, taken into a template, and cloned.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -167,6 +169,124 @@ fn more_memory_than_it_may_have_is_an_error() {
     assert_eq!(original.verdict(), "ok");
 }
 
+#[test]
+fn what_the_kernel_may_drop_is_fresh() {
+    let original = Subject::new("droppable");
+    original.start();
+    let image = original.dump(ToDumper::LetGo);
+    let template = Template::start(&image);
+    let clone = template.clone_of(&original);
+    // Not a word of the random state of another process.
+    for (subject, verdict) in [(&clone, "fresh"), (&original, "kept")] {
+        let found = subject.verdict();
+        assert!(found == verdict || found == "unknown", "{found}");
+    }
+}
+
+#[test]
+fn redis_is_cloned_ten_times_for_the_memory_of_one() {
+    let original = Subject::server(&[
+        "/usr/bin/redis-server",
+        "--port",
+        "0",
+        "--unixsocket",
+        "/data/socket",
+        "--save",
+        "",
+        "--enable-debug-command",
+        "yes",
+    ]);
+    original.run();
+    original.redis("DEBUG POPULATE 400000 key 200");
+    original.redis("SET whose everybody");
+    let one = original.proportional();
+    assert!(one > 100 << 20, "{one}");
+    let image = original.dump(ToDumper::LetGo);
+    let template = Template::start(&image);
+    let clones = [(); 10].map(|()| template.clone_of(&original));
+    for (number, clone) in clones.iter().enumerate() {
+        assert_eq!(clone.redis("GET whose"), "everybody");
+        clone.redis(&format!("SET whose {number}"));
+        assert_eq!(clone.redis("DBSIZE"), ":400001");
+    }
+    let all: u64 =
+        clones.iter().map(Subject::proportional).sum::<u64>() + proportional(template.process.pid);
+    assert!(all < one * 13 / 10, "{all} bytes, and one has {one}");
+    for (number, clone) in clones.iter().enumerate() {
+        assert_eq!(clone.redis("GET whose"), number.to_string());
+        assert_eq!(clone.redis("STRLEN key:399999"), ":200");
+    }
+    assert_eq!(original.redis("GET whose"), "everybody");
+}
+
+#[test]
+fn postgres_is_cloned_with_its_buffers() {
+    let directory = "/usr/lib/postgresql/15/bin";
+    let mut original = Subject::server(&[
+        &format!("{directory}/postgres"),
+        "-D",
+        "/data/pg",
+        "-k",
+        "/data",
+        "-c",
+        "listen_addresses=",
+        "-c",
+        "fsync=off",
+        "-c",
+        "shared_buffers=32MB",
+    ]);
+    let user = fs::read_to_string("/etc/passwd").unwrap();
+    let user = user
+        .lines()
+        .find_map(|line| line.strip_prefix("postgres:x:"))
+        .unwrap();
+    let mut ids = user.split(':').map(|id| id.parse::<u32>().unwrap_or(0));
+    let own = &mut process(&mut original.job).user;
+    (own.uid, own.gid) = (ids.next().unwrap(), ids.next().unwrap());
+    let place = original.data("pg");
+    let made = Command::new("setpriv")
+        .args([
+            "--reuid",
+            "postgres",
+            "--regid",
+            "postgres",
+            "--clear-groups",
+        ])
+        .arg(format!("{directory}/initdb"))
+        .args(["-U", "postgres", "--no-sync", "-A", "trust", "-D"])
+        .arg(&place)
+        .output();
+    assert!(
+        made.as_ref().is_ok_and(|made| made.status.success()),
+        "{made:?}"
+    );
+    original.run();
+    eventually("the server answers", || original.psql("select 1") == "1");
+    original
+        .psql("create table t as select i, repeat('x', 100) as x from generate_series(1, 50000) i");
+    let count = "select count(*), sum(length(x)) from t";
+    assert_eq!(original.psql(count), "50000|5000000");
+    // Connections from other network namespaces are not carried.
+    eventually("nobody is connected", || {
+        let words = |pid: i32| fs::read_to_string(format!("/proc/{pid}/cmdline"));
+        let mut pids = original.pids().into_iter();
+        !pids.any(|pid| words(pid).is_ok_and(|words| words.contains("[local]")))
+    });
+    let image = original.dump(ToDumper::LetGo);
+    let template = Template::start(&image);
+    let clones = [(); 3].map(|()| template.clone_of(&original));
+    for (number, clone) in clones.iter().enumerate() {
+        assert_eq!(clone.psql(count), "50000|5000000");
+        clone.psql(&format!("delete from t where i <= {}", 100 * (number + 1)));
+        clone.psql("checkpoint");
+    }
+    for (number, clone) in clones.iter().enumerate() {
+        let left = (50_000 - 100 * (number + 1)).to_string();
+        assert_eq!(clone.psql("select count(*) from t"), left);
+    }
+    assert_eq!(original.psql(count), "50000|5000000");
+}
+
 /// A container that runs one of the programs.
 struct Subject {
     place: Place,
@@ -190,14 +310,32 @@ impl Subject {
         Self::of(place, job)
     }
 
-    /// With the machine's libraries.
+    /// One of the machine's servers.
+    fn server(arguments: &[&str]) -> Self {
+        let mut subject = Self::new("").with_libraries();
+        // Its users are not only root.
+        let directory = subject.place.path("");
+        fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
+        process(&mut subject.job).args = arguments.iter().map(|it| (*it).to_owned()).collect();
+        subject
+    }
+
     fn with_jemalloc(program: &str) -> Self {
-        let mut subject = Self::new(program);
+        let mut subject = Self::new(program).with_libraries();
+        compile(&subject.place.path("root/bin/programs"), &[]);
+        let library = "/usr/lib/x86_64-linux-gnu/libjemalloc.so.2";
+        assert!(Path::new(library).exists(), "install libjemalloc2");
+        process(&mut subject.job)
+            .env
+            .push(format!("LD_PRELOAD={library}"));
+        subject
+    }
+
+    /// With the machine's libraries.
+    fn with_libraries(mut self) -> Self {
+        let subject = &mut self;
         let root = subject.place.path("root");
-        compile(&root.join("bin/programs"), &[]);
-        for name in ["usr", "lib64"] {
-            fs::create_dir_all(root.join(name)).unwrap();
-        }
+        fs::create_dir_all(root.join("usr")).unwrap();
         for name in ["lib", "lib64"] {
             let link = root.join(name);
             let _ = fs::remove_dir(&link);
@@ -206,19 +344,16 @@ impl Subject {
         let Work::Start(start) = &mut subject.job.work else {
             panic!("no start");
         };
-        start.spec.mounts.push(Mount {
-            destination: "/usr".into(),
-            kind: Some("bind".into()),
-            source: Some("/usr".into()),
-            options: ["rbind", "ro"].map(str::to_owned).to_vec(),
-            ..Mount::default()
-        });
-        let library = "/usr/lib/x86_64-linux-gnu/libjemalloc.so.2";
-        assert!(Path::new(library).exists(), "install libjemalloc2");
-        process(&mut subject.job)
-            .env
-            .push(format!("LD_PRELOAD={library}"));
-        subject
+        for place in ["/usr", "/etc"] {
+            start.spec.mounts.push(Mount {
+                destination: place.into(),
+                kind: Some("bind".into()),
+                source: Some(place.into()),
+                options: ["rbind", "ro"].map(str::to_owned).to_vec(),
+                ..Mount::default()
+            });
+        }
+        self
     }
 
     fn of(place: Place, job: MonitorJob) -> Self {
@@ -231,11 +366,15 @@ impl Subject {
         }
     }
 
-    /// Runs it until it has set everything up.
-    fn start(&self) {
+    fn run(&self) {
         let (monitor, init) = Monitor::start(&self.job);
         *self.monitor.borrow_mut() = Some(monitor);
         self.init.set(Some(init));
+    }
+
+    /// Runs it until it has set everything up.
+    fn start(&self) {
+        self.run();
         eventually("the program is ready", || {
             let verdict = fs::read_to_string(self.data("verdict"));
             assert!(verdict.is_err(), "{verdict:?}");
@@ -287,6 +426,37 @@ impl Subject {
             !verdict.is_empty()
         });
         verdict
+    }
+
+    /// Asks a Redis; its answer, a number with its colon.
+    fn redis(&self, words: &str) -> String {
+        let mut socket = None;
+        eventually("redis listens", || {
+            socket = UnixStream::connect(self.data("socket")).ok();
+            socket.is_some()
+        });
+        let mut socket = socket.unwrap();
+        socket.write_all(format!("{words}\r\n").as_bytes()).unwrap();
+        socket.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        let mut lines = answer.lines();
+        let first = lines.next().unwrap();
+        if first.starts_with('$') {
+            return lines.next().unwrap_or_default().to_owned();
+        }
+        assert!(!first.starts_with('-'), "{answer}");
+        first.to_owned()
+    }
+
+    /// Asks a PostgreSQL; nothing if it does not answer.
+    fn psql(&self, words: &str) -> String {
+        let asked = Command::new("psql")
+            .args(["-U", "postgres", "-qAtX", "-c", words, "-h"])
+            .arg(self.place.path("root/data"))
+            .output()
+            .unwrap();
+        String::from_utf8(asked.stdout).unwrap().trim().to_owned()
     }
 
     fn pids(&self) -> Vec<i32> {
@@ -345,6 +515,7 @@ impl Template {
             socket: place.path("run/template.sock"),
             cgroup: format!("/wharf/{}", place.id),
             resources,
+            copies: 2,
         };
         let memfd = sys::memfd::sealed("job", &serde_json::to_vec(&job).unwrap()).unwrap();
         let (ours, theirs) = Channel::pair().unwrap();
@@ -496,14 +667,13 @@ fn job(place: &Place, program: &str) -> MonitorJob {
 }
 
 fn compile(to: &Path, options: &[&str]) {
-    let source = |name| {
-        format!(
-            concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/checkpoint/{}"),
-            name
-        )
-    };
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/checkpoint");
+    let entries = fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let sources = entries.filter(|path| path.extension().is_some_and(|it| it == "c"));
     let done = Command::new("cc")
-        .args(["programs.c", "sockets.c", "terminals.c", "memories.c"].map(source))
+        .args(sources)
         .args(["-O1", "-pthread", "-o"])
         .arg(to)
         .args(options)

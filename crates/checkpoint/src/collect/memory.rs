@@ -16,9 +16,9 @@ use crate::procfs;
 
 /// Flags that restore sets again: not inherited, wiped on fork, locked,
 /// huge pages wanted or not, mergeable, no core dump, no reserve, grows down,
-/// read sequentially or at random.
-const KEPT: [&str; 11] = [
-    "dc", "wf", "lo", "hg", "nh", "mg", "dd", "nr", "gd", "sr", "rr",
+/// read sequentially or at random, droppable.
+const KEPT: [&str; 12] = [
+    "dc", "wf", "lo", "hg", "nh", "mg", "dd", "nr", "gd", "sr", "rr", "dp",
 ];
 
 pub(super) fn collect(
@@ -66,10 +66,15 @@ fn save(
             continue;
         }
         let backing = backing(process, inside, line, all)?;
-        let has_pages = matches!(
-            backing,
-            Backing::Anonymous { .. } | Backing::PrivateFile { .. } | Backing::PrivateShared { .. }
-        );
+        // What the kernel may drop at any time is dropped now: random numbers
+        // are made from it, and no two processes shall make the same.
+        let has_pages = !line.has("dp")
+            && matches!(
+                backing,
+                Backing::Anonymous { .. }
+                    | Backing::PrivateFile { .. }
+                    | Backing::PrivateShared { .. }
+            );
         if has_pages {
             let pages = own_pages(&pagemap, line, copied).context(|| "look for pages")?;
             present.extend(pages.iter().map(|it| (it.run.start, it.run.end)));

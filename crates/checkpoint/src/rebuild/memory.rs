@@ -29,6 +29,8 @@ const PROT_WRITE: u32 = 2;
 const PROT_READ_WRITE: u32 = 3;
 const MAP_SHARED: u32 = 1;
 const MAP_PRIVATE: u32 = 2;
+/// Linux 6.11.
+const MAP_DROPPABLE: u32 = 8;
 const MAP_ANONYMOUS: u32 = 0x20;
 const MAP_GROWSDOWN: u32 = 0x100;
 const MAP_NORESERVE: u32 = 0x4000;
@@ -194,6 +196,9 @@ fn map(program: &mut Program, mapping: &Mapping, is_filled: bool, pool: Pool) {
         Backing::Shared { memory, offset } => (MAP_SHARED, pool.shared(*memory), *offset),
         Backing::Ring { .. } | Backing::Vvar | Backing::Vdso => return,
     };
+    if has("dp") {
+        flags = MAP_DROPPABLE | MAP_ANONYMOUS;
+    }
     flags |= MAP_FIXED_NOREPLACE;
     if has("gd") {
         flags |= MAP_GROWSDOWN;

@@ -1,7 +1,7 @@
 //! Files of memory file systems, put back from outside: below the mount that
 //! the specification makes, never through a link or into another mount.
 
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, openat2,
@@ -9,8 +9,8 @@ use rustix::fs::{
 use rustix::io::Errno;
 use sys::{Context as _, Error, ErrorKind, Result};
 
-use super::shared_memory;
 use crate::collect::memory_files::{open, own};
+use crate::copies;
 use crate::image::schema::{Checkpoint, Entry, EntryKind, MemoryFiles};
 
 /// Permissions of files that are put back: no rights of others with them.
@@ -72,7 +72,7 @@ fn put(directory: &OwnedFd, entry: &Entry, pages: &OwnedFd) -> Result<()> {
             let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
             let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
             let file = openat2(&parent, name, flags, Mode::from(0o600), resolve)?;
-            shared_memory::fill(pages.as_fd(), &file, runs)?;
+            copies::fill_runs(pages, &file, runs)?;
             // Not before: a whole page may have been written to its end.
             rustix::fs::ftruncate(&file, *size)?;
         }

@@ -28,6 +28,7 @@ use runtime::Bounds;
 use sys::ptrace::{self, Stop};
 use sys::{Context as _, Error, ErrorKind, Result};
 
+use crate::copies::Copies;
 use crate::image::schema::Checkpoint;
 use crate::inject::{Area, Program, Thread, find_syscall};
 use crate::maps::{self, Detail, END_OF_MEMORY, Line};
@@ -67,8 +68,18 @@ pub(crate) struct Work<'a> {
     pub(crate) bounds: &'a Bounds,
     pub(crate) pool: Pool,
     pub(crate) source: Source<'a>,
+    pub(crate) copies: &'a Copies,
     /// Its standard descriptors are a terminal that was made for it.
     pub(crate) has_console: bool,
+}
+
+/// What the processes are made of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Material<'a> {
+    pub(crate) checkpoint: &'a Checkpoint,
+    pub(crate) pages: &'a OwnedFd,
+    pub(crate) source: Source<'a>,
+    pub(crate) copies: &'a Copies,
 }
 
 /// Fills the blank process `init` with the whole tree, asks whether it may go
@@ -76,18 +87,25 @@ pub(crate) struct Work<'a> {
 pub(crate) fn rebuild(
     init: i32,
     pidfd: BorrowedFd<'_>,
-    (checkpoint, pages, source): (&Checkpoint, &OwnedFd, Source<'_>),
+    material: Material<'_>,
     (bounds, has_console): (&Bounds, bool),
     ready: &mut dyn FnMut() -> Result<()>,
 ) -> Result<()> {
+    let Material {
+        checkpoint,
+        pages,
+        source,
+        copies,
+    } = material;
     let staged = source.span();
     let first = take(init, checkpoint, &staged)?;
-    let pool = Pool::prepare(&first, checkpoint, pages.as_fd())?;
+    let pool = Pool::prepare(&first, checkpoint, (pages.as_fd(), copies))?;
     let work = Work {
         checkpoint,
         bounds,
         pool,
         source,
+        copies,
         has_console,
     };
     clear(&first, staged)?;

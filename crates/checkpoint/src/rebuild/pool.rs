@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 use sys::{Error, ErrorKind, Result};
 
 use super::Puppet;
+use crate::copies::Copies;
 use crate::image::schema::Checkpoint;
 use crate::inject::Program;
 
@@ -37,7 +38,7 @@ impl Pool {
     pub(super) fn prepare(
         puppet: &Puppet,
         checkpoint: &Checkpoint,
-        pages: BorrowedFd<'_>,
+        (pages, copies): (BorrowedFd<'_>, &Copies),
     ) -> Result<Self> {
         let highest = checkpoint
             .processes
@@ -60,7 +61,8 @@ impl Pool {
             descriptions,
             terminals,
         };
-        if pages.as_raw_fd() >= LOWEST {
+        let brought = copies.all().map(|(_, file)| file.as_raw_fd());
+        if brought.chain([pages.as_raw_fd()]).any(|fd| fd >= LOWEST) {
             return Err(Error::new(
                 ErrorKind::Internal,
                 "too many descriptors of ours",
@@ -87,6 +89,11 @@ impl Pool {
             PRLIMIT,
             &[0.into(), RLIMIT_NOFILE.into(), limits.into()],
         );
+        program.call(
+            "close descriptors",
+            CLOSE_RANGE,
+            &[base.into(), u32::MAX.into()],
+        );
         let dup = |program: &mut Program, from: i32, to: i32| {
             program.attempt(DUP3, &[from.into(), to.into(), 0.into()]);
         };
@@ -94,13 +101,11 @@ impl Pool {
         for number in 0..=2 {
             dup(&mut program, number, pool.stdio(number));
         }
+        for (index, file) in copies.all() {
+            dup(&mut program, file.as_raw_fd(), pool.shared(index));
+        }
         let last = base - 1;
         program.call("close descriptors", CLOSE_RANGE, &[0.into(), last.into()]);
-        program.call(
-            "close descriptors",
-            CLOSE_RANGE,
-            &[(base + 4).into(), u32::MAX.into()],
-        );
         puppet.run(&program)?;
         Ok(pool)
     }

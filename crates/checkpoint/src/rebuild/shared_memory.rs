@@ -10,6 +10,7 @@ use sys::{Context as _, Error, ErrorKind, Result};
 
 use super::pool::{OPENED, put};
 use super::{Puppet, Work};
+use crate::copies;
 use crate::image::schema::{Mapping, SharedKind, SharedMemory};
 use crate::inject::Program;
 
@@ -65,13 +66,15 @@ pub(super) fn make(
             make_system_v(puppet, work, memory).context(|| "make a System V segment")?;
             continue;
         }
+        if work.copies.get(index).is_some() {
+            // It came with the process.
+            continue;
+        }
         let place = work.pool.shared(index);
         open(puppet, memory, place)?;
         let ours = pidfd_getfd(pidfd, place, PidfdGetfdFlags::empty())
             .context(|| "take hold of shared memory")?;
-        fill(pages, &ours, &memory.pages).context(|| "fill shared memory")?;
-        // Not before: a whole page may have been written to its end.
-        rustix::fs::ftruncate(&ours, memory.size)?;
+        copies::fill(memory, pages.as_fd(), ours.as_fd())?;
     }
     Ok(())
 }
@@ -79,13 +82,6 @@ pub(super) fn make(
 fn open(puppet: &Puppet, memory: &SharedMemory, place: i32) -> Result<()> {
     let mut program = Program::default();
     match &memory.kind {
-        SharedKind::Memfd { name, seals } => {
-            let mut flags = MemfdFlags::empty();
-            if seals & F_SEAL_SEAL == 0 || *seals != F_SEAL_SEAL {
-                flags |= MemfdFlags::ALLOW_SEALING;
-            }
-            create_memfd(&mut program, name, flags);
-        }
         SharedKind::Removed {
             path,
             mode,
@@ -100,8 +96,9 @@ fn open(puppet: &Puppet, memory: &SharedMemory, place: i32) -> Result<()> {
             program.attempt(FCHOWN, &owner);
             program.attempt(FCHMOD, &[OPENED.into(), (*mode).into()]);
         }
-        SharedKind::Anonymous | SharedKind::SystemV { .. } => {
-            create_memfd(&mut program, "shared", MemfdFlags::empty());
+        kind => {
+            let (name, flags) = copies::memfd(kind).unwrap_or(("shared", MemfdFlags::empty()));
+            create_memfd(&mut program, name, flags);
         }
     }
     program.call(
@@ -147,34 +144,6 @@ fn open_removed(puppet: &Puppet, path: &str) -> Result<()> {
     );
     program.call("remove a file", UNLINK, &[name.into()]);
     puppet.run(&program).map(drop)
-}
-
-/// Copies pages of the image to where they belong in `file`.
-pub(super) fn fill(pages: impl AsFd, file: impl AsFd, runs: &[(u64, u64, u64)]) -> Result<()> {
-    let mut buffer = vec![0; 1 << 20];
-    for (first, count, stored) in runs {
-        let (mut from, mut to, mut left) = (stored * PAGE, first * PAGE, count * PAGE);
-        while left > 0 {
-            let wanted = usize::try_from(left)
-                .unwrap_or(usize::MAX)
-                .min(buffer.len());
-            let read = rustix::io::pread(&pages, &mut buffer[..wanted], from)?;
-            if read == 0 {
-                return Err(Error::new(
-                    ErrorKind::Corrupt,
-                    "the checkpoint's pages end before its memory",
-                ));
-            }
-            let mut done = 0;
-            while done < read {
-                done += rustix::io::pwrite(&file, &buffer[done..read], to + done as u64)?;
-            }
-            from += read as u64;
-            to += read as u64;
-            left -= read as u64;
-        }
-    }
-    Ok(())
 }
 
 /// Once everything is mapped: what was sealed is sealed, what was marked for

@@ -27,6 +27,9 @@ pub(crate) const GROUP: &str = "template-";
 /// Beside what it holds, it needs so much.
 const OWN_MEMORY: u64 = 64 << 20;
 
+/// Copies of shared memory that wait for clones, if there is room.
+const COPIES: u32 = 1;
+
 /// A template's process. Unless it stays, it is ended with this.
 #[derive(Debug)]
 pub(crate) struct Warm {
@@ -71,6 +74,7 @@ impl Warm {
                 }),
                 ..Resources::default()
             },
+            copies: COPIES,
         };
         let process = TemplateProcess::start(engine, &job, memory.as_fd())?;
         let facts = process.wait_ready()?;
