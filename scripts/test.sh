@@ -15,6 +15,10 @@ scripts/lint.sh
 step "build"
 scripts/build.sh quick
 
+# What the page says of flags and tests follows from both.
+binaries=${CARGO_TARGET_DIR:-target}/$(rustc -vV | sed -n 's/^host: //p')/quick
+cargo run --quiet --locked --profile quick --package xtask -- flags --check "$binaries/wharf"
+
 # Unit and property tests, the layering, then the black-box tests on the binaries just built.
 step "test"
 if cargo nextest --version >/dev/null 2>&1; then
@@ -25,7 +29,7 @@ fi
 
 # What needs version 2 of control groups; `make test-kernels` runs all of it.
 step "Linux 6.1 with control groups of version 2, a slice"
-WHARF_KERNEL_TIMEOUT=300 scripts/test-kernels.sh "${CARGO_TARGET_DIR:-target}/$(rustc -vV | sed -n 's/^host: //p')/quick" \
+WHARF_KERNEL_TIMEOUT=300 scripts/test-kernels.sh "$binaries" \
     check_limits_are_written check_lack_of_memory_is_told check_pause_update_and_stats \
     $(sed -n 's/^\(check_oci_[a-z_]*\)() {$/\1/p' tests/kernels/init.sh)
 

@@ -24,6 +24,11 @@ fn listing() {
         assert_eq!(bed.run(&["images", "-q", "--no-trunc"]).ok(), id);
         assert_eq!(bed.run(&["images", "-q"]).ok(), id[7..19]);
         assert_eq!(
+            bed.run(&["image", "inspect", "-f", "{{.Id}}", BUSYBOX])
+                .ok(),
+            id
+        );
+        assert_eq!(
             bed.run(&["images", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}"])
                 .ok(),
             format!("busybox:latest {}", &id[7..19])

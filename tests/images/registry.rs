@@ -40,6 +40,9 @@ fn push_and_pull() {
         bed.run(&["rmi", "-f", &id]).ok();
         bed.run(&["pull", &digest]).ok();
         assert_eq!(bed.run(&["run", "--rm", &digest, "cat", "/a"]).ok(), "a");
+        bed.run(&["rmi", "-f", &id]).ok();
+        let quiet = bed.run(&["run", "--quiet", "--rm", &digest, "cat", "/a"]);
+        assert_eq!((quiet.ok(), quiet.error()), ("a".into(), String::new()));
     });
 }
 

@@ -138,8 +138,29 @@ fn at_once_with_everything_kept() {
         bed.run(&["stop", "-t", "0", "one"]).ok();
         bed.run(&["recreate", "-e", "A=3", "one"]).ok();
         assert_eq!(bed.inspect("one", "{{.State.Status}}"), "exited");
+        let variables = bed.file("variables", "A=4\n# none\nD=5\n");
+        bed.run(&[
+            "update",
+            "--cpu-rt-period",
+            "1000000",
+            "--cpu-rt-runtime",
+            "0",
+            "--env-file",
+            &variables,
+            "--tmpfs",
+            "/scratch",
+            "one",
+        ])
+        .ok();
         bed.run(&["start", "one"]).ok();
-        assert_eq!(sh(bed, "one", "echo $A"), "3");
+        assert_eq!(
+            sh(
+                bed,
+                "one",
+                "echo $A $D; grep -c ' /scratch tmpfs' /proc/mounts"
+            ),
+            "4 5\n1"
+        );
     });
 }
 

@@ -480,6 +480,8 @@ fn prune_takes_what_nobody_has() {
         }
         bed.run(&["create", "--name", "c", "--network", "used", BUSYBOX])
             .ok();
+        let young = bed.run(&["network", "prune", "-f", "--filter", "until=1h"]);
+        assert_eq!(young.ok(), "");
         let pruned = bed.run(&["network", "prune", "-f"]).ok();
         assert_eq!(pruned, "Deleted Networks:\nfree");
         bed.run(&["rm", "c"]).ok();
@@ -487,5 +489,65 @@ fn prune_takes_what_nobody_has() {
             bed.run(&["network", "prune", "-f"]).ok(),
             "Deleted Networks:\nused"
         );
+    });
+}
+
+#[test]
+fn joined_as_asked() {
+    bed!(|bed| {
+        bed.run(&[
+            "network",
+            "create",
+            "--ipv4",
+            "--ipv6",
+            "--subnet",
+            "10.9.1.0/24",
+            "--subnet",
+            "fd00:91::/64",
+            "--aux-address",
+            "router=10.9.1.9",
+            "net",
+        ])
+        .ok();
+        bed.run(&["network", "create", "--ipv6=false", "four"]).ok();
+        let shown = bed.run(&["network", "inspect", "net", "four"]).json();
+        assert_eq!(
+            shown[0]["IPAM"]["Config"][0]["AuxiliaryAddresses"]["router"],
+            "10.9.1.9"
+        );
+        assert_eq!(
+            (&shown[0]["EnableIPv6"], &shown[1]["EnableIPv6"]),
+            (&true.into(), &false.into())
+        );
+        let table = "table {{.Name}} {{.Driver}}";
+        let listed = bed.run(&["network", "ls", "-f", "name=four", "--format", table]);
+        assert_eq!(listed.ok().lines().last(), Some("four bridge"));
+
+        bed.start(&["--name", "a", "--network", "four"]);
+        bed.run(&["network", "connect", "--ip", "10.9.1.9", "net", "a"])
+            .fails(1, &["10.9.1.9"]);
+        let way_out = || bed.run(&["exec", "a", "ip", "route"]).ok();
+        let before = way_out();
+        bed.run(&[
+            "network",
+            "connect",
+            "--ip",
+            "10.9.1.77",
+            "--ip6",
+            "fd00:91::77",
+            "--gw-priority",
+            "10",
+            "net",
+            "a",
+        ])
+        .ok();
+        let addresses = bed.run(&["exec", "a", "ip", "addr", "show", "eth1"]).ok();
+        for address in ["inet 10.9.1.77/24", "inet6 fd00:91::77/64"] {
+            assert!(addresses.contains(address), "{addresses}");
+        }
+        assert!(!before.contains("10.9.1.1"), "{before}");
+        assert!(way_out().contains("default via 10.9.1.1 "), "{}", way_out());
+        bed.run(&["network", "disconnect", "-f", "net", "a"]).ok();
+        assert_eq!(way_out(), before);
     });
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use black_box_tests::{BUSYBOX, Bed, Tar, bed, sha256};
+use black_box_tests::{BUSYBOX, Bed, Tar, bed, eventually, sha256};
 use serde_json::{Value, json};
 
 use crate::{counter, counts_on};
@@ -102,6 +102,13 @@ fn goes_on_elsewhere() {
         counts_on(bed, "two");
         assert_eq!(bed.run(&["exec", "two", "cat", "/file"]).ok(), "kept");
         bed.run(&["exec", "two", "test", "!", "-e", "/bin/["]).ok();
+        bed.run(&["restore", "--rm", "kept", "--name", "short"])
+            .ok();
+        bed.run(&["kill", "short"]).ok();
+        eventually(5, "its removal", || {
+            let all = bed.run(&["ps", "-a", "--format", "{{.Names}}"]).ok();
+            (!all.contains("short")).then_some(())
+        });
         // Packed, by way of a pipe, under another name.
         bed.run(&["checkpoint", "two", "again"]).ok();
         let packed = bed.dir().join("again.tar.zst");

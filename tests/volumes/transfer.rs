@@ -49,6 +49,18 @@ fn what_goes_out_comes_back() {
         );
         bed.run(&["volume", "clone", "data", "copy"])
             .fails(1, &["is there already"]);
+        bed.run(&["volume", "clone", "--label", "c=d", "data", "marked"])
+            .ok();
+        assert_eq!(
+            bed.run(&["volume", "ls", "-q", "-f", "label=c=d"]).ok(),
+            "marked"
+        );
+        for verb in [
+            &["volume", "clone", "-o", "nonsense=1", "data", "x1"],
+            &["volume", "import", "-o", "nonsense=1", "x1", "/dev/null"],
+        ] {
+            bed.run(verb).fails(1, &["no option \"nonsense\""]);
+        }
         bed.run(&["volume", "clone", "missing"])
             .fails(1, &["no such volume: missing"]);
         bed.run(&["volume", "prune", "-a", "-f"]).ok();

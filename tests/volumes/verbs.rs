@@ -11,7 +11,9 @@ fn made_shown_and_removed() {
             bed.run(&all)
         };
         assert_eq!(volume(&["create", "--label", "a=b", "data"]).ok(), "data");
-        assert_eq!(volume(&["create", "data"]).ok(), "data", "made twice");
+        assert_eq!(volume(&["create", "-d", "local", "data"]).ok(), "data");
+        let kept = volume(&["prune", "-a", "-f", "--filter", "label=other"]).ok();
+        assert_eq!(kept, "Total reclaimed space: 0B");
         let anonymous = volume(&["create"]).ok();
         assert_eq!(anonymous.len(), 64);
         assert_eq!(

@@ -1,4 +1,4 @@
-//! `cargo xtask flags BINARY`: docs/flags.md, every flag of every verb with the black-box test that shows it.
+//! `cargo xtask flags [--check] BINARY`: docs/flags.md, every flag of every verb with the black-box test that shows it.
 //!
 //! Flags come from the program's own help, which comes from its definitions. Tests are read as text: a list of words
 //! in a test that begins with a verb is a command line. Of the tests that use a flag the most specific one is named, the
@@ -19,7 +19,8 @@ const RUN_LIKE: &[&str] = &["run", "create", "exec"];
 const PREFACE: &str = "# Every flag, and the test that shows it
 
 Made by `cargo xtask flags BINARY` from the program's definitions and the black-box tests; not edited by hand. `create` takes
-`run`'s flags by the same code, so a test of the one stands for the other. `–` means that no test uses the flag.
+`run`'s flags and `recreate` those of `update` by the same code, so a test of the one stands for the other. `–` means that no
+test uses the flag.
 
 ";
 
@@ -35,16 +36,26 @@ type Verbs = BTreeMap<String, Vec<Flag>>;
 /// Of each verb and flag, the tests that use it.
 type Uses = BTreeMap<(String, String), BTreeSet<String>>;
 
-/// Writes the page.
+/// Writes the page, or says that it would be another one.
 pub(crate) fn write(arguments: &[String]) -> Result<(), String> {
-    let [binary] = arguments else {
-        return Err("usage: cargo xtask flags BINARY".to_owned());
+    let (binary, only_check) = match arguments {
+        [binary] => (binary, false),
+        [option, binary] if option == "--check" => (binary, true),
+        _ => return Err("usage: cargo xtask flags [--check] BINARY".to_owned()),
     };
     let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     let verbs = verbs(Path::new(binary))?;
     let uses = uses(&root.join("tests"), &verbs)?;
     let page = page(&verbs, &uses);
     let path = root.join("docs/flags.md");
+    if only_check {
+        return match std::fs::read_to_string(&path) {
+            Ok(written) if written == page => Ok(()),
+            _ => Err(format!(
+                "docs/flags.md is not of this program and these tests: cargo xtask flags {binary}"
+            )),
+        };
+    }
     std::fs::write(&path, page).map_err(|error| format!("write {}: {error}", path.display()))
 }
 
@@ -66,6 +77,7 @@ fn page(verbs: &Verbs, uses: &Uses) -> String {
             let twin = match verb.as_str() {
                 "create" => "run",
                 "run" => "create",
+                "recreate" => "update",
                 other => other,
             };
             let test = most_specific(verb, &flag.long).or_else(|| most_specific(twin, &flag.long));
@@ -209,7 +221,10 @@ fn lists(body: &str) -> Vec<Vec<String>> {
     let mut letters = body.chars();
     while let Some(letter) = letters.next() {
         match letter {
-            '[' => open.push(Vec::new()),
+            '[' => {
+                let before = &body[..body.len() - letters.as_str().len()];
+                open.push(noun_before(before).map(str::to_owned).into_iter().collect());
+            }
             ']' => lists.extend(open.pop()),
             '"' => {
                 let mut word = String::new();
@@ -233,6 +248,17 @@ fn lists(body: &str) -> Vec<Vec<String>> {
         }
     }
     lists
+}
+
+/// The noun that a test's own `network(&[…` or `volume(bed, &[…` puts before the words.
+fn noun_before(text: &str) -> Option<&'static str> {
+    let call = text.trim_end_matches(['[', '&']);
+    let call = call.strip_suffix("bed, ").unwrap_or(call);
+    let name = call.strip_suffix('(')?;
+    let noun = NOUNS.iter().find(|noun| name.ends_with(**noun))?;
+    let is_whole = !name[..name.len() - noun.len()]
+        .ends_with(|letter: char| letter.is_alphanumeric() || letter == '_');
+    is_whole.then_some(noun)
 }
 
 fn body_says_busybox(rest: &str) -> bool {
@@ -301,6 +327,15 @@ mod tests {
                 ("attach".to_owned(), Some('a'))
             ]
         );
+    }
+
+    #[test]
+    fn knows_the_noun_that_a_closure_adds() {
+        let lists =
+            lists(r#"network(&["ls", "-q"]).ok(); my_network(&["ls"]); volume(bed, &["ls"])"#);
+        assert_eq!(lists[0], ["network", "ls", "-q"]);
+        assert_eq!(lists[1], ["ls"]);
+        assert_eq!(lists[2], ["volume", "ls"]);
     }
 
     #[test]

@@ -21,7 +21,7 @@ fn main() -> ExitCode {
         Some("flags") => flags::write(&arguments[1..]),
         Some("bench") => bench::run(&arguments[1..]),
         _ => Err(
-            "usage: cargo xtask layers | flags BINARY | bench [--quick] [--only run,exec,many,images]".to_owned(),
+            "usage: cargo xtask layers | flags [--check] BINARY | bench [--quick] [--only run,exec,many,images]".to_owned(),
         ),
     };
     match result {
