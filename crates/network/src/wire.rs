@@ -323,8 +323,8 @@ pub(crate) fn route_by(netns: BorrowedFd<'_>, interface: &str, gateways: &[IpAdd
     let steps = gateways
         .iter()
         .map(|gateway| {
-            let message = route::add_default_route(index, *gateway);
-            Step::new("give a route to", message).tolerating(&[Errno::EXIST])
+            let message = route::set_default_route(index, *gateway);
+            Step::new("give a route to", message)
         })
         .collect();
     perform(&mut inside, interface, steps).map(drop)
@@ -337,7 +337,7 @@ fn inner_steps(index: u32, attachment: &Attachment, extras: Extras) -> Vec<Step>
         route::add_address(index, address, attachment.ipv4_prefix),
     )];
     if let Some(gateway) = attachment.ipv4_gateway.filter(|_| extras.is_default_route) {
-        let message = route::add_default_route(index, gateway.into());
+        let message = route::set_default_route(index, gateway.into());
         steps.push(Step::new("give a route to", message));
     }
     steps
@@ -352,7 +352,7 @@ fn inner_steps_ipv6(index: u32, attachment: &Attachment, extras: Extras) -> Vec<
         route::add_address(index, IpAddr::V6(ipv6.address), ipv6.prefix),
     )];
     if let Some(gateway) = ipv6.gateway.filter(|_| extras.is_default_route) {
-        let message = route::add_default_route(index, gateway.into());
+        let message = route::set_default_route(index, gateway.into());
         steps.push(Step::new("give an IPv6 route to", message));
     }
     steps

@@ -1,7 +1,7 @@
 //! `network connect` and `disconnect`: at once if the container runs, with
 //! its next start otherwise.
 
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
 
 use network::Attachment;
 use state::{Durability, Endpoint, EventKind, NetworkMode, NetworkRecord, Record};
@@ -9,6 +9,7 @@ use sys::{Error, ErrorKind, Result};
 
 use super::start::{Locked, namespace_of};
 use super::{Containers, networking, observe};
+use crate::Engine;
 
 impl Containers<'_> {
     /// Puts a container on one more network.
@@ -63,7 +64,8 @@ impl Containers<'_> {
         let attachment: Attachment = engine.network_host().attach(netns.as_fd(), &request)?;
         records.push(NetworkRecord::from(&attachment));
         let told = networking::tell_others(engine, &config.id, endpoints)
-            .and_then(|()| networking::write_files(engine, config, &records));
+            .and_then(|()| networking::write_files(engine, config, &records))
+            .and_then(|()| lead_out(engine, netns.as_fd(), endpoints, &records));
         told.map_err(|error| {
             match engine
                 .network_host()
@@ -123,10 +125,8 @@ impl Containers<'_> {
             let gone = records.remove(place);
             let host = engine.network_host();
             host.delete_link_inside(netns.as_fd(), &gone.interface)?;
-            if let Some(next) = records.iter().find(|record| record.ipv4_gateway.is_some())
-                && gone.ipv4_gateway.is_some()
-            {
-                host.route_by(netns.as_fd(), next)?;
+            if gone.ipv4_gateway.is_some() {
+                lead_out(engine, netns.as_fd(), endpoints, &records)?;
             }
         }
         networking::tell_others(engine, &config.id, endpoints)?;
@@ -168,6 +168,31 @@ fn check(locked: &Locked<'_>, container: &str) -> Result<()> {
         ErrorKind::Conflict,
         format!("container {container} {why}"),
     ))
+}
+
+/// Lets what has no better way leave by the network that is to lead out. Not
+/// away from published ports: their answers have to take the way back that
+/// the questions came by.
+fn lead_out(
+    engine: &Engine,
+    netns: BorrowedFd<'_>,
+    endpoints: &[Endpoint],
+    records: &[NetworkRecord],
+) -> Result<()> {
+    let place = networking::default_route(engine, endpoints)?;
+    let Some(leading) = place.and_then(|place| endpoints.get(place)) else {
+        return Ok(());
+    };
+    let record = records
+        .iter()
+        .find(|record| record.network == leading.network);
+    let publishes = |one: &NetworkRecord| one.network != leading.network && !one.ports.is_empty();
+    match record {
+        Some(record) if !records.iter().any(publishes) => {
+            engine.network_host().route_by(netns, record)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// `eth0` and so on: the first that is not there.

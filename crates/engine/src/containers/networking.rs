@@ -50,7 +50,7 @@ pub(super) fn attach_all(
 
 /// Which network leads out: of those that do the one with the highest
 /// priority, the first one among equals.
-fn default_route(engine: &Engine, endpoints: &[Endpoint]) -> Result<Option<usize>> {
+pub(super) fn default_route(engine: &Engine, endpoints: &[Endpoint]) -> Result<Option<usize>> {
     if let [only] = endpoints
         && only.network == state::container::DEFAULT_NETWORK
     {

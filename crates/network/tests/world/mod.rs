@@ -113,8 +113,8 @@ impl World {
                 route::set_up(LinkName::Name("up1")),
                 route::add_address(up1, OUTSIDE4.parse().unwrap(), 24),
                 route::add_address(up1, "2001:db8::2".parse().unwrap(), 64),
-                route::add_default_route(up1, HOST4.parse().unwrap()),
-                route::add_default_route(up1, HOST6.parse().unwrap()),
+                route::set_default_route(up1, HOST4.parse().unwrap()),
+                route::set_default_route(up1, HOST6.parse().unwrap()),
             ];
             all_ok(&mut socket, setup);
             // Somebody who means harm: takes answers from 127.0.0.1.

@@ -400,14 +400,14 @@ pub fn copy_address(address: &Address, link: u32) -> Message {
 }
 
 /// Sends everything that has no better route through `gateway`.
-pub fn add_default_route(link: u32, gateway: IpAddr) -> Message {
+pub fn set_default_route(link: u32, gateway: IpAddr) -> Message {
     let mut fixed = [0; 12];
     fixed[0] = family(gateway);
     fixed[4] = libc::RT_TABLE_MAIN;
     fixed[5] = libc::RTPROT_BOOT;
     fixed[6] = libc::RT_SCOPE_UNIVERSE;
     fixed[7] = libc::RTN_UNICAST;
-    let mut message = Message::new(libc::RTM_NEWROUTE, CREATE | EXCLUSIVE, &fixed);
+    let mut message = Message::new(libc::RTM_NEWROUTE, CREATE | REPLACE, &fixed);
     message
         .put(libc::RTA_GATEWAY, &octets(gateway))
         .put_u32(libc::RTA_OIF, link);
