@@ -4,7 +4,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use black_box_tests::bed;
+use black_box_tests::{bed, eventually};
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::Subject;
@@ -54,6 +55,62 @@ fn stands_only_for_what_it_wrote_since() {
         subject.checkpoint(&image, &[]).ok();
         subject.bundle.delete();
         subject.restore(&image).ok();
+        assert_eq!(subject.verdict(), "ok");
+        subject.bundle.wait_stopped();
+        subject.bundle.delete();
+    });
+}
+
+/// Killed while the container runs and is being copied.
+#[test]
+fn whoever_copies_may_die() {
+    bed!(|bed| {
+        let subject = Subject::new(bed, "dontneed");
+        subject.start();
+        let image = subject.image("image");
+        let state = subject.bundle.runtime(&["state", subject.bundle.id()]);
+        let pid = state.json()["pid"].as_u64().unwrap();
+        let arguments = ["checkpoint", "--leave-running", "--image-path", &image];
+        let arguments = [&arguments[..], &[subject.bundle.id()]].concat();
+        let died_copying = (0..20).any(|_| {
+            let pages = Path::new(&image).join("pages");
+            let _ = fs::remove_file(&pages);
+            let mut copying = subject.bundle.command(&arguments).start();
+            let written = || fs::metadata(&pages).map_or(0, |about| about.len());
+            eventually(30, "some pages to be copied", || {
+                (written() > 1 << 20).then_some(())
+            });
+            if !copying.is_running() {
+                return false;
+            }
+            // Where it is, can be seen while it stands: not at the last stop, in which its death is not harmless yet.
+            copying.signal(Signal::STOP);
+            let stat = format!("/proc/{}/stat", copying.pid().as_raw_nonzero());
+            eventually(30, "it to stand", || {
+                let stat = fs::read_to_string(&stat).unwrap();
+                stat.contains(") T ")
+                    .then_some(())
+                    .or(stat.contains(") Z ").then_some(()))
+            });
+            let is_copying = written() < 56 << 20;
+            copying.signal(if is_copying {
+                Signal::KILL
+            } else {
+                Signal::CONT
+            });
+            copying.finish();
+            is_copying
+        });
+        assert!(died_copying, "20 times it was done too soon");
+        let links = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+        for link in links.map(|entry| fs::read_link(entry.unwrap().path()).unwrap()) {
+            assert!(!link.to_string_lossy().contains("userfaultfd"), "{link:?}");
+        }
+        let flags = fs::read_to_string(format!("/proc/{pid}/smaps")).unwrap();
+        let watched = flags
+            .lines()
+            .find(|line| line.starts_with("VmFlags:") && line.split(' ').any(|flag| flag == "uw"));
+        assert_eq!(watched, None);
         assert_eq!(subject.verdict(), "ok");
         subject.bundle.wait_stopped();
         subject.bundle.delete();

@@ -66,6 +66,7 @@ fn prepare() -> Result<Asked> {
     sys::signalfd::tolerate(&TOLERATED)?;
     let job = read_job().context(|| "read what is to be written down")?;
     let options = DumpOptions {
+        leave_running: job.goes_on,
         tcp: match job.connections {
             Connections::Refuse => TcpPolicy::Refuse,
             Connections::Close => TcpPolicy::Close,

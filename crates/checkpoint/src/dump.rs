@@ -16,7 +16,8 @@ use crate::precopy::{Precopied, precopy};
 /// How to make a checkpoint.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DumpOptions {
-    /// The container goes on afterwards.
+    /// The container goes on afterwards, so that the time for which it stands
+    /// counts more than all of it.
     pub leave_running: bool,
     /// What becomes of TCP connections.
     pub tcp: TcpPolicy,
@@ -101,7 +102,7 @@ pub fn hold(
     }
     crate::mend(init).context(|| "let connections go on that another dump left")?;
     let mut writer = PageWriter::create(&directory)?;
-    let precopied = precopy(init.pid, cgroup, &mut writer);
+    let precopied = precopy(init.pid, cgroup, &mut writer, options);
     let mut copies = Copies {
         writer,
         standing: 0,
@@ -143,12 +144,14 @@ pub fn hold(
 }
 
 impl Held {
-    /// Lets them go on.
+    /// Lets them go on. After an error they do, too, but the image is not to
+    /// be used.
     pub fn release(self) -> Result<()> {
         drop(self.connections);
-        let released = self.stopped.release();
-        drop(self.watched);
-        released.context(|| "let the container go on")
+        self.stopped
+            .release()
+            .context(|| "let the container go on")?;
+        self.watched.confirm_mappings()
     }
 
     /// Kills them; returns when they are gone.

@@ -35,6 +35,19 @@ impl Line {
         self.flags.iter().any(|known| known == flag)
     }
 
+    /// Private, and of no file.
+    pub(crate) fn is_anonymous(&self) -> bool {
+        self.inode == 0 && !self.is_shared
+    }
+
+    /// Whether it is the same mapping as `other`, its flags left aside.
+    fn is_like(&self, other: &Self) -> bool {
+        (self.start, self.end, self.protection, self.is_shared)
+            == (other.start, other.end, other.protection, other.is_shared)
+            && (self.offset, self.inode) == (other.offset, other.inode)
+            && (&self.device, &self.name) == (&other.device, &other.name)
+    }
+
     /// By the program itself.
     pub(crate) fn is_readable(&self) -> bool {
         self.protection & 1 != 0
@@ -52,6 +65,28 @@ pub(crate) fn read(pid: i32, detail: Detail) -> Result<Vec<Line>> {
         Detail::Flags => "smaps",
     };
     parse(&procfs::text(&format!("/proc/{pid}/{file}"))?)
+}
+
+/// `lines` with the flags that they had in `before`; none if one of them is
+/// new since then.
+pub(crate) fn with_flags(mut lines: Vec<Line>, before: &[Line]) -> Option<Vec<Line>> {
+    for line in &mut lines {
+        line.flags = find(before, line)?.flags.clone();
+    }
+    Some(lines)
+}
+
+/// Whether a mapping has one of `flags` now and had not in `before`, or the
+/// other way round.
+pub(crate) fn has_changed(before: &[Line], now: &[Line], flags: &[&str]) -> bool {
+    now.iter()
+        .filter_map(|line| Some((line, find(before, line)?)))
+        .any(|(now, before)| flags.iter().any(|flag| now.has(flag) != before.has(flag)))
+}
+
+fn find<'a>(lines: &'a [Line], wanted: &Line) -> Option<&'a Line> {
+    let place = lines.partition_point(|line| line.start < wanted.start);
+    lines.get(place).filter(|line| line.is_like(wanted))
 }
 
 fn parse(text: &str) -> Result<Vec<Line>> {
@@ -128,5 +163,14 @@ ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsysca
         assert!(lines[0].has("mw") && !lines[0].is_shared);
         assert_eq!((lines[1].protection, lines[1].is_shared), (5, true));
         assert_eq!(lines[1].name, "");
+        // Flags from before are good for what is still the same.
+        let mut now = lines.clone();
+        for line in &mut now {
+            line.flags.clear();
+        }
+        assert_eq!(with_flags(now.clone(), &lines), Some(lines.clone()));
+        assert!(has_changed(&lines, &now, &["mw"]) && !has_changed(&lines, &now, &["dc"]));
+        now[1].end += 4096;
+        assert_eq!(with_flags(now, &lines), None);
     }
 }

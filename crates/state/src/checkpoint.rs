@@ -70,6 +70,8 @@ pub struct DumpJob {
     /// Below the root of each hierarchy.
     pub cgroup: String,
     pub connections: Connections,
+    /// They go on afterwards: they are to stand for as short as can be.
+    pub goes_on: bool,
     /// Only say what would be in the way.
     pub only_check: bool,
 }

@@ -64,10 +64,19 @@ const REGIONS: usize = 512;
 const PROTECT: u64 = 1;
 const ONLY_NOTED: u64 = 1 << 1;
 
+/// What a range of memory shows where a process has no pages of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behind {
+    /// Zeros.
+    Nothing,
+    /// Which costs a look at each page.
+    File,
+}
+
 /// Private pages of `pagemap` (an open `/proc/PID/pagemap`) from `start` to
 /// `end`, both page-aligned, in order.
-pub fn private_pages(pagemap: impl AsFd, start: u64, end: u64) -> Result<Vec<Run>> {
-    for wanted in OWN {
+pub fn private_pages(pagemap: impl AsFd, start: u64, end: u64, behind: Behind) -> Result<Vec<Run>> {
+    for wanted in own(behind) {
         match scan(&pagemap, start, end, wanted) {
             Err(error) if is_unknown(&error) => {}
             done => return done,
@@ -101,20 +110,20 @@ struct Wanted {
 }
 
 /// Private pages, where guards are known and where they are not.
-const OWN: [Wanted; 2] = [
-    Wanted {
-        none: IS_FILE | IS_ZERO | IS_GUARD,
+fn own(behind: Behind) -> [Wanted; 2] {
+    let others = match behind {
+        Behind::Nothing => IS_ZERO,
+        Behind::File => IS_ZERO | IS_FILE,
+    };
+    [others | IS_GUARD, others].map(|none| Wanted {
+        none,
         any: IS_PRESENT | IS_SWAPPED,
-    },
-    Wanted {
-        none: IS_FILE | IS_ZERO,
-        any: IS_PRESENT | IS_SWAPPED,
-    },
-];
+    })
+}
 
 /// As [`private_pages`], told apart by whether they were written since
 /// [`protect_written`]; where writes are not noted, they were.
-pub fn noted_pages(pagemap: impl AsFd, start: u64, end: u64) -> Result<Vec<Noted>> {
+pub fn noted_pages(pagemap: impl AsFd, start: u64, end: u64, behind: Behind) -> Result<Vec<Noted>> {
     let tell = |wanted| -> Result<Vec<Noted>> {
         let mut all: Vec<Noted> = Vec::new();
         let mut question = question(start, end, wanted);
@@ -136,13 +145,14 @@ pub fn noted_pages(pagemap: impl AsFd, start: u64, end: u64) -> Result<Vec<Noted
         })?;
         Ok(all)
     };
-    match tell(OWN[0]) {
-        Err(error) if is_unknown(&error) => tell(OWN[1]),
+    let [with_guards, without] = own(behind);
+    match tell(with_guards) {
+        Err(error) if is_unknown(&error) => tell(without),
         told => told,
     }
 }
 
-/// The first private pages from `start` on, `most` at most, that were written
+/// The first pages of anonymous memory from `start` on, `most` at most, that were written
 /// since this was called last, or ever, and where to look next; from this
 /// moment on they count as not written. Memory whose writes are not noted is
 /// passed over.
@@ -163,15 +173,17 @@ pub fn protect_written(
         })?;
         Ok((runs, question.walk_end.max(start + PAGE)))
     };
-    match protect(OWN[0]) {
-        Err(error) if is_unknown(&error) => protect(OWN[1]),
+    let [with_guards, without] = own(Behind::Nothing);
+    match protect(with_guards) {
+        Err(error) if is_unknown(&error) => protect(without),
         done => done,
     }
 }
 
 /// Whether writes to the page at `address` are noted.
 pub fn is_noted(pagemap: impl AsFd, address: u64) -> bool {
-    let mut question = question(address, address + PAGE, OWN[1]);
+    let [_, wanted] = own(Behind::Nothing);
+    let mut question = question(address, address + PAGE, wanted);
     question.flags = ONLY_NOTED;
     scan_all(&pagemap, question, |_| {}).is_ok()
 }

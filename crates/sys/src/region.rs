@@ -158,7 +158,9 @@ mod tests {
 
     fn pages_of(region: &Region) -> Vec<pagemap::Run> {
         let pagemap = std::fs::File::open("/proc/self/pagemap").unwrap();
-        pagemap::private_pages(pagemap.as_fd(), region.start, region.start + region.length).unwrap()
+        let end = region.start + region.length;
+        pagemap::private_pages(pagemap.as_fd(), region.start, end, pagemap::Behind::Nothing)
+            .unwrap()
     }
 
     #[test]

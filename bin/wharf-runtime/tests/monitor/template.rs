@@ -394,6 +394,7 @@ impl Subject {
             init: self.init.get().unwrap(),
             cgroup: format!("/wharf/{}", self.place.id),
             connections: Connections::Close,
+            goes_on: matches!(then, ToDumper::LetGo),
             only_check: false,
         };
         let memfd = sys::memfd::sealed("job", &serde_json::to_vec(&job).unwrap()).unwrap();

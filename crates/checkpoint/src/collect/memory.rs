@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 
-use sys::pagemap::{self, Noted, PAGE, Run};
+use sys::pagemap::{self, Behind, Noted, PAGE, Run};
 use sys::{Context as _, Result};
 
 use super::{Collection, Inside, aio, files, shared_memory};
@@ -17,7 +17,7 @@ use crate::procfs;
 /// Flags that restore sets again: not inherited, wiped on fork, locked,
 /// huge pages wanted or not, mergeable, no core dump, no reserve, grows down,
 /// read sequentially or at random, droppable.
-const KEPT: [&str; 12] = [
+pub(crate) const KEPT: [&str; 12] = [
     "dc", "wf", "lo", "hg", "nh", "mg", "dd", "nr", "gd", "sr", "rr", "dp",
 ];
 
@@ -108,10 +108,15 @@ fn save(
 }
 
 fn own_pages(pagemap: &File, line: &Line, copied: &Copied) -> Result<Vec<Noted>> {
+    let behind = if line.is_anonymous() {
+        Behind::Nothing
+    } else {
+        Behind::File
+    };
     if copied.is_watched() {
-        return pagemap::noted_pages(pagemap, line.start, line.end);
+        return pagemap::noted_pages(pagemap, line.start, line.end, behind);
     }
-    let runs = pagemap::private_pages(pagemap, line.start, line.end)?;
+    let runs = pagemap::private_pages(pagemap, line.start, line.end, behind)?;
     let noted = |run| Noted {
         run,
         is_clean: false,
@@ -186,7 +191,7 @@ fn backing(
         return aio::ring(pid, line);
     }
     // The first System V segment is inode 0.
-    if line.inode == 0 && !line.is_shared {
+    if line.is_anonymous() {
         let name = line
             .name
             .strip_prefix("[anon:")

@@ -34,7 +34,7 @@ use crate::precopy::Precopied;
 
 pub(crate) use descriptors::device;
 pub(crate) use files::Gathered;
-pub(crate) use memory::refuse_flags;
+pub(crate) use memory::{KEPT, refuse_flags};
 pub(crate) use sockets::Stilled;
 
 /// What is gathered from process to process.
@@ -106,8 +106,7 @@ fn collect_into(stopped: &Stopped, all: &mut Collection) -> Result<()> {
                 .push(process::zombie(process, parent)?);
             continue;
         }
-        let is_watched = all.copies.precopied.watches(process.pid);
-        let inside = enter(process, is_watched)?;
+        let inside = enter(process, &all.copies.precopied)?;
         let gathered = process::collect(process, parent, &inside, all)
             .context(|| format!("process {}", process.inner_pid));
         // Whether that went well or not, it has to be as it was.
@@ -122,15 +121,20 @@ fn collect_into(stopped: &Stopped, all: &mut Collection) -> Result<()> {
 }
 
 /// Makes a place for programs in the process.
-fn enter(process: &crate::freeze::StoppedProcess, is_watched: bool) -> Result<Inside> {
+fn enter(process: &crate::freeze::StoppedProcess, precopied: &Precopied) -> Result<Inside> {
     const SIZE: u64 = 128 << 10;
     const MMAP: u32 = 9;
     let thread = process.main()?.thread;
     for thread in &process.threads {
         thread.thread.quiet()?;
     }
-    let mut lines = maps::read(process.pid, maps::Detail::Flags)?;
-    if is_watched {
+    let before = precopied.mappings(process.pid);
+    let now = maps::read(process.pid, maps::Detail::Places)?;
+    let mut lines = match maps::with_flags(now, before) {
+        Some(lines) => lines,
+        None => maps::read(process.pid, maps::Detail::Flags)?,
+    };
+    if precopied.watches(process.pid) {
         // By us alone, so that is no reason to refuse.
         for line in &mut lines {
             line.flags.retain(|flag| flag != "uw");

@@ -16,8 +16,11 @@ use runtime::Cgroup;
 use sys::pagemap::PAGE;
 use sys::{ErrorKind, Result};
 
+use crate::collect::KEPT;
+use crate::dump::DumpOptions;
 use crate::freeze;
 use crate::image::{Ledger, PageWriter};
+use crate::maps::{self, Detail, Line};
 use crate::procfs::{self, Status};
 
 use watch::Watch;
@@ -49,11 +52,18 @@ pub(crate) struct Copied {
     /// None if it is copied as a whole at the last stop.
     watch: Option<Watch>,
     pub(crate) ledger: Ledger,
+    /// Its mappings with their flags, as they were right before the last stop.
+    lines: Vec<Line>,
 }
 
 /// Copies what is worth it of the running container. Whatever goes wrong with
 /// that, the last stop makes up for.
-pub(crate) fn precopy(init: i32, cgroup: &Cgroup, writer: &mut PageWriter) -> Precopied {
+pub(crate) fn precopy(
+    init: i32,
+    cgroup: &Cgroup,
+    writer: &mut PageWriter,
+    options: DumpOptions,
+) -> Precopied {
     let mut precopied = Precopied::default();
     let total: u64 = cgroup
         .pids()
@@ -76,6 +86,9 @@ pub(crate) fn precopy(init: i32, cgroup: &Cgroup, writer: &mut PageWriter) -> Pr
         let copied = precopied.round(writer);
         precopied.rounds.push(copied);
     }
+    if options.leave_running {
+        precopied.look_at_mappings();
+    }
     precopied
 }
 
@@ -91,7 +104,7 @@ impl Precopied {
                 self.processes.push(Copied {
                     pid: process.pid,
                     watch: Some(watch),
-                    ledger: Ledger::default(),
+                    ..Copied::default()
                 });
             }
         }
@@ -115,6 +128,38 @@ impl Precopied {
             .iter_mut()
             .map(|process| process.round(writer).unwrap_or(0))
             .sum()
+    }
+
+    /// Flags cost a walk over all pages, which would make the stop longer.
+    fn look_at_mappings(&mut self) {
+        for process in &mut self.processes {
+            // Without them they are read then.
+            process.lines = maps::read(process.pid, Detail::Flags).unwrap_or_default();
+        }
+    }
+
+    /// The mappings of a process as they were right before the last stop, if
+    /// anybody looked.
+    pub(crate) fn mappings(&self, pid: i32) -> &[Line] {
+        let mut all = self.processes.iter();
+        all.find(|process| process.pid == pid)
+            .map_or(&[], |process| &process.lines)
+    }
+
+    /// Refuses what [`Precopied::look_at_mappings`] saw if it was not so any
+    /// more at the last stop: if it is not so now, that it went on.
+    pub(crate) fn confirm_mappings(&self) -> Result<()> {
+        for process in self.processes.iter().filter(|it| !it.lines.is_empty()) {
+            let Ok(now) = maps::read(process.pid, Detail::Flags) else {
+                continue;
+            };
+            if maps::has_changed(&process.lines, &now, &KEPT) {
+                let why = "changed how its memory is used when it was written down; try again";
+                let error = freeze::refusal(process.pid, why);
+                return Err(error.with_kind(ErrorKind::Unavailable));
+            }
+        }
+        Ok(())
     }
 
     /// Whether we, and nobody else, watch over memory of the process.

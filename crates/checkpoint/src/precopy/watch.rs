@@ -140,8 +140,7 @@ fn take(pid: i32, number: u64) -> Result<std::os::fd::OwnedFd> {
 
 /// Anonymous memory of some size that the process uses.
 fn is_worth_it(line: &Line) -> bool {
-    !line.is_shared
-        && line.inode == 0
+    line.is_anonymous()
         && line.is_readable()
         && line.end - line.start >= MAPPING_MIN
         && (line.name.is_empty() || line.name == "[heap]" || line.name.starts_with("[anon:"))

@@ -77,6 +77,7 @@ impl Containers<'_> {
             init: sandbox.init,
             cgroup: sandbox.cgroup,
             connections,
+            goes_on: true,
             only_check: true,
         };
         found.extend(Dumper::start(self.engine, &job, None)?.checked()?);
@@ -96,7 +97,11 @@ impl Locked<'_> {
         let config = &self.observed.config;
         ask(monitor, &ToMonitor::Hold, &[])?;
         let release = || ask(monitor, &ToMonitor::Release, &[]);
-        let written = self.write_down(&unfinished.memory(), request.connections, tell);
+        let written = self.write_down(
+            &unfinished.memory(),
+            (request.connections, request.leave_running),
+            tell,
+        );
         let (dumper, memory) = match written {
             Ok(written) => written,
             Err(error) => {

@@ -401,7 +401,7 @@ impl Locked<'_> {
         let copies = Copies::begin(engine, config, &volumes, &held.path())?;
         crash_point!(engine, "after first copy");
         ask(monitor, &ToMonitor::Hold, &[])?;
-        let written = self.write_down(&held.memory(), Connections::Close, tell);
+        let written = self.write_down(&held.memory(), (Connections::Close, true), tell);
         let (dumper, memory) = match written {
             Ok(written) => written,
             Err(error) => {

@@ -88,7 +88,7 @@ impl Locked<'_> {
         // One that was not finished, or that it went on from.
         volumes::remove_tree(&memory)?;
         ask(monitor, &ToMonitor::Hold, &[])?;
-        let (dumper, image) = match self.write_down(&memory, connections, tell) {
+        let (dumper, image) = match self.write_down(&memory, (connections, false), tell) {
             Ok(written) => written,
             Err(error) => {
                 let _ = volumes::remove_tree(&memory);
@@ -129,11 +129,11 @@ impl Locked<'_> {
     }
 
     /// Writes its memory to the new directory `memory`; its processes stand
-    /// then.
+    /// then, for a short time if they are to go on.
     pub(super) fn write_down(
         &self,
         memory: &Path,
-        connections: Connections,
+        (connections, goes_on): (Connections, bool),
         tell: &dyn Fn(DumpProgress),
     ) -> Result<(Dumper, MemoryImage)> {
         if self.observed.config.namespaces.pid != PidMode::Private {
@@ -158,6 +158,7 @@ impl Locked<'_> {
             init: sandbox.init,
             cgroup: sandbox.cgroup.clone(),
             connections,
+            goes_on,
             only_check: false,
         };
         let dumper = Dumper::start(self.engine, &job, Some(directory.as_fd()))?;
