@@ -6,6 +6,7 @@ use state::ContainerId;
 use sys::netlink::route::{self, Link};
 use sys::{Context as _, Error, ErrorKind, Errors, Result};
 
+use crate::address::Leases;
 use crate::apply::{Host, elements};
 use crate::definition::Driver;
 use crate::firewall::nftables::Change;
@@ -76,20 +77,22 @@ impl Networks {
         }
         // Last: without it nobody would find the rest.
         host.leases.release(address)?;
-        let was_last = host.leases.is_empty()?;
+        let leases = Leases::new(self.layout.leases(&host.network.name), host.network.pool());
         drop(host);
         if change == Change::OutOfStep {
             self.mend_firewall(network)?;
         }
-        if was_last {
+        // Without the lock: of two who leave at once the one that looks later
+        // finds nobody, and that the other one's lock is given up.
+        if leases.is_empty()? {
             self.last_one_out(network)?;
         }
         Ok(())
     }
 
     /// Ends what a network has only while somebody is on it. Whoever finds
-    /// the lock taken leaves it to the one who has it, and who gave its lease
-    /// up before.
+    /// the lock taken leaves it to the one who has it, and who looks as well
+    /// when it has given the lock up.
     fn last_one_out(&self, network: &str) -> Result<()> {
         let Some(mut host) = self.open_if_idle(network)? else {
             return Ok(());
