@@ -30,6 +30,7 @@ pub mod netlink;
 pub mod netns;
 pub mod overlay;
 pub mod pagemap;
+pub mod path;
 pub mod process;
 pub mod process_vm;
 pub mod ptrace;

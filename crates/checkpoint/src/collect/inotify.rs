@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
-use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags, openat, openat2};
+use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags, openat};
 use sys::inotify::open_handle;
+use sys::path::openat2;
 use sys::{Context as _, Error, ErrorKind, Result};
 
 use super::descriptors::refuse;

@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, openat2, statat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, statat};
+use sys::path::openat2;
 use sys::{Context as _, Error, ErrorKind, Result};
 
 use super::{Collection, shared_memory};

@@ -21,7 +21,8 @@ pub use verify::verify;
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{Mode, OFlags, ResolveFlags, openat, openat2};
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat};
+use sys::path::openat2;
 use sys::{Context as _, Error, ErrorKind, Result};
 
 use schema::Checkpoint;

@@ -4,8 +4,9 @@
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use rustix::fs::inotify::{WatchFlags, add_watch, remove_watch};
-use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
+use sys::path::openat2;
 use sys::{Context as _, Error, ErrorKind, Result};
 
 use super::Work;

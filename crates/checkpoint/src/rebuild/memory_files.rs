@@ -3,10 +3,9 @@
 
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, openat2,
-};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
+use sys::path::openat2;
 use sys::{Context as _, Error, ErrorKind, Result};
 
 use crate::collect::memory_files::{open, own};

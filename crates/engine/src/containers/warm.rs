@@ -267,7 +267,7 @@ fn open_in(directory: &Path, path: &str) -> Result<Option<OwnedFd>> {
         .context(|| format!("open {}", directory.display()))?;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     let flags = OFlags::PATH | OFlags::CLOEXEC;
-    match rustix::fs::openat2(&top, path, flags, Mode::empty(), resolve) {
+    match sys::path::openat2(&top, path, flags, Mode::empty(), resolve) {
         Ok(found) => Ok(Some(found)),
         Err(rustix::io::Errno::NOENT | rustix::io::Errno::LOOP | rustix::io::Errno::NOTDIR) => {
             Ok(None)

@@ -55,7 +55,7 @@ impl<'a> Side<'a> {
     }
 
     fn hold(&self, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
-        rustix::fs::openat2(self.root, path, HELD | flags, Mode::empty(), self.resolve)
+        sys::path::openat2(self.root, path, HELD | flags, Mode::empty(), self.resolve)
     }
 
     /// What `path` (absolute) names. A link at its end is followed if `follow`

@@ -261,7 +261,7 @@ fn add_mounts(
             }
             let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
             let flags = OFlags::PATH | OFlags::CLOEXEC;
-            let part = rustix::fs::openat2(&mount, part, flags, Mode::empty(), resolve)?;
+            let part = sys::path::openat2(&mount, part, flags, Mode::empty(), resolve)?;
             let part = sys::mount::copy_tree(part.as_fd(), Depth::One)?;
             if let Some(place) = target_in(root, target, access)? {
                 sys::mount::attach(part.as_fd(), place.as_fd())?;
@@ -278,7 +278,7 @@ fn target_in(root: &OwnedFd, target: &Path, access: Access) -> Result<Option<Own
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let look = |path: &Path| {
         let flags = OFlags::PATH | OFlags::CLOEXEC;
-        rustix::fs::openat2(root, path, flags, Mode::empty(), resolve)
+        sys::path::openat2(root, path, flags, Mode::empty(), resolve)
     };
     match look(target) {
         Ok(found) => return Ok(Some(found)),

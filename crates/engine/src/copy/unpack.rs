@@ -134,7 +134,7 @@ fn place<R: std::io::BufRead>(
 fn open_directory(into: &OwnedFd, path: &Path) -> Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-    match rustix::fs::openat2(into, path, flags, Mode::empty(), resolve) {
+    match sys::path::openat2(into, path, flags, Mode::empty(), resolve) {
         Err(Errno::LOOP | Errno::NOTDIR) => Err(Error::new(
             ErrorKind::InvalidInput,
             format!("{} is no directory of its own", path.display()),

@@ -24,7 +24,7 @@ pub(super) fn populate(rootfs: &RootFs, target: &Path, into: &Path) -> Result<()
     let relative = target.strip_prefix("/").unwrap_or(target);
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let source = match rustix::fs::openat2(&root, relative, flags, Mode::empty(), resolve) {
+    let source = match sys::path::openat2(&root, relative, flags, Mode::empty(), resolve) {
         Ok(source) => source,
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
         Err(errno) => {

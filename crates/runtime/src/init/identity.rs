@@ -2,10 +2,11 @@
 
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use rustix::fs::{CWD, Gid, Mode, OFlags, ResolveFlags, Uid, openat, openat2};
+use rustix::fs::{CWD, Gid, Mode, OFlags, ResolveFlags, Uid, openat};
 use rustix::mount::MountAttrFlags;
 use sys::clone::CLONE_NEWTIME;
 use sys::mount::{FileSystem, attach};
+use sys::path::openat2;
 use sys::spent::Spent;
 use sys::{Context as _, Result};
 
@@ -121,7 +122,7 @@ pub(super) fn names_and_sysctls(sandbox: &Sandbox<'_>, spent: &mut Spent) -> Res
         let write = || -> Result<()> {
             let file = openat2(
                 &proc,
-                format!("sys/{path}"),
+                format!("sys/{path}").as_str(),
                 OFlags::WRONLY | OFlags::CLOEXEC,
                 Mode::empty(),
                 ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS,

@@ -6,8 +6,9 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat2};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat};
 use rustix::io::Errno;
+use sys::path::openat2;
 use sys::{Context as _, Error, ErrorKind, Result};
 
 /// The descriptor.
@@ -42,20 +43,8 @@ impl Root {
 
     fn open_with(&self, path: &Path, flags: OFlags, more: ResolveFlags) -> Result<OwnedFd, Errno> {
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | more;
-        loop {
-            match openat2(
-                &self.0,
-                path,
-                flags | OFlags::CLOEXEC,
-                Mode::empty(),
-                resolve,
-            ) {
-                // A rename raced with the walk and the kernel could not be
-                // sure; it asks for another try.
-                Err(Errno::AGAIN) => {}
-                done => return done,
-            }
-        }
+        let flags = flags | OFlags::CLOEXEC;
+        openat2(&self.0, path, flags, Mode::empty(), resolve)
     }
 
     /// The mount point at `path`, made if it is missing; an O_PATH descriptor.

@@ -4,12 +4,13 @@
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat2};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat};
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, OpenTreeFlags, open_tree};
 use state::OverlayRoot;
 use sys::mount::at_once::{self, Target};
 use sys::mount::{AttributeChange, Depth, FileSystem, Propagation, attach, change};
+use sys::path::openat2;
 use sys::spent::Spent;
 use sys::{Context as _, Error, ErrorKind, Result};
 
