@@ -61,7 +61,9 @@ impl Engine {
             Ok(Some(lock)) => self.cleanup_locked(id, &lock),
             Ok(None) => Ok(()),
             // A run directory without a container: nothing of it is needed.
-            Err(error) if error.kind() == ErrorKind::NotFound => self.clear(id, None),
+            Err(error) if error.kind() == ErrorKind::NotFound => self
+                .give_back(id, None)
+                .and_then(|()| volumes::remove_tree(&self.layout().run_container(id))),
             Err(error) => Err(error),
         }
         .context(|| format!("clean up after container {}", id.short()))
@@ -69,23 +71,32 @@ impl Engine {
 
     fn cleanup_locked(&self, id: &ContainerId, _lock: &FileLock) -> Result<()> {
         let Some(observed) = observe::observe(self, id)? else {
-            return self.finish_removal(id);
+            self.finish_removal(id)?;
+            return volumes::remove_tree(&self.layout().run_container(id));
         };
         let has_run = observed.exit.is_some() || self.layout().run_container(id).exists();
         if !has_run || !is_over(&observed) {
             return Ok(());
         }
-        self.clear_run(id, &observed)?;
-        if observed.config.auto_remove && !observed.is_suspended() {
-            self.begin_removal(id, Anonymous::Remove)?;
-            return self.finish_removal(id);
+        if !observed.config.auto_remove || observed.is_suspended() {
+            return self.clear_run(id, &observed);
         }
-        Ok(())
+        self.clear_used(id, &observed)?;
+        self.begin_removal(id, Anonymous::Remove)?;
+        self.finish_removal(id)?;
+        volumes::remove_tree(&self.layout().run_container(id))
     }
 
     /// What a run that is over left: address, cgroup, run directory. The
     /// caller holds the container's lock.
     pub(crate) fn clear_run(&self, id: &ContainerId, observed: &Observed) -> Result<()> {
+        self.clear_used(id, observed)?;
+        // Last: as long as it is there, somebody will come and try again.
+        volumes::remove_tree(&self.layout().run_container(id))
+    }
+
+    /// As [`Engine::clear_run`], but for the run directory.
+    fn clear_used(&self, id: &ContainerId, observed: &Observed) -> Result<()> {
         let directory = self.layout().run_container(id);
         if !directory.exists() {
             return Ok(());
@@ -116,10 +127,10 @@ impl Engine {
             // What it went on from, or a suspension that did not come about.
             volumes::remove_tree(&self.layout().container_memory(id))?;
         }
-        self.clear(id, Some(&observed.config))
+        self.give_back(id, Some(&observed.config))
     }
 
-    fn clear(&self, id: &ContainerId, config: Option<&ContainerConfig>) -> Result<()> {
+    fn give_back(&self, id: &ContainerId, config: Option<&ContainerConfig>) -> Result<()> {
         let mut errors = Errors::new();
         let group = config.map_or_else(|| usual_cgroup_path(id), cgroup_path);
         // First the processes, then what they used.
@@ -129,9 +140,7 @@ impl Engine {
             errors.keep(self.network_host().detach(id));
         }
         crash_point!(self, "after detach");
-        errors.into_result()?;
-        // Last: as long as it is there, somebody will come and try again.
-        volumes::remove_tree(&self.layout().run_container(id))
+        errors.into_result()
     }
 
     /// From here on there is no such container; what it was made of goes by
@@ -142,6 +151,14 @@ impl Engine {
             .context(|| format!("remove {}", from.display()))?;
         crash_point!(self, "after removal began");
         Ok(())
+    }
+
+    /// Whether a removal was begun and not finished.
+    pub(crate) fn is_half_removed(&self, id: &ContainerId) -> bool {
+        let records = Anonymous::ALL.iter();
+        records
+            .map(|anonymous| anonymous.record(self.layout(), id))
+            .any(|record| record.exists())
     }
 
     /// Takes away what a removed container was made of. Fine if no removal

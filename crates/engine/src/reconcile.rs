@@ -85,10 +85,7 @@ impl Engine {
             let Ok(Some(_lock)) = FileLock::try_exclusive_existing(&layout.container(&id)) else {
                 continue;
             };
-            let being_removed = Anonymous::ALL
-                .iter()
-                .any(|anonymous| anonymous.record(layout, &id).exists());
-            if being_removed {
+            if self.is_half_removed(&id) {
                 if errors.keep(self.finish_removal(&id)).is_some() {
                     repaired.say(format!("finished the removal of container {}", id.short()));
                 }

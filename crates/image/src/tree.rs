@@ -35,7 +35,7 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
 }
 
 /// Removes `name` of `parent` and everything below it. Links are removed, not
-/// followed; nothing there is fine.
+/// followed; nothing there is fine, and so is somebody who removes the same.
 pub(crate) fn remove_at(parent: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
     match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => return Ok(()),
@@ -43,7 +43,9 @@ pub(crate) fn remove_at(parent: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
         Err(Errno::ISDIR | Errno::PERM) => {}
         Err(error) => return Err(error.into()),
     }
-    let top = open_child(parent, name)?;
+    let Some(top) = there(open_child(parent, name))? else {
+        return Ok(());
+    };
     // Each round cuts MAX_DEPTH levels; what is deeper was moved to the top.
     let mut moved = 0;
     loop {
@@ -53,8 +55,15 @@ pub(crate) fn remove_at(parent: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
             break;
         }
     }
-    match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
-        Ok(()) | Err(Errno::NOENT) => Ok(()),
+    there(rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR))?;
+    Ok(())
+}
+
+/// `None` for what is gone.
+fn there<T>(outcome: rustix::io::Result<T>) -> Result<Option<T>> {
+    match outcome {
+        Ok(found) => Ok(Some(found)),
+        Err(Errno::NOENT) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
@@ -82,12 +91,13 @@ fn empty(directory: &OwnedFd, top: &OwnedFd, moved: &mut u64, depth: usize) -> R
         if depth == 0 {
             let aside = format!(".deep-{moved}-{}", std::process::id());
             *moved += 1;
-            rustix::fs::renameat(directory, name, top, aside.as_str())?;
+            there(rustix::fs::renameat(directory, name, top, aside.as_str()))?;
             continue;
         }
-        let child = open_child(directory.as_fd(), name.to_bytes())?;
-        empty(&child, top, moved, depth - 1)?;
-        rustix::fs::unlinkat(directory, name, AtFlags::REMOVEDIR)?;
+        if let Some(child) = there(open_child(directory.as_fd(), name.to_bytes()))? {
+            empty(&child, top, moved, depth - 1)?;
+            there(rustix::fs::unlinkat(directory, name, AtFlags::REMOVEDIR))?;
+        }
     }
     Ok(())
 }

@@ -213,10 +213,14 @@ impl Containers<'_> {
         spread(ids, |id| self.observe_healed(&id))
     }
 
-    /// As it is, after mending what a killed monitor left.
+    /// As it is, after mending what a killed monitor or a cut off removal left.
     fn observe_healed(&self, id: &ContainerId) -> Result<Option<Observed>> {
         let observed = observe::observe(self.engine, id)?;
-        if !observed.as_ref().is_some_and(Observed::ended_unseen) {
+        let needs_mending = match &observed {
+            Some(observed) => observed.ended_unseen(),
+            None => self.engine.is_half_removed(id),
+        };
+        if !needs_mending {
             return Ok(observed);
         }
         // What fails here is said by the next command that changes it.
