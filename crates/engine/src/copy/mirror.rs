@@ -22,6 +22,10 @@ const TICK: Duration = Duration::from_millis(20);
 /// File systems that do not tell when a mapped file was written to.
 const MAGIC_TMPFS: i64 = 0x0102_1994;
 
+/// Names of extended attributes of one file are no longer than this together:
+/// XATTR_LIST_MAX.
+const XATTRS_MAX: usize = 64 << 10;
+
 /// A copy in the making.
 #[derive(Debug)]
 pub(crate) struct Mirror {
@@ -34,6 +38,7 @@ pub(crate) struct Mirror {
 /// Whether something is still what it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
+    kind: FileType,
     inode: u64,
     size: i64,
     modified: (i64, u64),
@@ -116,6 +121,7 @@ impl Notes {
 impl Stamp {
     fn of(stat: &Stat) -> Self {
         Self {
+            kind: FileType::from_raw_mode(stat.st_mode),
             inode: stat.st_ino,
             size: stat.st_size,
             modified: (stat.st_mtime, stat.st_mtime_nsec),
@@ -149,6 +155,7 @@ impl Update<'_> {
             self.one(from, to, name, &path, depth)
                 .context(|| path.display().to_string())?;
         }
+        forget_xattrs(from, to)?;
         self.copier.attributes_of(from, to)
     }
 
@@ -165,7 +172,7 @@ impl Update<'_> {
         let stat = rustix::fs::fstat(&held)?;
         let now = Stamp::of(&stat);
         let before = self.seen.get(path);
-        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+        if now.kind != FileType::Directory {
             if before == Some(&now) {
                 self.kept += u64::try_from(stat.st_size).unwrap_or_default();
                 return Ok(());
@@ -174,7 +181,8 @@ impl Update<'_> {
             return self.copier.one(&held, to, name, parent(path), depth);
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        if before.is_none_or(|before| before.inode != now.inode) {
+        // A removed file's inode may be the next directory's.
+        if before.is_none_or(|before| (before.kind, before.inode) != (now.kind, now.inode)) {
             // What it said about layers below may not hold for this one.
             remove(to, name)?;
             rustix::fs::mkdirat(to, name, Mode::from_raw_mode(0o700))?;
@@ -198,6 +206,29 @@ fn names_in(directory: &OwnedFd) -> Result<BTreeSet<CString>> {
         }
     }
     Ok(names)
+}
+
+/// Takes extended attributes away that the source has not any more.
+fn forget_xattrs(from: &OwnedFd, to: &OwnedFd) -> Result<()> {
+    let there = xattrs(from)?;
+    for name in xattrs(to)?.difference(&there) {
+        rustix::fs::fremovexattr(to, name.as_slice())?;
+    }
+    Ok(())
+}
+
+fn xattrs(directory: &OwnedFd) -> Result<BTreeSet<Vec<u8>>> {
+    let mut names = vec![0u8; XATTRS_MAX];
+    let length = match rustix::fs::flistxattr(directory, &mut names) {
+        Ok(length) => length,
+        Err(Errno::OPNOTSUPP) => 0,
+        Err(errno) => return Err(errno.into()),
+    };
+    let names = names[..length].split(|byte| *byte == 0);
+    Ok(names
+        .filter(|name| !name.is_empty())
+        .map(<[u8]>::to_vec)
+        .collect())
 }
 
 fn clear(directory: &OwnedFd) -> Result<()> {
@@ -237,6 +268,8 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
+    use rustix::fs::XattrFlags;
+
     use super::*;
 
     fn scratch() -> (tempfile::TempDir, PathBuf, PathBuf) {
@@ -272,6 +305,9 @@ mod tests {
         }
         fs::hard_link(at("linked"), at("a/link")).unwrap();
         std::os::unix::fs::symlink("before", at("symlink")).unwrap();
+        for name in ["user.kept", "user.dropped"] {
+            rustix::fs::setxattr(at("a"), name, b"1", XattrFlags::empty()).unwrap();
+        }
         age();
         let mirror = Mirror::begin(&source, &into).unwrap();
         let copied = fs::metadata(into.join("same")).unwrap().ino();
@@ -287,6 +323,7 @@ mod tests {
         std::os::unix::fs::symlink("after", at("symlink")).unwrap();
         fs::hard_link(at("linked"), at("third")).unwrap();
         fs::set_permissions(at("a"), fs::Permissions::from_mode(0o711)).unwrap();
+        rustix::fs::removexattr(at("a"), "user.dropped").unwrap();
         let bytes = mirror.finish().unwrap();
         let read = |name: &str| fs::read_to_string(into.join(name)).unwrap();
         assert_eq!(read("a/b/grows"), "before and after");
@@ -306,6 +343,9 @@ mod tests {
             (inode("a/link"), inode("a/link"))
         );
         assert_eq!(fs::metadata(into.join("a")).unwrap().mode() & 0o777, 0o711);
+        let left = xattrs(&open(&into.join("a")).unwrap()).unwrap();
+        assert!(left.contains(&b"user.kept"[..]), "{left:?}");
+        assert!(!left.contains(&b"user.dropped"[..]), "{left:?}");
         // What did not change was not copied again.
         assert_eq!(inode("same"), copied);
         assert_eq!(bytes, 6 + 16 + 6 + 6 + 6 + 3);
