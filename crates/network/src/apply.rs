@@ -48,6 +48,15 @@ pub(crate) struct Host {
     _lock: FileLock,
 }
 
+/// A network whose lock was asked for without waiting.
+pub(crate) enum Idle {
+    Held(Host),
+    /// Somebody else holds it.
+    Not,
+    /// There is no such network any more.
+    Gone,
+}
+
 impl Networks {
     /// Attaches the container whose network namespace this is to a network:
     /// afterwards its link is up, has addresses and routes, and its published
@@ -159,12 +168,13 @@ impl Networks {
     }
 
     /// As [`Networks::open_exclusive`], if nobody holds the lock.
-    pub(crate) fn open_if_idle(&self, name: &str) -> Result<Option<Host>> {
-        match FileLock::try_exclusive_existing(&self.lock_path(name)) {
-            Ok(None) => Ok(None),
+    pub(crate) fn open_if_idle(&self, name: &str) -> Result<Idle> {
+        let opened = match FileLock::try_exclusive_existing(&self.lock_path(name)) {
+            Ok(None) => return Ok(Idle::Not),
             Ok(Some(lock)) => self.open_locked(name, lock),
             Err(error) => self.opened(name, Err(error)),
-        }
+        };
+        Ok(opened?.map_or(Idle::Gone, Idle::Held))
     }
 
     fn opened(&self, name: &str, lock: Result<FileLock>) -> Result<Option<Host>> {

@@ -1,16 +1,21 @@
 //! Detaching a container, and repairing what dead processes left.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use state::ContainerId;
 use sys::netlink::route::{self, Link};
 use sys::{Context as _, Error, ErrorKind, Errors, Result};
 
 use crate::address::Leases;
-use crate::apply::{Host, elements};
+use crate::apply::{Host, Idle, elements};
 use crate::definition::Driver;
 use crate::firewall::nftables::Change;
 use crate::{DEFAULT_NETWORK, Networks, plan};
+
+/// The last one out waits for the network's lock as often and as long.
+const LEAVING_TRIES: u32 = 2000;
+const LEAVING_PAUSE: Duration = Duration::from_millis(1);
 
 /// What becomes of the wire of a container that is detached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,26 +87,29 @@ impl Networks {
         if change == Change::OutOfStep {
             self.mend_firewall(network)?;
         }
-        // Without the lock: of two who leave at once the one that looks later
-        // finds nobody, and that the other one's lock is given up.
-        if leases.is_empty()? {
-            self.last_one_out(network)?;
-        }
-        Ok(())
+        self.last_one_out(network, &leases)
     }
 
-    /// Ends what a network has only while somebody is on it. Whoever finds
-    /// the lock taken leaves it to the one who has it, and who looks as well
-    /// when it has given the lock up.
-    fn last_one_out(&self, network: &str) -> Result<()> {
-        let Some(mut host) = self.open_if_idle(network)? else {
-            return Ok(());
-        };
-        if !host.leases.is_empty()? {
-            return Ok(());
+    /// Ends what a network has only while somebody is on it. Whoever holds the
+    /// lock may be about to leave, to come, or only looking: so this tries
+    /// until it has the lock or somebody else has a lease, and is the last one
+    /// later. If the lock is held for very long, the next repair does it.
+    fn last_one_out(&self, network: &str, leases: &Leases) -> Result<()> {
+        for _ in 0..LEAVING_TRIES {
+            if !leases.is_empty()? {
+                return Ok(());
+            }
+            match self.open_if_idle(network)? {
+                Idle::Not => std::thread::sleep(LEAVING_PAUSE),
+                Idle::Gone => return Ok(()),
+                Idle::Held(host) if !host.leases.is_empty()? => return Ok(()),
+                Idle::Held(mut host) => {
+                    self.stop_resolver(network)?;
+                    return host.remove_beside();
+                }
+            }
         }
-        self.stop_resolver(network)?;
-        host.remove_beside()
+        Ok(())
     }
 
     /// Brings the host in step with the containers that are alive: takes away
