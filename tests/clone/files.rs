@@ -1,6 +1,6 @@
 //! Files: one moment with the memory, and nobody's but the clone's own.
 
-use black_box_tests::{BUSYBOX, bed};
+use black_box_tests::{BUSYBOX, bed, eventually};
 
 use crate::{counter, counts_on, inside, templates};
 
@@ -168,8 +168,10 @@ fn what_the_process_wrote_last_is_there() {
             let hook = "cat /v/n > /seen; cat /n >> /seen";
             bed.run(&["clone", "--name", name, "--hook", hook, "one"])
                 .ok();
-            let log = bed.run(&["logs", name]).ok();
-            let first: u64 = log.lines().next().unwrap().parse().unwrap();
+            let first: u64 = eventually(10, "the clone's first line", || {
+                let log = bed.run(&["logs", name]).ok();
+                Some(log.split_once('\n')?.0.parse().unwrap())
+            });
             let seen = inside(bed, name, "cat /seen");
             for text in seen.lines() {
                 // A file is empty for a moment while the shell rewrites it.
