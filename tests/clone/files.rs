@@ -185,3 +185,28 @@ fn what_the_process_wrote_last_is_there() {
         bed.run(&["volume", "rm", "vv"]).ok();
     });
 }
+
+#[test]
+fn output_goes_to_the_log_although_the_shell_had_it_put_aside() {
+    bed!(|bed| {
+        // While a command of its own is redirected, a shell keeps standard output under another number.
+        let script = "{ sleep 1; while :; do test -e /go && break; sleep 0.1; done; } > /aside 2>&1; echo after; sleep 1000";
+        let how = ["run", "-d", "--name", "one", "--network", "none"];
+        bed.run(&[&how[..], &[BUSYBOX, "sh", "-c", script]].concat())
+            .ok();
+        eventually(10, "the redirection", || {
+            let output = inside(bed, "one", "readlink /proc/1/fd/1");
+            (output == "/aside").then_some(())
+        });
+        bed.run(&["clone", "--name", "two", "one"]).ok();
+        bed.run(&["suspend", "one"]).ok();
+        bed.run(&["resume", "one"]).ok();
+        for name in ["one", "two"] {
+            inside(bed, name, "touch /go");
+            eventually(10, "its word", || {
+                (bed.run(&["logs", name]).ok() == "after").then_some(())
+            });
+        }
+        bed.run(&["rm", "-f", "one", "two"]).ok();
+    });
+}

@@ -67,6 +67,7 @@ fn prepare() -> Result<Asked> {
     let job = read_job().context(|| "read what is to be written down")?;
     let options = DumpOptions {
         leave_running: job.goes_on,
+        stdio: job.stdio,
         tcp: match job.connections {
             Connections::Refuse => TcpPolicy::Refuse,
             Connections::Close => TcpPolicy::Close,

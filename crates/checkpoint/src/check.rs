@@ -164,9 +164,14 @@ impl Look {
                 continue;
             };
             // Standard descriptors from outside become those of the restore.
-            let is_stdio = (0..=2).any(|number| {
-                procfs::link(&format!("/proc/{init}/fd/{number}")).is_ok_and(|own| own == link)
-            });
+            let is_given = |inode: &u64| {
+                link == format!("pipe:[{inode}]") || link == format!("socket:[{inode}]")
+            };
+            let given = self.options.stdio.0;
+            let is_stdio = given.iter().flatten().any(is_given)
+                || (0..=2).any(|number| {
+                    procfs::link(&format!("/proc/{init}/fd/{number}")).is_ok_and(|own| own == link)
+                });
             if let Some(what) = self.descriptor(&format!("{path}/{fd}"), &link, &info, &mounts)
                 && (!is_stdio || link.starts_with("anon_inode:"))
                 && self.told.insert(format!("{link} {what}"))

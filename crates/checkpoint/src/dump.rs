@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use runtime::Cgroup;
-use state::ProcessRef;
+use state::{ProcessRef, StdioInodes};
 use sys::{Context as _, Error, ErrorKind, Result};
 
 use crate::collect::{Copies, Stilled, collect};
@@ -24,6 +24,8 @@ pub struct DumpOptions {
     /// Connections to unix sockets outside of the container are no reason to
     /// refuse: datagrams connect again by name, streams are closed.
     pub external_sockets: bool,
+    /// What the container got as standard input, output and error.
+    pub stdio: StdioInodes,
 }
 
 /// What becomes of TCP connections that are established.

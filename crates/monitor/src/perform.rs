@@ -69,7 +69,7 @@ impl Monitor {
         };
         let init = running.process();
         if let Some(facts) = &mut self.facts {
-            note_start(facts, &self.run_dir, init, self.task.cgroup());
+            note_start(facts, &self.run_dir, init, &self.task.place());
             facts.restarts = self.state.restarts;
             facts.stop_requested = self.state.stop_requested;
             facts.health = self.checkup.as_ref().map(|_| HealthStatus::Starting);

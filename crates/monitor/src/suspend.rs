@@ -18,6 +18,7 @@ use sys::{Context as _, Error, ErrorKind, Result};
 
 use crate::control::Role;
 use crate::run::Monitor;
+use crate::task::Place;
 use crate::transition::{Event, Phase};
 
 /// A client has the container to itself.
@@ -132,12 +133,12 @@ impl Monitor {
     pub(crate) fn start(&mut self) -> Result<()> {
         let record = self.task.suspend_record();
         let asks = self.task.asks();
-        let cgroup = self.task.cgroup().to_owned();
+        let place = self.task.place();
         let (facts, run_dir) = (&mut self.facts, &self.run_dir);
         let clients = &mut self.clients;
         self.task.start(&mut self.stdio, &mut |init| {
             if let Some(facts) = facts {
-                note_start(facts, run_dir, init, &cgroup);
+                note_start(facts, run_dir, init, &place);
                 Record::write(&run_dir.join("facts.json"), facts, Durability::Fast)?;
             }
             if asks {
@@ -153,7 +154,7 @@ impl Monitor {
 }
 
 /// What there is to say of something that runs from now on.
-pub(crate) fn note_start(facts: &mut Facts, run_dir: &Path, init: ProcessRef, cgroup: &str) {
+pub(crate) fn note_start(facts: &mut Facts, run_dir: &Path, init: ProcessRef, place: &Place) {
     let now = Timestamp::now();
     facts.started = Some(now);
     facts.paused = false;
@@ -161,10 +162,11 @@ pub(crate) fn note_start(facts: &mut Facts, run_dir: &Path, init: ProcessRef, cg
     facts.sandbox = Some(SandboxRecord {
         bundle: run_dir.to_owned(),
         init,
-        cgroup: cgroup.to_owned(),
+        cgroup: place.cgroup.clone(),
         cgroup_manager: CgroupManager::Cgroupfs,
         annotations: BTreeMap::new(),
         created: now,
+        stdio: place.stdio,
     });
 }
 

@@ -9,7 +9,7 @@ use runtime::{
     Lifetime, ProcessStdio, RootSwitch, Running,
 };
 use spec::runtime::{NamespaceKind, Process, Spec};
-use state::{ContainerId, ExecSpec, ProcessRef, StartSpec, StdinMode, Work};
+use state::{ContainerId, ExecSpec, ProcessRef, StartSpec, StdinMode, StdioInodes, Work};
 use sys::{Context as _, Error, ErrorKind, Result};
 
 use crate::stdio::{Stdio, Wiring};
@@ -59,8 +59,16 @@ pub(crate) struct Task {
     has_pid_namespace: bool,
     cgroup: String,
     word: &'static str,
+    stdio: StdioInodes,
     /// The kernel's count after the last run: the cgroup outlives a restart.
     oom_kills: u64,
+}
+
+/// Where a program is, and what it got from us.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) cgroup: String,
+    pub(crate) stdio: StdioInodes,
 }
 
 impl Task {
@@ -83,6 +91,7 @@ impl Task {
             has_pid_namespace: has_pid_namespace(&work),
             cgroup: String::new(),
             word: "start",
+            stdio: StdioInodes::default(),
             oom_kills: 0,
             work: Some(work),
         }
@@ -117,6 +126,7 @@ impl Task {
         // An overlay must not be mounted twice.
         self.ended = None;
         let theirs = stdio.connect(wiring(process_of(&start.spec)?, self.stdin))?;
+        self.stdio = theirs.inodes();
         let id = self.id.to_string();
         let request = request(&id, &self.run_dir, start, cgroup, theirs, network);
         self.created = Some(if is_restore {
@@ -134,6 +144,13 @@ impl Task {
             Made::Program(runtime::create(request)?)
         });
         Ok(())
+    }
+
+    pub(crate) fn place(&self) -> Place {
+        Place {
+            cgroup: self.cgroup.clone(),
+            stdio: self.stdio,
+        }
     }
 
     /// The network namespace that the runtime made for it.

@@ -1,11 +1,12 @@
 //! The parent's side of a start: plan, cgroup, one clone, id maps, hooks.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use rustix::fs::FileType;
 use spec::runtime::{ConsoleSize, Hooks, Resources, Spec, StateStatus};
-use state::{CgroupManager, ProcessRef, RootFs, SeccompProfile};
+use state::{CgroupManager, ProcessRef, RootFs, SeccompProfile, StdioInodes};
 use sys::{Context as _, Error, ErrorKind, Result};
 
 use crate::cgroup::{self, Cgroup, CgroupPath, Entry, Hierarchies};
@@ -98,6 +99,30 @@ pub enum ProcessStdio {
     /// A pty made inside the container; its master comes up, see
     /// [`Created::take_console`].
     Terminal { size: Option<ConsoleSize> },
+}
+
+impl ProcessStdio {
+    /// Which pipes and sockets it is made of.
+    pub fn inodes(&self) -> StdioInodes {
+        let inode = |fd: BorrowedFd<'_>| {
+            let stat = rustix::fs::fstat(fd).ok()?;
+            let kind = FileType::from_raw_mode(stat.st_mode);
+            matches!(kind, FileType::Fifo | FileType::Socket).then_some(stat.st_ino)
+        };
+        StdioInodes(match self {
+            Self::Inherit => [
+                inode(rustix::stdio::stdin()),
+                inode(rustix::stdio::stdout()),
+                inode(rustix::stdio::stderr()),
+            ],
+            Self::Fds {
+                stdin,
+                stdout,
+                stderr,
+            } => [stdin, stdout, stderr].map(|fd| inode(fd.as_fd())),
+            Self::Terminal { .. } => [None; 3],
+        })
+    }
 }
 
 /// Who opens the gate behind which the finished init waits.

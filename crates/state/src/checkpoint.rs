@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ContainerConfig, ContainerId, ContainerName, ProcessRef, Timestamp};
+use crate::{ContainerConfig, ContainerId, ContainerName, ProcessRef, StdioInodes, Timestamp};
 
 /// A container's processes are on the disk and nowhere else
 /// (`suspended.json`, durable). It exists from the moment at which they stood
@@ -67,6 +67,7 @@ pub enum Departure {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DumpJob {
     pub init: ProcessRef,
+    pub stdio: StdioInodes,
     /// Below the root of each hierarchy.
     pub cgroup: String,
     pub connections: Connections,

@@ -584,7 +584,16 @@ pub struct SandboxRecord {
     #[serde(default)]
     pub annotations: BTreeMap<String, String>,
     pub created: Timestamp,
+    #[serde(default)]
+    pub stdio: StdioInodes,
 }
+
+/// Inode numbers of the pipes and sockets that a program got as standard
+/// input, output and error. What it has there later may be something else: a
+/// shell moves them while it redirects a command.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct StdioInodes(pub [Option<u64>; 3]);
 
 /// Who makes cgroups and takes them away.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

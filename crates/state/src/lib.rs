@@ -37,8 +37,8 @@ pub use container::{
     Endpoint, ExitRecord, ExitStatus, Facts, HealthAction, HealthConfig, HealthRecord,
     HealthResult, HealthStatus, ImageMount, ImageUse, IpcMode, LogConfig, LogDriver, MountIdMap,
     MountKind, MountRequest, NamespaceModes, NetworkMode, NetworkRecord, PidMode, ProcessConfig,
-    ResourceLimits, RestartPolicy, SandboxRecord, SeccompProfile, Status, StdinMode, StopConfig,
-    Ulimit, VolumeMount,
+    ResourceLimits, RestartPolicy, SandboxRecord, SeccompProfile, Status, StdinMode, StdioInodes,
+    StopConfig, Ulimit, VolumeMount,
 };
 pub use events::{Event, EventKind};
 pub use id::{ContainerId, ContainerName};

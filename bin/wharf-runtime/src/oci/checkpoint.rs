@@ -24,6 +24,7 @@ pub(super) fn checkpoint(global: &Global, asked: &Checkpoint) -> Result<()> {
         leave_running: asked.leave_running,
         tcp: asked.tcp,
         external_sockets: asked.external_sockets,
+        stdio: container.facts.sandbox.stdio,
     };
     let cgroup = container.cgroup()?;
     let dumped = checkpoint::dump(container.facts.sandbox.init, &cgroup, &directory, options);

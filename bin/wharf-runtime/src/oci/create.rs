@@ -8,7 +8,9 @@ use runtime::cgroup::{Placement, Rights};
 use runtime::{Cgroup, CreateRequest, Created, Gate, InitProcess, Keyring, ProcessStdio};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use spec::runtime::{Process, Spec};
-use state::{Durability, ProcessRef, Record, RootFs, SandboxRecord, SeccompProfile, Timestamp};
+use state::{
+    Durability, ProcessRef, Record, RootFs, SandboxRecord, SeccompProfile, StdioInodes, Timestamp,
+};
 use sys::{Context as _, Error, ErrorKind, Result};
 
 use super::args::{Bring, Global, Rootless};
@@ -170,6 +172,10 @@ impl<'a> Making<'a> {
                 cgroup_manager: self.cgroup.manager,
                 annotations: self.spec.annotations.clone(),
                 created: Timestamp::now(),
+                stdio: match self.terminal() {
+                    Some(_) => StdioInodes::default(),
+                    None => ProcessStdio::Inherit.inodes(),
+                },
             },
             rootfs: self.bundle.join(&self.root),
             has_keyring: self.bring.keyring == Keyring::OfContainer,

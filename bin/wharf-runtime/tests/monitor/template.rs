@@ -16,7 +16,7 @@ use spec::runtime::{Capabilities, Memory, Mount, Resources};
 use state::message::{CONTROL_FD, FIRST_EXTRA_FD, JOB_FD};
 use state::{
     Channel, Connections, DumpJob, Frame, FromDumper, FromTemplate, MonitorJob, ProcessRef,
-    RestoreSpec, TemplateJob, ToClone, ToDumper, ToMonitor, ToTemplate, Work,
+    RestoreSpec, StdioInodes, TemplateJob, ToClone, ToDumper, ToMonitor, ToTemplate, Work,
 };
 use sys::spawn::Spawn;
 use sys::{Error, ErrorKind};
@@ -392,6 +392,7 @@ impl Subject {
         fs::create_dir(&image).unwrap();
         let job = DumpJob {
             init: self.init.get().unwrap(),
+            stdio: StdioInodes::default(),
             cgroup: format!("/wharf/{}", self.place.id),
             connections: Connections::Close,
             goes_on: matches!(then, ToDumper::LetGo),

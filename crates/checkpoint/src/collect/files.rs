@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 
 use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
+use state::StdioInodes;
 use sys::{Context as _, Error, ErrorKind, Result};
 
 use super::{Collection, Inside, descriptors, shared_memory, sockets};
@@ -91,7 +92,7 @@ pub(super) fn collect(
     all: &mut Collection,
 ) -> Result<()> {
     if all.files.mounts.is_empty() {
-        learn_about_init(process.pid, &mut all.files)?;
+        learn_about_init(process.pid, all.options.stdio, &mut all.files)?;
     }
     let path = format!("/proc/{}/fd", process.pid);
     let mut numbers: Vec<i32> = fs::read_dir(&path)
@@ -125,11 +126,19 @@ pub(super) fn collect(
     Ok(())
 }
 
-fn learn_about_init(pid: i32, files: &mut Gathered) -> Result<()> {
+/// What the container got as standard descriptors: what it has been given, as
+/// whoever started it says, and what it has there now.
+fn learn_about_init(pid: i32, given: StdioInodes, files: &mut Gathered) -> Result<()> {
     files.mounts = procfs::text(&format!("/proc/{pid}/mountinfo"))?
         .lines()
         .filter_map(|line| line.split(' ').next()?.parse().ok())
         .collect();
+    for (number, inode) in (0..).zip(given.0) {
+        let links = inode.map(|inode| [format!("pipe:[{inode}]"), format!("socket:[{inode}]")]);
+        for link in links.into_iter().flatten() {
+            files.stdio.push((link, true, number));
+        }
+    }
     for number in 0..=2 {
         let Ok(link) = procfs::link(&format!("/proc/{pid}/fd/{number}")) else {
             continue;

@@ -75,6 +75,7 @@ impl Containers<'_> {
         }
         let job = DumpJob {
             init: sandbox.init,
+            stdio: sandbox.stdio,
             cgroup: sandbox.cgroup,
             connections,
             goes_on: true,

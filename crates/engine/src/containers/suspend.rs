@@ -156,6 +156,7 @@ impl Locked<'_> {
         let directory = File::open(memory).context(|| format!("open {}", memory.display()))?;
         let job = DumpJob {
             init: sandbox.init,
+            stdio: sandbox.stdio,
             cgroup: sandbox.cgroup.clone(),
             connections,
             goes_on,
