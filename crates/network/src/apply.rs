@@ -50,7 +50,7 @@ pub(crate) struct Host {
 
 /// A network whose lock was asked for without waiting.
 pub(crate) enum Idle {
-    Held(Host),
+    Held(Box<Host>),
     /// Somebody else holds it.
     Not,
     /// There is no such network any more.
@@ -174,7 +174,7 @@ impl Networks {
             Ok(Some(lock)) => self.open_locked(name, lock),
             Err(error) => self.opened(name, Err(error)),
         };
-        Ok(opened?.map_or(Idle::Gone, Idle::Held))
+        Ok(opened?.map_or(Idle::Gone, |host| Idle::Held(Box::new(host))))
     }
 
     fn opened(&self, name: &str, lock: Result<FileLock>) -> Result<Option<Host>> {
