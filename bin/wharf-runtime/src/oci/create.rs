@@ -1,11 +1,12 @@
 //! `create`: a bundle becomes a container that waits to be started.
 
 use std::fs;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use runtime::cgroup::{Placement, Rights};
 use runtime::{Cgroup, CreateRequest, Created, Gate, InitProcess, Keyring, ProcessStdio};
+use rustix::fs::{CWD, Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use spec::runtime::{Process, Spec};
 use state::{
@@ -45,7 +46,7 @@ impl<'a> Making<'a> {
     /// Reads the bundle and claims the id.
     pub(super) fn begin(global: &'a Global, bring: &'a Bring) -> Result<Self> {
         let listening = listen_fds::inherited(bring.preserve_fds)?;
-        let bundle = fs::canonicalize(&bring.bundle)
+        let bundle = real_path(&bring.bundle)
             .context(|| format!("open bundle {}", bring.bundle.display()))?;
         let path = bundle.join(&bring.config);
         let spec = runtime::read_spec(&path)?;
@@ -297,4 +298,16 @@ pub(super) fn write_pid_file(path: Option<&Path>, pid: i32) -> Result<()> {
     };
     state::record::replace(path, pid.to_string().as_bytes(), Durability::Fast)
         .context(|| format!("write the pid to {}", path.display()))
+}
+
+/// As `fs::canonicalize`, which asks for each part of the path; the kernel
+/// knows the whole.
+fn real_path(path: &Path) -> Result<PathBuf> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let held = rustix::fs::openat(CWD, path, flags, Mode::empty())?;
+    match fs::read_link(format!("/proc/self/fd/{}", held.as_raw_fd())) {
+        Ok(real) => Ok(real),
+        // No /proc, or not ours.
+        Err(_) => Ok(fs::canonicalize(path)?),
+    }
 }

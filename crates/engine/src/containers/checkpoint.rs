@@ -150,6 +150,7 @@ impl Locked<'_> {
         }
         engine.tell(config, "checkpoint", &[("checkpoint", name.to_string())]);
         crash_point!(engine, "after checkpoint");
+        self.keep_peers_away(request.connections);
         depart(dumper, monitor, Departure::Checkpointed)?;
         let id = config.id;
         let observed =

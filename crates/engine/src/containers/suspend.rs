@@ -12,8 +12,8 @@ use std::path::Path;
 
 use state::checkpoint::CHECKPOINT_VERSION;
 use state::{
-    Channel, Connections, Departure, DumpJob, Durability, MemoryImage, PidMode, Record, Status,
-    SuspendRecord, Timestamp, ToMonitor,
+    Channel, Connections, Departure, DumpJob, Durability, MemoryImage, NetworkMode, PidMode,
+    Record, Status, SuspendRecord, Timestamp, ToMonitor,
 };
 use sys::{Context as _, Error, ErrorKind, Result};
 
@@ -120,6 +120,7 @@ impl Locked<'_> {
             return Err(error);
         }
         crash_point!(engine, "after suspend record");
+        self.keep_peers_away(connections);
         depart(dumper, monitor, Departure::Suspended)?;
         crash_point!(engine, "after departure");
         let observed = observe::observe(engine, &id)?
@@ -166,6 +167,30 @@ impl Locked<'_> {
         let total = self.memory_in_use();
         let image = dumper.wait(memory, &|written| tell(DumpProgress { written, total }))?;
         Ok((dumper, image))
+    }
+
+    /// Before its processes end, if their connections are to go on later: the
+    /// network namespace outlives the sockets for a moment, and would answer a
+    /// peer with a reset.
+    pub(super) fn keep_peers_away(&self, connections: Connections) {
+        let is_its_own = self.observed.config.network == NetworkMode::Bridge;
+        if connections != Connections::Keep || !is_its_own {
+            return;
+        }
+        let shut = || -> Result<()> {
+            let facts = self.observed.facts.as_ref();
+            let Some(sandbox) = facts.and_then(|facts| facts.sandbox.as_ref()) else {
+                return Ok(());
+            };
+            let namespace = File::open(format!("/proc/{}/ns/net", sandbox.init.pid))?;
+            // Then that was its own and not that of a later process.
+            if sandbox.init.is_alive() {
+                sys::netlink::hold::shut(namespace.as_fd())?;
+            }
+            Ok(())
+        };
+        // What is decided is gone through with, at the risk of a connection.
+        let _ = shut();
     }
 
     fn memory_in_use(&self) -> Option<u64> {
