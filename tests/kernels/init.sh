@@ -403,9 +403,9 @@ survives() { # survives PROGRAM
     mkdir -m 777 /tmp/bundle/rootfs/data
     sed -i 's|"args": .*, "env"|"args": ["/bin/programs", "'"$1"'"], "env"|
         s|{"destination": "/sys",|{"destination": "/tmp", "type": "tmpfs", "source": "tmpfs"}, {"destination": "/dev/pts", "type": "devpts", "source": "devpts", "options": ["newinstance", "ptmxmode=0666"]}, &|
-        s|CAP_MKNOD|CAP_CHOWN|g' /tmp/bundle/config.json
+        s|"CAP_MKNOD"|"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER"|g' /tmp/bundle/config.json
     oci run --detach --bundle /tmp/bundle one </dev/null >/tmp/oci.out 2>&1
-    until_true test -e /tmp/bundle/rootfs/data/ready
+    until_true test -e /tmp/bundle/rootfs/data/ready || { echo "$1 says: $(cat /tmp/bundle/rootfs/data/verdict /tmp/oci.out)"; return 1; }
     oci checkpoint --image-path /tmp/image one
     oci delete --force one
     oci restore --detach --bundle /tmp/bundle --image-path /tmp/image one </dev/null >/tmp/oci.out 2>&1

@@ -122,7 +122,7 @@ pub(super) fn special(
 
 fn anonymous(stopped: &Stopped, one: &Seen, name: &str, seen: &[Seen]) -> Result<Kind> {
     match name {
-        "[eventfd]" => Ok(events::event(one)),
+        "[eventfd]" => events::event(one),
         "[timerfd]" => events::timer(one),
         "[signalfd]" => Ok(events::signals(one)),
         "[eventpoll]" => epoll::collect(one, seen, stopped),

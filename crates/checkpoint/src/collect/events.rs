@@ -1,5 +1,7 @@
 //! eventfd, timerfd, signalfd, pidfd.
 
+use std::os::fd::OwnedFd;
+
 use sys::{Error, ErrorKind, Result};
 
 use super::descriptors::refuse;
@@ -7,11 +9,36 @@ use super::files::Seen;
 use crate::freeze::Stopped;
 use crate::image::schema::{Kind, TimerDescriptor};
 
-pub(super) fn event(one: &Seen) -> Kind {
-    Kind::Event {
-        count: one.info.hex("eventfd-count"),
-        semaphore: one.info.get("eventfd-semaphore") == Some("1"),
+pub(super) fn event(one: &Seen) -> Result<Kind> {
+    let count = one.info.hex("eventfd-count");
+    let semaphore = match one.info.get("eventfd-semaphore") {
+        Some(flag) => flag == "1",
+        // Linux before 6.5 does not say.
+        None => counts_down(&one.ours, count)?,
+    };
+    Ok(Kind::Event { count, semaphore })
+}
+
+/// Whether a read takes one, or all of it. It is tried, and put back: nobody
+/// moves who could notice.
+fn counts_down(event: &OwnedFd, count: u64) -> Result<bool> {
+    if count > u64::MAX - 3 {
+        return Ok(false); // more would not fit, and nobody counts so far
     }
+    let add = |number: u64| rustix::io::write(event, &number.to_ne_bytes());
+    let take = || -> rustix::io::Result<u64> {
+        let mut number = [0; 8];
+        rustix::io::read(event, &mut number)?;
+        Ok(u64::from_ne_bytes(number))
+    };
+    add(2)?;
+    let by_one = take()? == 1;
+    if by_one {
+        take()?;
+    } else if count > 0 {
+        add(count)?;
+    }
+    Ok(by_one)
 }
 
 pub(super) fn timer(one: &Seen) -> Result<Kind> {
