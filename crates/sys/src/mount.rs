@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
     fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount,
@@ -128,7 +128,13 @@ pub fn hold_below(source: &Path, subpath: &Path) -> Result<OwnedFd> {
         return Ok(top);
     }
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-    Ok(openat2(&top, subpath, flags, Mode::empty(), resolve)?)
+    Ok(crate::path::openat2(
+        &top,
+        subpath,
+        flags,
+        Mode::empty(),
+        resolve,
+    )?)
 }
 
 /// A detached copy of the mount at `fd` (any path on it).
