@@ -96,7 +96,7 @@ static void memory(void)
 	CHECK(!mprotect(hidden, 8192, PROT_NONE));
 	char *sparse = mmap(0, 1ul << 32, PROT_READ | PROT_WRITE,
 			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	// Where huge pages are for everybody, this would take 3 GB.
+	/* Where huge pages are for everybody, this would take 3 GB. */
 	CHECK(!madvise(sparse, 1ul << 32, MADV_NOHUGEPAGE));
 	for (int at = 0; at < 3000; at++)
 		sparse[(size_t)at * 1048576 + at] = 1 + at % 100;

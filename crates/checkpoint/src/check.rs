@@ -148,6 +148,8 @@ impl Look {
 
     fn descriptors(&mut self, init: i32, pid: i32) -> Result<()> {
         let mounts = mounts(init)?;
+        let given = procfs::links_of(self.options.stdio);
+        let given: Vec<String> = given.map(|(_, link)| link).collect();
         let path = format!("/proc/{pid}/fd");
         let entries = fs::read_dir(&path).context(|| format!("read {path}"))?;
         for entry in entries {
@@ -164,11 +166,7 @@ impl Look {
                 continue;
             };
             // Standard descriptors from outside become those of the restore.
-            let is_given = |inode: &u64| {
-                link == format!("pipe:[{inode}]") || link == format!("socket:[{inode}]")
-            };
-            let given = self.options.stdio.0;
-            let is_stdio = given.iter().flatten().any(is_given)
+            let is_stdio = given.contains(&link)
                 || (0..=2).any(|number| {
                     procfs::link(&format!("/proc/{init}/fd/{number}")).is_ok_and(|own| own == link)
                 });

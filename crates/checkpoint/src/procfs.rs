@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use state::StdioInodes;
 use sys::{Context as _, Error, ErrorKind, Result};
 
 /// `/proc/PID/status`, by field name.
@@ -72,6 +73,17 @@ pub(crate) fn text(path: &str) -> Result<String> {
 pub(crate) fn open(pid: i32, name: &str) -> Result<fs::File> {
     let path = format!("/proc/{pid}/{name}");
     fs::File::open(&path).context(|| format!("open {path}"))
+}
+
+/// The standard descriptors that a container was given, as links of `/proc`
+/// name them: an inode number does not say whether it is a pipe's or a socket's.
+pub(crate) fn links_of(given: StdioInodes) -> impl Iterator<Item = (i32, String)> {
+    let inodes = (0..).zip(given.0);
+    inodes
+        .filter_map(|(number, inode)| Some((number, inode?)))
+        .flat_map(|(number, inode)| {
+            ["pipe", "socket"].map(|kind| (number, format!("{kind}:[{inode}]")))
+        })
 }
 
 /// Where a link of `/proc` points to.

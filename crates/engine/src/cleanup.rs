@@ -63,7 +63,7 @@ impl Engine {
             // A run directory without a container: nothing of it is needed.
             Err(error) if error.kind() == ErrorKind::NotFound => self
                 .give_back(id, None)
-                .and_then(|()| volumes::remove_tree(&self.layout().run_container(id))),
+                .and_then(|()| self.remove_run_directory(id)),
             Err(error) => Err(error),
         }
         .context(|| format!("clean up after container {}", id.short()))
@@ -72,7 +72,7 @@ impl Engine {
     fn cleanup_locked(&self, id: &ContainerId, _lock: &FileLock) -> Result<()> {
         let Some(observed) = observe::observe(self, id)? else {
             self.finish_removal(id)?;
-            return volumes::remove_tree(&self.layout().run_container(id));
+            return self.remove_run_directory(id);
         };
         let has_run = observed.exit.is_some() || self.layout().run_container(id).exists();
         if !has_run || !is_over(&observed) {
@@ -84,14 +84,18 @@ impl Engine {
         self.clear_used(id, &observed)?;
         self.begin_removal(id, Anonymous::Remove)?;
         self.finish_removal(id)?;
-        volumes::remove_tree(&self.layout().run_container(id))
+        self.remove_run_directory(id)
     }
 
     /// What a run that is over left: address, cgroup, run directory. The
     /// caller holds the container's lock.
     pub(crate) fn clear_run(&self, id: &ContainerId, observed: &Observed) -> Result<()> {
         self.clear_used(id, observed)?;
-        // Last: as long as it is there, somebody will come and try again.
+        self.remove_run_directory(id)
+    }
+
+    /// Last: as long as it is there, somebody will come and try again.
+    fn remove_run_directory(&self, id: &ContainerId) -> Result<()> {
         volumes::remove_tree(&self.layout().run_container(id))
     }
 

@@ -82,8 +82,7 @@ impl Networks {
         }
         // Last: without it nobody would find the rest.
         host.leases.release(address)?;
-        let leases = Leases::new(self.layout.leases(&host.network.name), host.network.pool());
-        drop(host);
+        let leases = host.give_up();
         if change == Change::OutOfStep {
             self.mend_firewall(network)?;
         }
@@ -200,6 +199,11 @@ impl Networks {
 }
 
 impl Host {
+    /// Gives the lock up; the leases can still be looked at.
+    fn give_up(self) -> Leases {
+        self.leases
+    }
+
     /// Takes bridges and tables off the host.
     pub(crate) fn take_down(&mut self) -> Result<()> {
         if self.network.driver != Driver::Bridge {

@@ -133,11 +133,8 @@ fn learn_about_init(pid: i32, given: StdioInodes, files: &mut Gathered) -> Resul
         .lines()
         .filter_map(|line| line.split(' ').next()?.parse().ok())
         .collect();
-    for (number, inode) in (0..).zip(given.0) {
-        let links = inode.map(|inode| [format!("pipe:[{inode}]"), format!("socket:[{inode}]")]);
-        for link in links.into_iter().flatten() {
-            files.stdio.push((link, true, number));
-        }
+    for (number, link) in procfs::links_of(given) {
+        files.stdio.push((link, true, number));
     }
     for number in 0..=2 {
         let Ok(link) = procfs::link(&format!("/proc/{pid}/fd/{number}")) else {

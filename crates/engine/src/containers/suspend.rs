@@ -19,7 +19,7 @@ use sys::{Context as _, Error, ErrorKind, Result};
 
 use super::attach::running;
 use super::pause::ask;
-use super::start::Locked;
+use super::start::{Locked, namespace_of};
 use super::stop::no_such;
 use super::wait::{Heard, exit_of};
 use super::{Containers, observe};
@@ -173,24 +173,13 @@ impl Locked<'_> {
     /// network namespace outlives the sockets for a moment, and would answer a
     /// peer with a reset.
     pub(super) fn keep_peers_away(&self, connections: Connections) {
-        let is_its_own = self.observed.config.network == NetworkMode::Bridge;
-        if connections != Connections::Keep || !is_its_own {
+        let config = &self.observed.config;
+        if connections != Connections::Keep || config.network != NetworkMode::Bridge {
             return;
         }
-        let shut = || -> Result<()> {
-            let facts = self.observed.facts.as_ref();
-            let Some(sandbox) = facts.and_then(|facts| facts.sandbox.as_ref()) else {
-                return Ok(());
-            };
-            let namespace = File::open(format!("/proc/{}/ns/net", sandbox.init.pid))?;
-            // Then that was its own and not that of a later process.
-            if sandbox.init.is_alive() {
-                sys::netlink::hold::shut(namespace.as_fd())?;
-            }
-            Ok(())
-        };
+        let namespace = namespace_of(self.engine, &config.id, "net", "network is shut");
         // What is decided is gone through with, at the risk of a connection.
-        let _ = shut();
+        let _ = namespace.and_then(|namespace| sys::netlink::hold::shut(namespace.as_fd()));
     }
 
     fn memory_in_use(&self) -> Option<u64> {

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use sys::{Context as _, Error, ErrorKind, Result};
 
 use super::layers::open;
-use super::tree::make_way;
+use super::tree::{make_way, xattr_names};
 use super::{Copier, DEPTH_MAX, Ownership};
 
 /// Times of change are no finer than a tick of the kernel's.
@@ -21,10 +21,6 @@ const TICK: Duration = Duration::from_millis(20);
 
 /// File systems that do not tell when a mapped file was written to.
 const MAGIC_TMPFS: i64 = 0x0102_1994;
-
-/// Names of extended attributes of one file are no longer than this together:
-/// XATTR_LIST_MAX.
-const XATTRS_MAX: usize = 64 << 10;
 
 /// A copy in the making.
 #[derive(Debug)]
@@ -210,25 +206,15 @@ fn names_in(directory: &OwnedFd) -> Result<BTreeSet<CString>> {
 
 /// Takes extended attributes away that the source has not any more.
 fn forget_xattrs(from: &OwnedFd, to: &OwnedFd) -> Result<()> {
-    let there = xattrs(from)?;
-    for name in xattrs(to)?.difference(&there) {
+    let copied = xattr_names(to.as_fd())?;
+    if copied.is_empty() {
+        return Ok(());
+    }
+    let there = xattr_names(from.as_fd())?;
+    for name in copied.difference(&there) {
         rustix::fs::fremovexattr(to, name.as_slice())?;
     }
     Ok(())
-}
-
-fn xattrs(directory: &OwnedFd) -> Result<BTreeSet<Vec<u8>>> {
-    let mut names = vec![0u8; XATTRS_MAX];
-    let length = match rustix::fs::flistxattr(directory, &mut names) {
-        Ok(length) => length,
-        Err(Errno::OPNOTSUPP) => 0,
-        Err(errno) => return Err(errno.into()),
-    };
-    let names = names[..length].split(|byte| *byte == 0);
-    Ok(names
-        .filter(|name| !name.is_empty())
-        .map(<[u8]>::to_vec)
-        .collect())
 }
 
 fn clear(directory: &OwnedFd) -> Result<()> {
@@ -343,7 +329,7 @@ mod tests {
             (inode("a/link"), inode("a/link"))
         );
         assert_eq!(fs::metadata(into.join("a")).unwrap().mode() & 0o777, 0o711);
-        let left = xattrs(&open(&into.join("a")).unwrap()).unwrap();
+        let left = xattr_names(open(&into.join("a")).unwrap().as_fd()).unwrap();
         assert!(left.contains(&b"user.kept"[..]), "{left:?}");
         assert!(!left.contains(&b"user.dropped"[..]), "{left:?}");
         // What did not change was not copied again.

@@ -1,7 +1,7 @@
 //! Copies what is held to a name in a directory: whole trees, with links,
 //! holes, times and modes, following nothing.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::{CStr, OsStr};
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
@@ -16,6 +16,10 @@ use sys::{Context as _, Error, ErrorKind, Result};
 
 use super::DEPTH_MAX;
 use super::mirror::Notes;
+
+/// As the kernel: bytes of one extended attribute, and of the names of all.
+const XATTR_SIZE_MAX: usize = 64 << 10;
+const XATTR_LIST_MAX: usize = 64 << 10;
 
 /// Whose the copies are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -277,20 +281,16 @@ pub(super) fn make_way(into: &OwnedFd, name: &CStr) -> Result<()> {
 /// All but overlayfs' own, where both sides have them; of those, with
 /// `opaque`, that a directory hides what is below.
 fn copy_xattrs(from: BorrowedFd<'_>, to: BorrowedFd<'_>, opaque: bool) -> Result<()> {
-    let mut names = vec![0u8; 64 << 10];
-    let length = match rustix::fs::flistxattr(from, &mut names) {
-        Ok(length) => length,
-        Err(Errno::OPNOTSUPP) => return Ok(()),
-        Err(errno) => return Err(errno.into()),
-    };
-    if length == 0 {
+    let names = xattr_names(from)?;
+    if names.is_empty() {
         return Ok(());
     }
-    let mut value = vec![0u8; 64 << 10];
-    for name in names[..length].split(|byte| *byte == 0) {
+    let mut value = vec![0u8; XATTR_SIZE_MAX];
+    for name in &names {
+        let name = name.as_slice();
         let stays =
             name.starts_with(b"trusted.overlay.") && !(opaque && name == b"trusted.overlay.opaque");
-        if name.is_empty() || stays {
+        if stays {
             continue;
         }
         let size = rustix::fs::fgetxattr(from, name, &mut value)?;
@@ -300,4 +300,19 @@ fn copy_xattrs(from: BorrowedFd<'_>, to: BorrowedFd<'_>, opaque: bool) -> Result
         }
     }
     Ok(())
+}
+
+/// Names of a file's extended attributes; none where there are no such.
+pub(super) fn xattr_names(file: BorrowedFd<'_>) -> Result<BTreeSet<Vec<u8>>> {
+    let mut names = vec![0u8; XATTR_LIST_MAX];
+    let length = match rustix::fs::flistxattr(file, &mut names) {
+        Ok(length) => length,
+        Err(Errno::OPNOTSUPP) => 0,
+        Err(errno) => return Err(errno.into()),
+    };
+    let names = names[..length].split(|byte| *byte == 0);
+    Ok(names
+        .filter(|name| !name.is_empty())
+        .map(<[u8]>::to_vec)
+        .collect())
 }
