@@ -14,9 +14,12 @@ targets=("$@")
 # What cargo-fuzz passes, but for the address sanitizer, which needs a nightly compiler; the targets are safe Rust.
 export RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
--Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1"
-cargo build --locked --release --quiet
-out=${CARGO_TARGET_DIR:-target}/$(rustc -vV | sed -n 's/^host: //p')/release
+-Cllvm-args=-sanitizer-coverage-trace-compares"
+# Ten seconds do not repay what the optimized build takes.
+profile=release
+[ "$seconds" -gt 10 ] || profile=quick
+cargo build --locked --profile "$profile" --quiet
+out=${CARGO_TARGET_DIR:-target}/$(rustc -vV | sed -n 's/^host: //p')/$profile
 
 for target in "${targets[@]}"; do
     mkdir -p "corpus/$target" "artifacts/$target"
