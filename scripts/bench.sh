@@ -1,6 +1,6 @@
 #!/bin/bash
 # Measures Wharf beside docker, podman, runc, crun, youki and bubblewrap; BUDGETS.md says what is promised. Words are passed on to
-# `cargo xtask bench`: --quick, --only run,exec,runtimes,many,images.
+# `cargo xtask bench`: --quick, --only run,exec,runtimes,many,network,images.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ "$(id -u)" = 0 ] || { echo "make bench needs root: sudo make bench" >&2; exit 1; }

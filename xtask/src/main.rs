@@ -1,4 +1,4 @@
-//! Chores of the project that are programs: `cargo xtask layers`, `cargo xtask flags`, `cargo xtask bench`.
+//! Chores of the project that are programs: `cargo xtask layers`, `cargo xtask flags`, `cargo xtask bench`, and `traffic`, which that uses.
 //!
 //! Not for installing packages or making images, which are scripts (`scripts/`). Nothing here links the product.
 #![forbid(unsafe_code)]
@@ -11,6 +11,7 @@
 mod bench;
 mod flags;
 mod layers;
+mod traffic;
 
 use std::process::ExitCode;
 
@@ -19,9 +20,10 @@ fn main() -> ExitCode {
     let result = match arguments.first().map(String::as_str) {
         Some("layers") => layers::check(),
         Some("flags") => flags::write(&arguments[1..]),
+        Some("traffic") => traffic::run(&arguments[1..]),
         Some("bench") => bench::run(&arguments[1..]),
         _ => Err(
-            "usage: cargo xtask layers | flags [--check] BINARY | bench [--quick] [--only run,exec,many,images]".to_owned(),
+            "usage: cargo xtask layers | flags [--check] BINARY | bench [--quick] [--only run,exec,runtimes,many,network,images]".to_owned(),
         ),
     };
     match result {

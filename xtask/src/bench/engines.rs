@@ -81,6 +81,9 @@ pub(crate) struct Engines {
 /// The image that short commands use.
 const IMAGE: &str = "bench:busybox";
 
+/// The same, with this program in it, which makes and takes traffic.
+const TRAFFIC_IMAGE: &str = "bench:traffic";
+
 impl Engines {
     pub(crate) fn start(dir: &Path, binaries: &Path) -> Result<Self, String> {
         let wharf = fs::canonicalize(binaries.join("wharf"))
@@ -342,21 +345,7 @@ impl Engines {
 
     /// Runs a command for its effect.
     pub(crate) fn check(&self, engine: Engine, words: &[String]) -> Result<(), String> {
-        let output = Command::new(&words[0])
-            .args(&words[1..])
-            .env("HOME", &self.dir)
-            .stdin(Stdio::null())
-            .output()
-            .map_err(|error| format!("start {}: {error}", words[0]))?;
-        if output.status.success() {
-            return Ok(());
-        }
-        Err(format!(
-            "{} {}: {}",
-            engine.name(),
-            words[1..].join(" "),
-            String::from_utf8_lossy(&output.stderr).trim()
-        ))
+        self.output(engine, words).map(|_| ())
     }
 
     /// Each engine once, then each again: what slows the machine down slows all of them.
@@ -395,6 +384,64 @@ impl Engines {
         let words = self.run_words(engine, &all, name, &["sleep", "1000"]);
         // A detached container keeps our pipes open with some of them: no pipes.
         self.timed(engine, &words).map(|_| ())
+    }
+
+    /// Makes the image with this program in it.
+    pub(crate) fn import_traffic(&self, engine: Engine) -> Result<(), String> {
+        let own = std::env::current_exe().map_err(|error| error.to_string())?;
+        let tar = self.path("traffic.tar");
+        let program = self.path("rootfs/bin/traffic");
+        if !Path::new(&tar).exists() {
+            fs::copy(&own, &program).map_err(|error| format!("copy {}: {error}", own.display()))?;
+            quietly(Command::new("tar").args(["-C", &self.path("rootfs"), "-cf", &tar, "."]))?;
+            fs::remove_file(&program).map_err(|error| format!("remove {program}: {error}"))?;
+        }
+        self.check(
+            engine,
+            &self.words(engine, &["import", &tar, TRAFFIC_IMAGE]),
+        )
+    }
+
+    /// A detached container that runs `traffic`.
+    pub(crate) fn start_traffic(
+        &self,
+        engine: Engine,
+        name: &str,
+        options: &[&str],
+        words: &[&str],
+    ) -> Result<(), String> {
+        let mut all = vec!["-d"];
+        all.extend(options);
+        let command: Vec<&str> = ["traffic", "traffic"]
+            .into_iter()
+            .chain(words.iter().copied())
+            .collect();
+        let mut words = self.run_words(engine, &all, name, &command);
+        let image = words.iter_mut().find(|word| *word == IMAGE);
+        image
+            .ok_or("no image to run")?
+            .replace_range(.., TRAFFIC_IMAGE);
+        self.timed(engine, &words).map(|_| ())
+    }
+
+    /// What a command printed, without the space around it.
+    pub(crate) fn output(&self, engine: Engine, words: &[String]) -> Result<String, String> {
+        let output = Command::new(&words[0])
+            .args(&words[1..])
+            .env("HOME", &self.dir)
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|error| format!("start {}: {error}", words[0]))?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
+        }
+        let reason = String::from_utf8_lossy(&output.stderr);
+        Err(format!(
+            "{} {}: {}",
+            engine.name(),
+            words[1..].join(" "),
+            reason.trim()
+        ))
     }
 
     /// Starts so many, a few at a time; gives how long all of it took.

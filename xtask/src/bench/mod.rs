@@ -6,6 +6,7 @@
 
 mod engines;
 mod images;
+mod network;
 mod report;
 mod runtimes;
 mod statistics;
@@ -72,6 +73,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
     }
     if wanted("many") {
         many(&engines, effort, &mut report)?;
+    }
+    if wanted("network") {
+        network::measure(&engines, effort.rounds, &mut report)?;
     }
     if wanted("images") {
         match value("--image") {

@@ -59,16 +59,15 @@ impl Report {
         topic.clone_into(&mut self.topic);
     }
 
-    /// One figure of each runtime, such as runs per second.
-    pub(crate) fn figures(&mut self, what: &str, unit: &str, row: &[(Engine, f64)]) {
+    /// One figure of each, such as runs per second.
+    pub(crate) fn figures(&mut self, what: &str, unit: &str, row: &[(&str, f64)]) {
         what.clone_into(&mut self.topic);
         self.lines.push(format!("\n{what}"));
-        for (engine, figure) in row {
+        for (name, figure) in row {
             self.lines
-                .push(format!("  {:<13} {figure:>8.1} {unit}", engine.name()));
-            self.rows.push(
-                json!({ "what": what, "engine": engine.name(), "unit": unit, "figure": figure }),
-            );
+                .push(format!("  {name:<13} {figure:>8.2} {unit}"));
+            self.rows
+                .push(json!({ "what": what, "engine": name, "unit": unit, "figure": figure }));
         }
     }
 

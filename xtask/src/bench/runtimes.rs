@@ -90,7 +90,7 @@ fn throughput(engines: &Engines, report: &mut Report) -> Result<(), String> {
             }
         }
     }
-    report.figures(&what, "runs/s", &rates);
+    report.figures(&what, "runs/s", &named(&rates));
     let of = |wanted| rates.iter().find(|(engine, _)| *engine == wanted);
     let rate = |wanted| of(wanted).map(|(_, rate)| *rate);
     report.rate(
@@ -147,12 +147,18 @@ fn processor_time(engines: &Engines, report: &mut Report) -> Result<(), String> 
         // A tick is a hundredth of a second on every Linux.
         row.push((engine, ticks * 10.0 / f64::from(BATCH)));
     }
-    report.figures(what, "ms", &row);
+    report.figures(what, "ms", &named(&row));
     let of = |wanted| row.iter().find(|(engine, _)| *engine == wanted);
     if let (Some((_, own)), Some((_, crun))) = (of(Engine::Runtime), of(Engine::Crun)) {
         report.at_most_figure("against crun", *own, *crun, 0.5);
     }
     Ok(())
+}
+
+fn named(row: &[(Engine, f64)]) -> Vec<(&'static str, f64)> {
+    row.iter()
+        .map(|(engine, figure)| (engine.name(), *figure))
+        .collect()
 }
 
 /// Processor time of our children that ended (proc(5), `cutime` and `cstime`).
