@@ -158,20 +158,30 @@ impl Firewall {
         Ok(())
     }
 
-    /// Deletes the tables, if they are there.
+    /// Deletes the tables, if they are there. A transaction that fails takes
+    /// fifteen milliseconds, so it is asked first what there is.
     pub(crate) fn delete(&mut self) -> Result<()> {
-        for (family, name) in
-            [&self.table, &self.guard].map(|table| (table.family, table.name.clone()))
-        {
-            let messages = vec![nftables::delete_table(family, &name)];
+        loop {
+            let states = self.states()?;
+            let messages: Vec<_> = [&self.table, &self.guard]
+                .into_iter()
+                .zip(states)
+                .filter(|(_, state)| state.is_some())
+                .map(|(table, _)| nftables::delete_table(table.family, &table.name))
+                .collect();
+            if messages.is_empty() {
+                return Ok(());
+            }
             match self.socket()?.transaction(messages) {
-                Err((_, error)) if !is(&error, Errno::NOENT) => {
+                Ok(()) => return Ok(()),
+                // Somebody else deleted one of them meanwhile.
+                Err((_, error)) if is(&error, Errno::NOENT) => {}
+                Err((_, error)) => {
+                    let name = &self.table.name;
                     return Err(refused(error).wrap(format!("delete firewall table {name}")));
                 }
-                _ => {}
             }
         }
-        Ok(())
     }
 
     /// All published ports.
