@@ -1,6 +1,7 @@
 //! What is copied while the container runs, and what when it stands.
 
 use std::fs;
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
@@ -53,6 +54,38 @@ fn stands_only_for_what_it_wrote_since() {
             * 512;
         assert!(size < (4096 + 300) * 4096, "{size}");
         subject.checkpoint(&image, &[]).ok();
+        subject.bundle.delete();
+        subject.restore(&image).ok();
+        assert_eq!(subject.verdict(), "ok");
+        subject.bundle.wait_stopped();
+        subject.bundle.delete();
+    });
+}
+
+/// Memory may still be read from the one before; and where a file is cut to nothing and written again, some file systems
+/// take it to the disk when it is closed.
+#[test]
+fn a_second_checkpoint_in_a_directory_writes_no_file_of_the_first() {
+    bed!(|bed| {
+        let subject = Subject::new(bed, "settled");
+        subject.start();
+        let image = subject.image("image");
+        subject.checkpoint(&image, &["--leave-running"]).ok();
+        let names = ["pages", "checkpoint"].map(|name| Path::new(&image).join(name));
+        let first = names.clone().map(|name| fs::File::open(name).unwrap());
+        let content = |file: &fs::File| {
+            let mut bytes = Vec::new();
+            let mut file = file;
+            file.seek(SeekFrom::Start(0)).unwrap();
+            file.read_to_end(&mut bytes).unwrap();
+            bytes
+        };
+        let before = first.each_ref().map(content);
+        subject.checkpoint(&image, &[]).ok();
+        assert!(first.each_ref().map(content) == before);
+        for (name, first) in names.iter().zip(&first) {
+            assert_eq!(first.metadata().unwrap().nlink(), 0, "{name:?}");
+        }
         subject.bundle.delete();
         subject.restore(&image).ok();
         assert_eq!(subject.verdict(), "ok");

@@ -45,7 +45,7 @@ fn dump(asked: &Asked, channel: &Channel) -> Result<()> {
     channel.send(&FromDumper::Dumped(image))?;
     let done = match channel.receive::<ToDumper>() {
         Ok(Some((Frame::Message(ToDumper::End), _))) => held.end(),
-        _ => held.release(),
+        _ => held.release().map(drop),
     };
     // Who is not there any more need not be told.
     let _ = channel.send(&match done {

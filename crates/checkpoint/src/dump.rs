@@ -50,7 +50,7 @@ pub struct Dumped {
     pub rounds: Vec<u64>,
     /// … and those that were copied then.
     pub standing: u64,
-    /// For how long it has been standing.
+    /// For how long it stood, or has been standing if it is held.
     pub stood: Duration,
     /// TCP connections that go on with it.
     pub connections: usize,
@@ -64,10 +64,13 @@ const PAUSE: Duration = Duration::from_millis(7);
 /// does the kernel, if we are killed.
 #[derive(Debug)]
 pub struct Held {
+    since: Instant,
     connections: Vec<Stilled>,
     stopped: Stopped,
-    /// Ends after the stop: the container does not wait for it.
+    /// Both end after the stop: the container waits neither for the watch nor
+    /// for what the file system does when a file is closed.
     watched: Precopied,
+    _writer: PageWriter,
 }
 
 /// Writes the processes below `init`, which are all that is in `cgroup`, into
@@ -79,9 +82,9 @@ pub fn dump(
     directory: impl AsFd,
     options: DumpOptions,
 ) -> Result<Dumped> {
-    let (held, dumped) = hold(init, cgroup, directory, options)?;
+    let (held, mut dumped) = hold(init, cgroup, directory, options)?;
     if options.leave_running {
-        held.release()?;
+        dumped.stood = held.release()?;
     } else {
         held.end()?;
     }
@@ -137,23 +140,27 @@ pub fn hold(
     };
     Ok((
         Held {
+            since,
             connections,
             stopped,
             watched: copies.precopied,
+            _writer: copies.writer,
         },
         dumped,
     ))
 }
 
 impl Held {
-    /// Lets them go on. After an error they do, too, but the image is not to
-    /// be used.
-    pub fn release(self) -> Result<()> {
+    /// Lets them go on; for how long they stood. After an error they do, too,
+    /// but the image is not to be used.
+    pub fn release(self) -> Result<Duration> {
         drop(self.connections);
         self.stopped
             .release()
             .context(|| "let the container go on")?;
-        self.watched.confirm_mappings()
+        let stood = self.since.elapsed();
+        self.watched.confirm_mappings()?;
+        Ok(stood)
     }
 
     /// Kills them; returns when they are gone.

@@ -3,11 +3,11 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{FallocateFlags, Mode, OFlags, openat};
+use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, openat, unlinkat};
 use sys::pagemap::PAGE;
 use sys::{Context as _, Error, ErrorKind, Result};
 
-use super::{PAGES, open_beneath};
+use super::{METADATA, PAGES, open_beneath};
 
 pub(super) const PAGE_SIZE: usize = 4096;
 const _: () = assert!(PAGE == 4096);
@@ -27,15 +27,24 @@ pub(crate) struct PageWriter {
 }
 
 impl PageWriter {
+    /// Makes the file anew; what checkpoint there was in the directory is gone
+    /// first.
+    ///
+    /// A file that is cut to nothing and written again is not the same: some
+    /// file systems (ext4) take it to the disk when it is closed, and whoever
+    /// reads or maps the old one would see it change.
     pub(crate) fn create(directory: impl AsFd) -> Result<Self> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
-        let file = openat(
-            directory,
-            PAGES,
-            flags | OFlags::NOFOLLOW,
-            Mode::from(0o600),
-        )
-        .context(|| "make the file for pages")?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let create = || -> Result<OwnedFd> {
+            for name in [METADATA, PAGES] {
+                match unlinkat(&directory, name, AtFlags::empty()) {
+                    Err(rustix::io::Errno::NOENT) => {}
+                    done => done?,
+                }
+            }
+            Ok(openat(&directory, PAGES, flags, Mode::from(0o600))?)
+        };
+        let file = create().context(|| "make the file for pages")?;
         Ok(Self {
             file,
             end: 0,
