@@ -4,10 +4,10 @@
 
 use std::ops::Range;
 
+use sys::Result;
 use sys::pagemap::PAGE;
-use sys::{Error, ErrorKind, Result};
 
-use super::{MMAP, MREMAP, MUNMAP, Pool, Puppet, Work, aio, shared_memory};
+use super::{MMAP, MREMAP, MUNMAP, Pool, Puppet, Work, aio, filling, shared_memory};
 use crate::image::hex;
 use crate::image::schema::{Backing, Mapping, Memory};
 use crate::inject::Program;
@@ -17,7 +17,6 @@ const MPROTECT: u32 = 10;
 const MADVISE: u32 = 28;
 const ARCH_PRCTL: u32 = 158;
 const PRCTL: u32 = 157;
-const PREADV: u32 = 295;
 const MLOCK2: u32 = 325;
 
 const MREMAP_MAYMOVE_FIXED: u32 = 3;
@@ -39,12 +38,6 @@ const ARCH_MAP_VDSO_64: u32 = 0x2003;
 const PR_SET_MM: i32 = 35;
 const PR_SET_MM_MAP: i32 = 14;
 const PR_SET_VMA: i32 = 0x5356_4d41;
-
-/// Ranges of one preadv(2), and calls of one program.
-const RANGES: usize = 1024;
-const READS: usize = 32;
-/// The most that one read transfers.
-const READ_MAX: u64 = 1 << 30;
 
 /// Where the pages of a process's private memory come from.
 #[derive(Clone, Copy, Debug)]
@@ -91,6 +84,8 @@ pub(super) fn make(puppet: &Puppet, memory: &Memory, work: &Work<'_>) -> Result<
         None => Pages::Image,
     };
     let mut program = Program::default();
+    let given = filling::given(memory);
+    let asked = (share.is_none() && given.contains(&true)).then(|| filling::ask(&mut program));
     if let Some(share) = share {
         let own = share.own();
         let length = own.end - own.start;
@@ -134,10 +129,23 @@ pub(super) fn make(puppet: &Puppet, memory: &Memory, work: &Work<'_>) -> Result<
             &[span.start.into(), length.into()],
         );
     }
-    puppet.run(&program)?;
-    let missing = staging::pieces(memory)
-        .filter(|piece| matches!(pages_of(&memory.mappings[piece.mapping]), Pages::Image));
-    fill(puppet, missing, pool.pages())?;
+    let outcome = puppet.run(&program)?;
+    let userfault = match asked {
+        Some(asked) => filling::take(puppet, &outcome, asked)?,
+        None => None,
+    };
+    let given = userfault.as_ref().map_or(Vec::new(), |userfault| {
+        filling::hold(userfault, memory, given)
+    });
+    let is_given = |piece: &Piece| given.get(piece.mapping) == Some(&true);
+    let missing = staging::pieces(memory).filter(|piece| {
+        matches!(pages_of(&memory.mappings[piece.mapping]), Pages::Image) && !is_given(piece)
+    });
+    filling::read(puppet, missing, pool.pages())?;
+    if let Some(userfault) = userfault {
+        let missing = staging::pieces(memory).filter(is_given);
+        filling::give(&userfault, missing, work.pages)?;
+    }
     let mut program = Program::default();
     for (mapping, is_filled) in memory.mappings.iter().zip(&filled) {
         settle(&mut program, mapping, *is_filled, pages_of(mapping));
@@ -239,65 +247,6 @@ fn advise_on_sizes(program: &mut Program, mapping: &Mapping) {
             );
         }
     }
-}
-
-/// Reads the pages straight to where they belong.
-fn fill(puppet: &Puppet, pieces: impl Iterator<Item = Piece>, pages: i32) -> Result<()> {
-    let mut runs = pieces.flat_map(|piece| {
-        // In parts that one read takes.
-        (0..piece.length)
-            .step_by(usize::try_from(READ_MAX).unwrap_or(usize::MAX))
-            .map(move |skip| {
-                let length = (piece.length - skip).min(READ_MAX);
-                (piece.start + skip, length, piece.offset + skip)
-            })
-    });
-    let mut next = runs.next();
-    while next.is_some() {
-        let mut program = Program::default();
-        let mut expected = Vec::new();
-        for _ in 0..READS {
-            let Some((_, _, offset)) = next else {
-                break;
-            };
-            let mut vectors = Vec::new();
-            let mut total = 0;
-            while let Some((start, length, stored)) = next
-                && stored == offset + total
-                && vectors.len() < RANGES * 16
-                && total + length <= READ_MAX
-            {
-                vectors.extend_from_slice(&start.to_le_bytes());
-                vectors.extend_from_slice(&length.to_le_bytes());
-                total += length;
-                next = runs.next();
-            }
-            let count = vectors.len() / 16;
-            let place = program.data(&vectors);
-            program.call(
-                "read memory from the checkpoint",
-                PREADV,
-                &[
-                    pages.into(),
-                    place.into(),
-                    (count as u64).into(),
-                    offset.into(),
-                    0.into(),
-                ],
-            );
-            expected.push(total);
-        }
-        let outcome = puppet.run(&program)?;
-        for (index, total) in expected.into_iter().enumerate() {
-            if outcome.value(index)? != total {
-                return Err(Error::new(
-                    ErrorKind::Corrupt,
-                    "the checkpoint's pages end before its memory",
-                ));
-            }
-        }
-    }
-    Ok(())
 }
 
 /// What has to come after the filling.

@@ -6,6 +6,7 @@ mod credentials;
 mod epoll;
 mod events;
 mod files;
+mod filling;
 mod inotify;
 mod memory;
 mod memory_files;
@@ -68,6 +69,8 @@ pub(crate) struct Work<'a> {
     pub(crate) bounds: &'a Bounds,
     pub(crate) pool: Pool,
     pub(crate) source: Source<'a>,
+    /// The image's, as we hold it.
+    pub(crate) pages: BorrowedFd<'a>,
     pub(crate) copies: &'a Copies,
     /// Its standard descriptors are a terminal that was made for it.
     pub(crate) has_console: bool,
@@ -105,6 +108,7 @@ pub(crate) fn rebuild(
         bounds,
         pool,
         source,
+        pages: pages.as_fd(),
         copies,
         has_console,
     };
