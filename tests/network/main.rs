@@ -5,6 +5,7 @@
 mod attacks;
 mod bridge;
 mod firewall;
+mod hardware;
 mod modes;
 mod names;
 mod ports;

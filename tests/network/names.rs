@@ -212,3 +212,64 @@ fn servers_talk_over_names() {
         });
     });
 }
+
+#[test]
+fn a_link_is_a_name_for_one_container_alone() {
+    bed!(|bed| {
+        bed.run(&["network", "create", "net"]).ok();
+        for network in ["bridge", "net"] {
+            let (db, web) = (format!("db-{network}"), format!("web-{network}"));
+            bed.start(&["--name", &db, "--network", network]);
+            let link = format!("{db}:database");
+            bed.start(&[
+                "--name",
+                &web,
+                "--network",
+                network,
+                "--link",
+                &link,
+                "--link",
+                &db,
+            ]);
+            bed.start(&["--name", "other", "--network", network]);
+            let wanted = address(bed, &db);
+            for name in ["database", &db] {
+                let said = lookup(bed, &web, name);
+                assert!(said.contains(&wanted), "{name} is not {wanted}:\n{said}");
+            }
+            let said = lookup(bed, "other", "database");
+            assert!(!said.contains(&wanted), "{said}");
+            // It means the container, whatever that is called, wherever it is by now.
+            bed.run(&["rename", &db, "renamed"]).ok();
+            bed.run(&["restart", "-t", "0", "renamed"]).ok();
+            let wanted = address(bed, "renamed");
+            eventually(2, "the new address", || {
+                lookup(bed, &web, "database")
+                    .contains(&wanted)
+                    .then_some(())
+            });
+            let links = bed.inspect(&web, "{{json .HostConfig.Links}}");
+            assert!(links.contains(&format!(":/{web}/database")), "{links}");
+            bed.run(&["rm", "-f", "renamed", &web, "other"]).ok();
+        }
+        let refused = bed.shell(&["--link", "nobody:x"], "true");
+        assert!(refused.error().contains("nobody"), "{}", refused.error());
+    });
+}
+
+#[test]
+fn a_link_comes_with_a_network_that_is_joined_later() {
+    bed!(|bed| {
+        bed.run(&["network", "create", "net"]).ok();
+        bed.start(&["--name", "db", "--network", "net"]);
+        bed.start(&["--name", "web"]);
+        bed.run(&["network", "connect", "--link", "db:database", "net", "web"])
+            .ok();
+        let wanted = bed.inspect("db", "{{.NetworkSettings.Networks.net.IPAddress}}");
+        eventually(2, "the name", || {
+            lookup(bed, "web", "database")
+                .contains(&wanted)
+                .then_some(())
+        });
+    });
+}

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use state::{ContainerId, Lease, Record};
+use state::{ContainerId, Lease, MacAddress, Record};
 use sys::{Context as _, Error, ErrorKind, Result};
 
 /// Places tried before the whole network is searched from its beginning.
@@ -346,13 +346,15 @@ impl Leases {
         remove(&self.path(address))
     }
 
-    /// Takes an IPv6 address that was asked for; false if somebody else did.
-    pub(crate) fn take_static_ipv6(&self, address: Ipv6Addr, lease: &Lease) -> Result<bool> {
-        self.create_file(&self.directory.join(address.to_string()), lease)
+    /// Takes an IPv6 or a hardware address that was asked for, as text; false
+    /// if somebody else did.
+    pub(crate) fn claim(&self, address: &str, lease: &Lease) -> Result<bool> {
+        self.create_file(&self.directory.join(address), lease)
     }
 
-    /// Gives up whatever a container has for an IPv6 address that it asked for.
-    pub(crate) fn release_ipv6(&self, container: &ContainerId) -> Result<()> {
+    /// Gives up whatever a container has for IPv6 and hardware addresses that
+    /// it asked for.
+    pub(crate) fn release_claims(&self, container: &ContainerId) -> Result<()> {
         let entries = match fs::read_dir(&self.directory) {
             Ok(entries) => entries,
             Err(error) if error.kind() == Io::NotFound => return Ok(()),
@@ -365,7 +367,9 @@ impl Leases {
             let Ok(lease) = Record::read::<Lease>(&entry.path()) else {
                 continue;
             };
-            let is_meant = lease.ipv6_only || name.parse::<Ipv6Addr>().is_ok();
+            let is_meant = lease.ipv6_only
+                || name.parse::<Ipv6Addr>().is_ok()
+                || name.parse::<MacAddress>().is_ok();
             if is_meant && lease.container == *container {
                 remove(&entry.path())?;
             }
@@ -475,6 +479,8 @@ mod tests {
             interface: String::new(),
             names: Vec::new(),
             servers: Vec::new(),
+            mac: None,
+            links: Vec::new(),
             also: Vec::new(),
             ipv6_only: false,
         }

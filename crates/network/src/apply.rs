@@ -94,6 +94,7 @@ impl Networks {
         };
         let wired = host
             .claim_ipv6(address, request, &lease)
+            .and_then(|()| host.claim_mac(address, &lease))
             .and_then(|()| host.wire(netns, &mut attachment, extras))
             .and_then(|()| host.publish(address, &lease))
             .and_then(|change| self.ensure_resolver(&mut host).map(|()| change));
@@ -295,7 +296,7 @@ impl Host {
         if self.network.ipv6_gateway() == Some(wanted) || is_reserved {
             return Err(in_use());
         }
-        if !self.leases.take_static_ipv6(wanted, lease)? {
+        if !self.leases.claim(&wanted.to_string(), lease)? {
             return Err(in_use());
         }
         let beside = u32::try_from(number)
@@ -314,6 +315,31 @@ impl Host {
             }
         }
         Ok(())
+    }
+
+    /// Makes sure that nobody else has a hardware address that was asked for.
+    fn claim_mac(&self, ipv4: Ipv4Addr, lease: &Lease) -> Result<()> {
+        let Some(mac) = lease.mac else {
+            return Ok(());
+        };
+        let others = plan::goes_with(mac)
+            .filter(|address| *address != ipv4 && self.network.subnet.contains(*address));
+        if let Some(address) = others {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!(
+                    "hardware address {mac} goes with {address} on this network: ask for that \
+                     address as well, or for another hardware address"
+                ),
+            ));
+        }
+        if self.leases.claim(&mac.to_string(), lease)? {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Unavailable,
+            format!("hardware address {mac} is in use"),
+        ))
     }
 
     /// Makes or completes bridge and firewall; the lock is held exclusively.
@@ -361,7 +387,7 @@ impl Host {
                 Err(_) if lease.as_ref().is_some_and(|lease| lease.ipv6_only) => {}
                 Err(error) if is(&error, Errno::NODEV) => {
                     if let Some(lease) = lease {
-                        self.leases.release_ipv6(&lease.container)?;
+                        self.leases.release_claims(&lease.container)?;
                     }
                     self.leases.release(address)?;
                 }
@@ -375,11 +401,11 @@ impl Host {
         let ports: Vec<_> = self.wanted_elements()?.into_iter().collect();
         let mut addresses = Vec::new();
         for (address, lease) in self.leases.list()? {
-            let ipv6 = lease.and_then(|lease| lease.ipv6);
-            addresses.extend(guard::elements(address, ipv6));
+            let (ipv6, mac) = lease.map_or((None, None), |lease| (lease.ipv6, lease.mac));
+            addresses.extend(guard::elements(address, ipv6, mac));
         }
         if let Some(resolver) = self.network.resolver {
-            addresses.extend(guard::elements(resolver, None));
+            addresses.extend(guard::elements(resolver, None, None));
         }
         // Elements of one set travel together.
         addresses.sort();
@@ -400,7 +426,7 @@ impl Host {
         if self.network.driver != Driver::Bridge {
             return Ok(Change::Done);
         }
-        let addresses = guard::elements(address, lease.ipv6);
+        let addresses = guard::elements(address, lease.ipv6, lease.mac);
         let change = self.firewall.add(&elements(address, lease), &addresses)?;
         self.firewall.forget_flows(&lease.ports)?;
         Ok(change)

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use state::{ContainerId, NetworkRecord, PortMapping};
+use state::{ContainerId, MacAddress, NetworkRecord, PortMapping};
 
 /// Who is attached, and what of it the outside may reach.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,8 +19,12 @@ pub struct AttachRequest {
     pub ipv4: Option<Ipv4Addr>,
     /// The one that goes with the IPv4 address if absent.
     pub ipv6: Option<Ipv6Addr>,
+    /// The one that goes with the IPv4 address if absent.
+    pub mac: Option<MacAddress>,
     /// Under which others find it, the first one first.
     pub names: Vec<String>,
+    /// What it calls others, and a name that they have.
+    pub links: Vec<(String, String)>,
     /// Whom the resolver asks for it, instead of the host's servers.
     pub servers: Vec<IpAddr>,
     /// The other networks that it is on.
@@ -41,7 +45,9 @@ impl AttachRequest {
             is_default_route: true,
             ipv4: None,
             ipv6: None,
+            mac: None,
             names: Vec::new(),
+            links: Vec::new(),
             servers: Vec::new(),
             also: Vec::new(),
             ports: Vec::new(),
@@ -61,8 +67,8 @@ pub struct Attachment {
     pub interface: String,
     /// The other end, a port of the bridge on the host.
     pub host_interface: String,
-    /// Hardware address, derived from the IPv4 address.
-    pub mac: [u8; 6],
+    /// Hardware address.
+    pub mac: MacAddress,
     /// IPv4 address.
     pub ipv4: Ipv4Addr,
     /// Length of the IPv4 network's prefix.
@@ -88,14 +94,6 @@ pub struct Ipv6Place {
     pub gateway: Option<Ipv6Addr>,
 }
 
-impl Attachment {
-    /// The hardware address as text: `02:42:0a:57:00:02`.
-    pub fn mac_text(&self) -> String {
-        let digits: Vec<String> = self.mac.iter().map(|byte| format!("{byte:02x}")).collect();
-        digits.join(":")
-    }
-}
-
 impl From<&Attachment> for NetworkRecord {
     fn from(attachment: &Attachment) -> Self {
         let ipv6 = attachment.ipv6.as_ref();
@@ -104,7 +102,7 @@ impl From<&Attachment> for NetworkRecord {
             network_id: Some(attachment.network_id),
             interface: attachment.interface.clone(),
             link: attachment.host_interface.clone(),
-            mac: attachment.mac_text(),
+            mac: attachment.mac.to_string(),
             ipv4: Some(IpAddr::V4(attachment.ipv4)),
             ipv4_prefix: attachment.ipv4_prefix,
             ipv4_gateway: attachment.ipv4_gateway.map(IpAddr::V4),

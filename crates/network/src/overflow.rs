@@ -89,7 +89,7 @@ impl Host {
         let _lock = self.lock_side()?;
         std::fs::write(self.mark(), "").context(|| format!("note bridge {bridge}"))?;
         // Neither takes part in the traffic: any hardware address will do.
-        let [.., a, b, c] = plan::mac(self.network.gateway());
+        let [.., a, b, c] = self.network.gateway().octets();
         let hardware = |kind| [kind, 0x42, a, b, c, number.to_le_bytes()[0]];
         let make = vec![
             Step::new(

@@ -3,7 +3,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use state::Lease;
+use state::{Lease, MacAddress};
 
 use crate::attachment::{AttachRequest, Attachment, Ipv6Place};
 use crate::definition::{Definition, Driver, Ipv6Prefix};
@@ -28,7 +28,7 @@ pub(crate) fn attachment(
             Driver::Bridge => link_name(address),
             Driver::Macvlan { .. } => String::new(),
         },
-        mac: mac(address),
+        mac: request.mac.unwrap_or_else(|| mac(address)),
         ipv4: address,
         ipv4_prefix: network.subnet.prefix(),
         ipv4_gateway: leads_out.then(|| network.gateway()),
@@ -48,8 +48,10 @@ pub(crate) fn lease(network: &Definition, address: Ipv4Addr, request: &AttachReq
         container: request.container,
         ports: request.ports.clone(),
         ipv6: network.ipv6.and(request.ipv6).or(network.ipv6_of(address)),
+        mac: request.mac,
         interface: request.interface.clone(),
         names: request.names.clone(),
+        links: request.links.clone(),
         servers: request.servers.clone(),
         also: request.also.clone(),
         ipv6_only: false,
@@ -75,13 +77,22 @@ pub(crate) fn is_link_name(name: &str) -> bool {
 
 /// The hardware address that goes with an IPv4 address. Whoever gets the
 /// address next has the same one, so nobody's neighbor table is wrong.
-pub(crate) fn mac(address: Ipv4Addr) -> [u8; 6] {
+pub(crate) fn mac(address: Ipv4Addr) -> MacAddress {
     let [a, b, c, d] = address.octets();
-    [0x02, 0x42, a, b, c, d]
+    MacAddress::local([0x42, a, b, c, d])
+}
+
+/// The IPv4 address that a hardware address goes with, if it goes with one.
+pub(crate) fn goes_with(mac: MacAddress) -> Option<Ipv4Addr> {
+    match mac.bytes() {
+        [0x02, 0x42, a, b, c, d] => Some(Ipv4Addr::new(a, b, c, d)),
+        _ => None,
+    }
 }
 
 /// The address that the kernel makes a link of its hardware address (RFC 4291).
-pub(crate) fn link_local(mac: [u8; 6]) -> Ipv6Addr {
+pub(crate) fn link_local(mac: MacAddress) -> Ipv6Addr {
+    let mac = mac.bytes();
     let mut octets = [0; 16];
     octets[..2].copy_from_slice(&[0xfe, 0x80]);
     octets[8..11].copy_from_slice(&mac[..3]);
@@ -105,7 +116,7 @@ mod tests {
         let lease = lease(&network(), address, &request);
         let planned = attachment(&network(), address, lease.ipv6, &request);
         assert_eq!(planned.host_interface, "wh0a570304");
-        assert_eq!(planned.mac_text(), "02:42:0a:57:03:04");
+        assert_eq!(planned.mac.to_string(), "02:42:0a:57:03:04");
         assert_eq!(planned.ipv4_gateway, Some(Ipv4Addr::new(10, 87, 0, 1)));
         let ipv6 = planned.ipv6.unwrap();
         assert_eq!(ipv6.address.to_string(), "fd12:3456:789a::304");

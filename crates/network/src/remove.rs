@@ -10,6 +10,7 @@ use sys::{Context as _, Error, ErrorKind, Errors, Result};
 use crate::address::Leases;
 use crate::apply::{Host, Idle, elements};
 use crate::definition::Driver;
+use crate::firewall::guard;
 use crate::firewall::nftables::Change;
 use crate::{DEFAULT_NETWORK, Networks, plan};
 
@@ -69,7 +70,10 @@ impl Networks {
         };
         let mut change = Change::Done;
         if host.network.driver == Driver::Bridge {
-            change = host.firewall.remove(&elements(address, &lease))?;
+            let addresses = guard::elements_of_mac(address, &lease);
+            change = host
+                .firewall
+                .remove(&elements(address, &lease), &addresses)?;
             host.firewall.forget_flows(&lease.ports)?;
             let name = plan::link_name(address);
             match wire {
@@ -77,8 +81,8 @@ impl Networks {
                 Wire::Delete => host.delete_link(&name)?,
             }
         }
-        if lease.ipv6 != host.network.ipv6_of(address) {
-            host.leases.release_ipv6(container)?;
+        if lease.ipv6 != host.network.ipv6_of(address) || lease.mac.is_some() {
+            host.leases.release_claims(container)?;
         }
         // Last: without it nobody would find the rest.
         host.leases.release(address)?;
@@ -143,7 +147,10 @@ impl Networks {
                     let name = plan::link_name(address);
                     // The lease stays if its link does.
                     if errors.keep(host.delete_link(&name)).is_some() {
-                        errors.keep(host.leases.release_ipv6(&lease.container));
+                        // Rules that are not there any more need no removal.
+                        let addresses = guard::elements_of_mac(address, &lease);
+                        errors.keep(host.firewall.remove(&[], &addresses));
+                        errors.keep(host.leases.release_claims(&lease.container));
                         errors.keep(host.leases.release(address));
                     }
                 }

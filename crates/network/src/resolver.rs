@@ -132,7 +132,7 @@ impl Host {
         let request = AttachRequest::new(self.network.id);
         let mut place = plan::attachment(&self.network, address, None, &request);
         if self.network.driver == Driver::Bridge {
-            let addresses = guard::elements(address, None);
+            let addresses = guard::elements(address, None, None);
             self.firewall.add(&[], &addresses)?;
         }
         self.wire(netns.as_fd(), &mut place, Extras::default())?;

@@ -176,7 +176,7 @@ impl Host {
             name,
             master,
             peer_name: &attachment.interface,
-            peer_mac: attachment.mac,
+            peer_mac: attachment.mac.bytes(),
             peer_netns: netns,
             mtu: self.network.mtu,
         };
@@ -194,7 +194,7 @@ impl Host {
         mode: MacvlanMode,
         attachment: &Attachment,
     ) -> Result<()> {
-        let link = (attachment.mac, self.network.mtu);
+        let link = (attachment.mac.bytes(), self.network.mtu);
         let message = route::new_macvlan(&attachment.interface, self.master, mode, link, netns);
         let steps = vec![Step::new("make macvlan link", message)];
         perform(&mut self.route, &attachment.interface, steps)

@@ -101,6 +101,11 @@ impl Table {
     /// Addresses of the containers that a name stands for on the first
     /// network that knows it; `None` if none does.
     pub(crate) fn find(&mut self, client: &Lease, name: &str) -> Option<Vec<IpAddr>> {
+        let link = client
+            .links
+            .iter()
+            .find(|(alias, _)| alias.eq_ignore_ascii_case(name));
+        let name = link.map_or(name, |(_, meant)| meant);
         for network in self.visible(client) {
             if !self.networks.contains_key(&network) {
                 self.load(&network);
@@ -233,6 +238,8 @@ pub(crate) mod tests {
             ipv6: Some(format!("fd00::{first}").parse().unwrap()),
             interface: "eth0".into(),
             names: names.iter().map(|name| (*name).to_owned()).collect(),
+            mac: None,
+            links: Vec::new(),
             servers: Vec::new(),
             also: also.iter().map(|name| (*name).to_owned()).collect(),
             ipv6_only: false,
@@ -273,6 +280,12 @@ pub(crate) mod tests {
         let stranger = lease(9, &["x"], &[]);
         assert!(table.find(&stranger, "db").is_none(), "not on that network");
         assert!(table.find(&client, "nobody").is_none());
+        assert!(table.find(&client, "database").is_none());
+        let linked = Lease {
+            links: vec![("Database".into(), "db".into())],
+            ..client.clone()
+        };
+        assert_eq!(table.find(&linked, "database"), table.find(&client, "db"));
         let back = "10.1.0.2".parse().unwrap();
         assert_eq!(table.name_of(&client, back).as_deref(), Some("db.back"));
 

@@ -21,8 +21,8 @@ use serde::{Deserialize, Serialize};
 use spec::{ChainId, Digest};
 
 use crate::{
-    BootId, ContainerId, ContainerName, PortMapping, PortRange, PortRequest, ProcessRef, Protocol,
-    SuspendRecord, Timestamp,
+    BootId, ContainerId, ContainerName, MacAddress, PortMapping, PortRange, PortRequest,
+    ProcessRef, Protocol, SuspendRecord, Timestamp,
 };
 
 /// The form of [`ContainerConfig`] on disk.
@@ -62,6 +62,8 @@ pub struct ContainerConfig {
     pub publish_all: bool,
     #[serde(default)]
     pub extra_hosts: Vec<(String, IpAddr)>,
+    #[serde(default)]
+    pub links: Vec<Link>,
     #[serde(default)]
     pub resources: ResourceLimits,
     pub confinement: Confinement,
@@ -258,8 +260,17 @@ pub struct Endpoint {
     /// A free one if absent.
     pub ipv4: Option<Ipv4Addr>,
     pub ipv6: Option<Ipv6Addr>,
+    /// The one that goes with the IPv4 address if absent.
+    pub mac: Option<MacAddress>,
     /// What has no better way leaves by the network with the highest one.
     pub priority: i32,
+}
+
+/// A name by which one container alone finds another one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    pub alias: String,
+    pub container: ContainerId,
 }
 
 /// How a container finds names, where it does not follow the host.

@@ -17,6 +17,7 @@ pub mod events;
 pub mod id;
 pub mod layout;
 pub mod lock;
+mod mac;
 pub mod message;
 pub mod names;
 pub mod network;
@@ -35,15 +36,16 @@ pub use checkpoint::{
 pub use container::{
     CgroupManager, CloneOf, ClonedVolume, Confinement, ContainerConfig, DeviceRequest, DnsConfig,
     Endpoint, ExitRecord, ExitStatus, Facts, HealthAction, HealthConfig, HealthRecord,
-    HealthResult, HealthStatus, ImageMount, ImageUse, IpcMode, LogConfig, LogDriver, MountIdMap,
-    MountKind, MountRequest, NamespaceModes, NetworkMode, NetworkRecord, PidMode, ProcessConfig,
-    ResourceLimits, RestartPolicy, SandboxRecord, SeccompProfile, Status, StdinMode, StdioInodes,
-    StopConfig, Ulimit, VolumeMount,
+    HealthResult, HealthStatus, ImageMount, ImageUse, IpcMode, Link, LogConfig, LogDriver,
+    MountIdMap, MountKind, MountRequest, NamespaceModes, NetworkMode, NetworkRecord, PidMode,
+    ProcessConfig, ResourceLimits, RestartPolicy, SandboxRecord, SeccompProfile, Status, StdinMode,
+    StdioInodes, StopConfig, Ulimit, VolumeMount,
 };
 pub use events::{Event, EventKind};
 pub use id::{ContainerId, ContainerName};
 pub use layout::Layout;
 pub use lock::FileLock;
+pub use mac::MacAddress;
 pub use message::{
     ExecSpec, FdRole, FromMonitor, HealthJob, LiveUpdate, LogTarget, MonitorJob, OverlayRoot,
     RestoreSpec, RootFs, StartSpec, ToMonitor, Work,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ContainerId, PortMapping, ProcessRef};
+use crate::{ContainerId, MacAddress, PortMapping, ProcessRef};
 
 /// Who holds an IPv4 address of a network, and all that is needed to undo the
 /// attachment. The file is named after the address.
@@ -16,6 +16,9 @@ pub struct Lease {
     /// The IPv6 address that goes with it.
     #[serde(default)]
     pub ipv6: Option<Ipv6Addr>,
+    /// The hardware address, if it is not the one that goes with the address.
+    #[serde(default)]
+    pub mac: Option<MacAddress>,
     /// The link inside of the container.
     #[serde(default)]
     pub interface: String,
@@ -28,6 +31,9 @@ pub struct Lease {
     /// Other networks that the container is on.
     #[serde(default)]
     pub also: Vec<String>,
+    /// What the container calls others, and a name that they have.
+    #[serde(default)]
+    pub links: Vec<(String, String)>,
     /// The container does not have this address, only the IPv6 address that
     /// would go with it.
     #[serde(default)]

@@ -73,6 +73,11 @@ pub(crate) fn connect(command: Command) -> Command {
         ))
         .arg(value("ip", "ADDRESS", "IPv4 address"))
         .arg(value("ip6", "ADDRESS", "IPv6 address"))
+        .arg(list(
+            "link",
+            "CONTAINER[:NAME]",
+            "Find another container by a name that is for this one alone",
+        ))
         .arg(operand("NETWORK"))
         .arg(operand("CONTAINER"))
 }

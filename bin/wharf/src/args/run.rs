@@ -295,7 +295,7 @@ fn outside_arguments() -> [Arg; 20] {
 }
 
 /// How it is on networks.
-fn network_arguments() -> [Arg; 12] {
+fn network_arguments() -> [Arg; 14] {
     [
         list("expose", "PORT", "Say that a port is used"),
         list("dns-search", "DOMAIN", "Domain to look names up in"),
@@ -309,12 +309,22 @@ fn network_arguments() -> [Arg; 12] {
         )
         .alias("net"),
         list(
+            "link",
+            "CONTAINER[:NAME]",
+            "Find another container by a name that is for this one alone",
+        ),
+        list(
             "network-alias",
             "NAME",
             "One more name on the first network",
         ),
         value("ip", "ADDRESS", "IPv4 address on the first network"),
         value("ip6", "ADDRESS", "IPv6 address on the first network"),
+        value(
+            "mac-address",
+            "MAC",
+            "Hardware address on the first network",
+        ),
         value(
             "network-rate",
             "RATE",
@@ -363,6 +373,7 @@ pub(crate) fn request(given: &ArgMatches) -> Result<RunRequest> {
         exposed: each(given, "expose", parse::expose)?,
         publish_all: given.on("publish-all"),
         extra_hosts: each(given, "add-host", parse::extra_host)?,
+        links: each(given, "link", parse::link)?,
         resources: resources(given)?,
         confinement: confinement(given)?,
         stop: StopRequest {
@@ -572,7 +583,8 @@ fn network(given: &ArgMatches) -> Result<NetworkRequest> {
     };
     let aliases = each(given, "network-alias", parse::network_alias)?;
     let (ipv4, ipv6) = (address("ip")?, address("ip6")?);
-    let says_more = !aliases.is_empty() || ipv4.is_some() || ipv6.is_some();
+    let mac = given.text("mac-address").map(str::parse).transpose()?;
+    let says_more = !aliases.is_empty() || ipv4.is_some() || ipv6.is_some() || mac.is_some();
     let mut endpoints = Vec::new();
     for request in &wanted {
         match request {
@@ -583,7 +595,7 @@ fn network(given: &ArgMatches) -> Result<NetworkRequest> {
             alone if wanted.len() == 1 && !says_more => return Ok(alone.clone()),
             _ if says_more => {
                 return Err(invalid(
-                    "--network-alias, --ip and --ip6 need a network with a name",
+                    "--network-alias, --ip, --ip6 and --mac-address need a network with a name",
                 ));
             }
             _ => {
@@ -601,6 +613,7 @@ fn network(given: &ArgMatches) -> Result<NetworkRequest> {
     }
     let first = &mut endpoints[0];
     first.aliases.extend(aliases);
+    first.mac = mac.or(first.mac);
     match ipv4 {
         Some(IpAddr::V4(address)) => first.ipv4 = Some(address),
         Some(IpAddr::V6(_)) => return Err(invalid("--ip takes an IPv4 address")),

@@ -100,8 +100,11 @@ pub(super) fn connect(call: &Call<'_>) -> Result<u8> {
             .parse()
             .map_err(|_| invalid("--gw-priority takes a whole number"))?;
     }
+    let links: Result<Vec<_>> = given.texts("link").into_iter().map(parse::link).collect();
     let container = given.text("CONTAINER").unwrap_or_default();
-    call.engine()?.containers().connect(container, &endpoint)?;
+    call.engine()?
+        .containers()
+        .connect(container, &endpoint, &links?)?;
     Ok(DONE)
 }
 

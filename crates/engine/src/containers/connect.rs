@@ -12,8 +12,15 @@ use super::{Containers, networking, observe};
 use crate::Engine;
 
 impl Containers<'_> {
-    /// Puts a container on one more network.
-    pub fn connect(&self, container: &str, endpoint: &Endpoint) -> Result<()> {
+    /// Puts a container on one more network, where it may call others what it
+    /// likes.
+    pub fn connect(
+        &self,
+        container: &str,
+        endpoint: &Endpoint,
+        links: &[(String, String)],
+    ) -> Result<()> {
+        let links = self.links(links)?;
         let network = self.engine.network_host().find(&endpoint.network)?;
         let id = self.resolve(container)?;
         let mut locked = Locked::take(self.engine, id)?;
@@ -35,6 +42,7 @@ impl Containers<'_> {
         };
         endpoints.push(endpoint.clone());
         config.endpoints = Some(endpoints.clone());
+        config.links.extend(links);
         if locked.observed.is_running() {
             self.attach_live(&locked, &endpoint, &endpoints)?;
         }
@@ -63,7 +71,7 @@ impl Containers<'_> {
         request.is_default_route = !has_way_out;
         let attachment: Attachment = engine.network_host().attach(netns.as_fd(), &request)?;
         records.push(NetworkRecord::from(&attachment));
-        let told = networking::tell_others(engine, &config.id, endpoints)
+        let told = networking::tell_others(engine, config, endpoints)
             .and_then(|()| networking::write_files(engine, config, &records))
             .and_then(|()| lead_out(engine, netns.as_fd(), endpoints, &records));
         told.map_err(|error| {
@@ -129,7 +137,7 @@ impl Containers<'_> {
                 lead_out(engine, netns.as_fd(), endpoints, &records)?;
             }
         }
-        networking::tell_others(engine, &config.id, endpoints)?;
+        networking::tell_others(engine, config, endpoints)?;
         networking::write_files(engine, config, &records)
     }
 

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use image::{Image, Store};
 use state::{
     ContainerConfig, ContainerId, ContainerName, Durability, Endpoint, EventKind, FileLock,
-    ImageUse, MountKind, MountRequest, Names, NetworkMode, PidMode, Record, Timestamp,
+    ImageUse, Link, MountKind, MountRequest, Names, NetworkMode, PidMode, Record, Timestamp,
 };
 use sys::{Context as _, Error, ErrorKind, Result};
 
@@ -104,6 +104,7 @@ impl Containers<'_> {
             image_config: &image.config,
             network: network.clone(),
             endpoints: self.endpoints(&request.network)?,
+            links: self.links(&request.links)?,
             pid: pid.clone(),
             more_mounts: more_mounts.to_vec(),
             shared_host_name: if request.namespaces.uts_of_host {
@@ -209,6 +210,18 @@ impl Containers<'_> {
             });
         }
         Ok(Some(endpoints))
+    }
+
+    /// The containers meant by what they are called.
+    pub(super) fn links(&self, wanted: &[(String, String)]) -> Result<Vec<Link>> {
+        let link = |(container, alias): &(String, String)| {
+            let named = || format!("link {container}");
+            Ok(Link {
+                alias: alias.clone(),
+                container: self.resolve(container).context(named)?,
+            })
+        };
+        wanted.iter().map(link).collect()
     }
 
     fn pid_mode(&self, request: &PidRequest) -> Result<PidMode> {

@@ -135,6 +135,7 @@ pub struct InspectHostConfig {
     pub cap_add: Option<Vec<String>>,
     pub cap_drop: Option<Vec<String>>,
     pub extra_hosts: Option<Vec<String>>,
+    pub links: Option<Vec<String>>,
     pub group_add: Option<Vec<String>>,
     pub ipc_mode: String,
     pub pid_mode: String,
@@ -541,6 +542,18 @@ fn host_config(config: &ContainerConfig) -> InspectHostConfig {
         .iter()
         .map(|(name, address)| format!("{name}:{address}"))
         .collect();
+    let links: Vec<String> = config
+        .links
+        .iter()
+        .map(|link| {
+            format!(
+                "/{}:/{}/{}",
+                link.container.short(),
+                config.name,
+                link.alias
+            )
+        })
+        .collect();
     InspectHostConfig {
         binds: binds(config),
         container_id_file: String::new(),
@@ -555,6 +568,7 @@ fn host_config(config: &ContainerConfig) -> InspectHostConfig {
         cap_add: some(&confinement.cap_add),
         cap_drop: some(&confinement.cap_drop),
         extra_hosts: some(&hosts),
+        links: some(&links),
         group_add: some(&config.process.groups),
         ipc_mode: match config.namespaces.ipc {
             IpcMode::Private => "private",

@@ -170,6 +170,7 @@ pub(crate) fn test_config() -> state::ContainerConfig {
         exposed: Vec::new(),
         publish_all: false,
         extra_hosts: Vec::new(),
+        links: Vec::new(),
         resources: state::ResourceLimits::default(),
         confinement: state::Confinement::default(),
         stop: StopConfig {

@@ -8,8 +8,7 @@ use std::path::Path;
 
 use network::{AttachRequest, HostsFile};
 use state::{
-    ContainerConfig, ContainerId, Durability, Endpoint, NetworkMode, NetworkRecord, PortMapping,
-    Record,
+    ContainerConfig, Durability, Endpoint, NetworkMode, NetworkRecord, PortMapping, Record,
 };
 use sys::{Context as _, Result};
 
@@ -86,7 +85,9 @@ pub(super) fn request(
         network: endpoint.network.clone(),
         ipv4: endpoint.ipv4,
         ipv6: endpoint.ipv6,
+        mac: endpoint.mac,
         names: names(config, endpoint),
+        links: links(config),
         servers: config.dns.servers.clone(),
         also,
         rate: config.resources.network_rate,
@@ -100,6 +101,15 @@ pub(super) fn names(config: &ContainerConfig, endpoint: &Endpoint) -> Vec<String
     names.extend(endpoint.aliases.iter().cloned());
     names.push(config.id.short());
     names
+}
+
+/// What it calls others: by their short ids, which no other has.
+pub(super) fn links(config: &ContainerConfig) -> Vec<(String, String)> {
+    config
+        .links
+        .iter()
+        .map(|link| (link.alias.clone(), link.container.short()))
+        .collect()
 }
 
 /// Writes what is known of the networks of a running container: the record,
@@ -188,8 +198,14 @@ pub(super) fn rename(engine: &Engine, config: &ContainerConfig) -> Result<()> {
     Ok(())
 }
 
-/// Tells every network of a container which others it is on.
-pub(super) fn tell_others(engine: &Engine, id: &ContainerId, endpoints: &[Endpoint]) -> Result<()> {
+/// Tells every network of a container which others it is on, and what it
+/// calls others.
+pub(super) fn tell_others(
+    engine: &Engine,
+    config: &ContainerConfig,
+    endpoints: &[Endpoint],
+) -> Result<()> {
+    let links = links(config);
     for endpoint in endpoints {
         let also: Vec<String> = endpoints
             .iter()
@@ -198,7 +214,10 @@ pub(super) fn tell_others(engine: &Engine, id: &ContainerId, endpoints: &[Endpoi
             .collect();
         engine
             .network_host()
-            .change_lease(&endpoint.network, id, |lease| lease.also.clone_from(&also))?;
+            .change_lease(&endpoint.network, &config.id, |lease| {
+                lease.also.clone_from(&also);
+                lease.links.clone_from(&links);
+            })?;
     }
     Ok(())
 }

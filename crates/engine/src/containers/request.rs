@@ -47,6 +47,8 @@ pub struct RunRequest {
     pub publish_all: bool,
     /// `--add-host`.
     pub extra_hosts: Vec<(String, IpAddr)>,
+    /// `--link`: other containers, and what they are called by this one.
+    pub links: Vec<(String, String)>,
     pub resources: ResourceLimits,
     pub confinement: ConfinementRequest,
     pub stop: StopRequest,
@@ -166,7 +168,7 @@ impl FromStr for NetworkRequest {
     }
 }
 
-/// A network's name, or `name=NET[,alias=NAME][,ip=…][,ip6=…][,gw-priority=N]`.
+/// A network's name, or `name=NET[,alias=NAME][,ip=…][,ip6=…][,mac-address=…][,gw-priority=N]`.
 pub fn endpoint(text: &str) -> Result<Endpoint> {
     let wrong = |why: &str| {
         let shown: String = text.chars().take(80).collect();
@@ -195,11 +197,16 @@ pub fn endpoint(text: &str) -> Result<Endpoint> {
                 let address = value.parse();
                 endpoint.ipv6 = Some(address.map_err(|_| wrong("ip6 is an IPv6 address"))?);
             }
+            "mac-address" => endpoint.mac = Some(value.parse()?),
             "gw-priority" => {
                 let priority = value.parse();
                 endpoint.priority = priority.map_err(|_| wrong("gw-priority is a number"))?;
             }
-            _ => return Err(wrong("use name, alias, ip, ip6 or gw-priority")),
+            _ => {
+                return Err(wrong(
+                    "use name, alias, ip, ip6, mac-address or gw-priority",
+                ));
+            }
         }
     }
     if endpoint.network.is_empty() {

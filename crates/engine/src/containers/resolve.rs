@@ -7,7 +7,7 @@ use std::time::Duration;
 use spec::image::ImageConfig;
 use state::container::CONFIG_VERSION;
 use state::{
-    Confinement, ContainerConfig, ContainerId, ContainerName, Endpoint, ImageUse, LogConfig,
+    Confinement, ContainerConfig, ContainerId, ContainerName, Endpoint, ImageUse, Link, LogConfig,
     MountKind, MountRequest, NamespaceModes, NetworkMode, PidMode, PortRange, ProcessConfig,
     Protocol, ResourceLimits, SeccompProfile, StopConfig, Timestamp, VolumeMount,
 };
@@ -30,6 +30,7 @@ pub(super) struct Known<'a> {
     pub(super) network: NetworkMode,
     /// Its networks, looked up; the default one if absent.
     pub(super) endpoints: Option<Vec<Endpoint>>,
+    pub(super) links: Vec<Link>,
     /// Likewise.
     pub(super) pid: PidMode,
     /// What `--volumes-from` brings.
@@ -81,6 +82,7 @@ pub(super) fn resolve(request: &RunRequest, known: Known<'_>) -> Result<Containe
         exposed: exposed(request, known.image_config)?,
         publish_all: request.publish_all,
         extra_hosts: request.extra_hosts.clone(),
+        links: known.links,
         resources: resources(&request.resources)?,
         confinement: confinement(request)?,
         stop: stop(request, known.image_config, known.settings)?,
@@ -395,6 +397,7 @@ mod tests {
             image_config: image,
             network: NetworkMode::Bridge,
             endpoints: None,
+            links: Vec::new(),
             shared_host_name: None,
             settings: Box::leak(Box::default()),
         }

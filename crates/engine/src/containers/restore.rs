@@ -164,6 +164,7 @@ impl Containers<'_> {
             // The other one may have it still.
             endpoint.ipv4 = None;
             endpoint.ipv6 = None;
+            endpoint.mac = None;
         }
         (saved.change)(&mut config);
         check_host(&config)?;

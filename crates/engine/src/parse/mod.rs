@@ -19,7 +19,7 @@ pub use mounts::{mount, tmpfs, volume};
 pub use quantity::{bytes, cpus, duration, seconds, swap, time};
 pub use seccomp::{DockerSeccomp, seccomp_profile};
 pub use settings::{
-    SecurityOption, cgroup, device, env, env_file, expose, extra_host, label, network_alias,
+    SecurityOption, cgroup, device, env, env_file, expose, extra_host, label, link, network_alias,
     network_rate, restart, security_option, sysctl, ulimit,
 };
 pub use signal::{signal, signal_name};

@@ -184,6 +184,19 @@ pub fn network_alias(text: &str) -> Result<String> {
     ))
 }
 
+/// A container, by name or id, and the name that it is to be found by:
+/// `db:database`, or `db` for the name that it has.
+pub fn link(text: &str) -> Result<(String, String)> {
+    let (container, alias) = text.split_once(':').unwrap_or((text, text));
+    // Inspection shows both with a slash in front.
+    let container = container.trim_start_matches('/');
+    if container.is_empty() {
+        return Err(invalid("link", text, "write CONTAINER or CONTAINER:NAME"));
+    }
+    let alias = network_alias(alias.rsplit('/').next().unwrap_or_default())?;
+    Ok((container.to_owned(), alias))
+}
+
 /// Bits per second: `10mbit`, `500kbit`, `1gbit`, `64000bit`.
 pub fn network_rate(text: &str) -> Result<u64> {
     let wrong = || invalid("network rate", text, "write it as 10mbit, 500kbit or 1gbit");

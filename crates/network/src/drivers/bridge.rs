@@ -114,7 +114,7 @@ pub(crate) fn find(network: &Definition, socket: &mut Socket) -> Result<Option<u
 pub(crate) fn make(network: &Definition, socket: &mut Socket) -> Result<u32> {
     let name = &*network.bridge;
     let link = LinkName::Name(name);
-    let mac = plan::mac(network.gateway());
+    let mac = plan::mac(network.gateway()).bytes();
     perform(
         socket,
         name,

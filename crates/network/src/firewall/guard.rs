@@ -29,6 +29,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use state::{Lease, MacAddress};
 use sys::netlink::nftables::{
     Chain, ChainKind, DataType, Element, Expression, Family, Hook, Map, Meta, Payload, Rule, Table,
 };
@@ -89,11 +90,15 @@ pub(crate) fn table(network: &Definition) -> Table {
 }
 
 /// What a container with these addresses may send.
-pub(crate) fn elements(address: Ipv4Addr, ipv6: Option<Ipv6Addr>) -> Vec<Element> {
+pub(crate) fn elements(
+    address: Ipv4Addr,
+    ipv6: Option<Ipv6Addr>,
+    mac: Option<MacAddress>,
+) -> Vec<Element> {
     let name = name_bytes(&plan::link_name(address));
-    let mac = plan::mac(address);
+    let mac = mac.unwrap_or_else(|| plan::mac(address));
     let mut link = name.clone();
-    link.extend(mac);
+    link.extend(mac.bytes());
     link.extend([0, 0]);
     let element = |map, key: Vec<u8>| Element {
         map,
@@ -109,6 +114,18 @@ pub(crate) fn elements(address: Ipv4Addr, ipv6: Option<Ipv6Addr>) -> Vec<Element
     }
     elements.push(element(PORTS, name));
     elements
+}
+
+/// What of that is so only because of a hardware address that was asked for:
+/// the next one with the address must not inherit it.
+pub(crate) fn elements_of_mac(address: Ipv4Addr, lease: &Lease) -> Vec<Element> {
+    if lease.mac.is_none() {
+        return Vec::new();
+    }
+    elements(address, lease.ipv6, lease.mac)
+        .into_iter()
+        .filter(|element| element.map != PORTS)
+        .collect()
 }
 
 fn rules() -> Vec<Rule> {
@@ -215,6 +232,7 @@ mod tests {
         let made = elements(
             Ipv4Addr::new(10, 87, 3, 4),
             Some("fd00::304".parse().unwrap()),
+            None,
         );
         let lengths: Vec<usize> = made.iter().map(|element| element.key.len()).collect();
         assert_eq!(lengths, [28, 40, 40, 16]);

@@ -112,10 +112,13 @@ impl Firewall {
             .context(|| "publish ports in the firewall")
     }
 
-    /// Takes published ports away, all or none.
-    pub(crate) fn remove(&mut self, ports: &[Element]) -> Result<Change> {
-        let table = &self.table;
-        let messages = nftables::delete_elements(table.family, &table.name, ports);
+    /// Takes published ports and allowed addresses away, all or none.
+    pub(crate) fn remove(&mut self, ports: &[Element], addresses: &[Element]) -> Result<Change> {
+        let mut messages = Vec::new();
+        for (table, elements) in [(&self.table, ports), (&self.guard, addresses)] {
+            let elements = nftables::delete_elements(table.family, &table.name, elements);
+            messages.extend(elements);
+        }
         self.change(messages)
             .context(|| "take ports out of the firewall")
     }
