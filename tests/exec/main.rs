@@ -1,7 +1,7 @@
 //! `wharf exec`: one more process in a container that runs.
 #![forbid(unsafe_code)]
 
-use black_box_tests::{Terminal, bed, eventually};
+use black_box_tests::{BUSYBOX, Terminal, bed, eventually};
 
 #[test]
 fn output_input_and_exit_code() {
@@ -174,6 +174,10 @@ fn detached() {
 fn on_a_terminal() {
     bed!(|bed| {
         let id = bed.start(&[]);
+        for verb in [&["exec", "-it", &id][..], &["run", "--rm", "-it", BUSYBOX]] {
+            bed.run(&[verb, &["true"][..]].concat())
+                .fails(1, &["the input device is not a TTY"]);
+        }
         let mut terminal = Terminal::start(&mut bed.command(&["exec", "-it", &id, "sh"]), 111, 22);
         terminal.wait_for("# ");
         terminal.type_in("stty size; tty\n");

@@ -304,3 +304,45 @@ fn history() {
         );
     });
 }
+
+#[test]
+fn of_two_that_remove_it_one_says_so() {
+    bed!(|bed| {
+        for _ in 0..8 {
+            bed.start(&["--name", "one", "--network", "none"]);
+            let removals = [(); 2].map(|()| bed.command(&["rm", "-f", "one"]).start());
+            let said = removals.map(|removal| removal.finish().ok());
+            let mut said: Vec<&str> = said.iter().map(|text| text.trim()).collect();
+            said.sort_unstable();
+            assert_eq!(said, ["", "one"]);
+        }
+    });
+}
+
+/// A removal that was cut off after its first step is finished by whoever comes across what is left.
+#[test]
+fn a_removal_that_was_cut_off_is_finished_by_the_next_command() {
+    bed!(|bed| {
+        let cut_off = || {
+            let id = bed.run(&["create", "--name", "one", BUSYBOX]).ok();
+            let directory = bed.root().join("containers").join(&id);
+            std::fs::rename(
+                directory.join("config.json"),
+                directory.join("removing.json"),
+            )
+            .unwrap();
+            directory
+        };
+        let left = cut_off();
+        bed.run(&["inspect", "one"]).fails(1, &["one"]);
+        assert!(!left.exists());
+        let left = cut_off();
+        let id = left.file_name().unwrap().to_str().unwrap();
+        bed.run(&["start", &id[..12]])
+            .fails(1, &["no such container"]);
+        assert!(!left.exists());
+        let left = cut_off();
+        bed.run(&["create", "--name", "one", BUSYBOX]).ok();
+        assert!(!left.exists());
+    });
+}

@@ -1,6 +1,6 @@
 //! `ps` and `inspect`: columns, filters, templates, JSON.
 
-use black_box_tests::{BUSYBOX, bed};
+use black_box_tests::{BUSYBOX, bed, binary};
 use serde_json::Value;
 
 #[test]
@@ -268,5 +268,36 @@ fn completions_and_manual_pages() {
                 .unwrap()
                 .contains("\\-\\-publish")
         );
+    });
+}
+
+/// A thousand containers are listed as fast as this is true of each: two files of it are opened, no more.
+#[test]
+fn two_files_are_read_for_each_that_runs() {
+    bed!(|bed| {
+        let quiet = bed.start(&["--network", "none"]);
+        let published = bed.start(&["-p", "127.0.0.1:8080:80"]);
+        let record = bed.dir().join("calls");
+        let wharf = binary("wharf");
+        let [record, wharf, root, runroot] = [&record, &wharf, bed.root(), bed.runroot()]
+            .map(|path: &std::path::Path| path.to_str().unwrap());
+        let trace = ["-f", "-qq", "-e", "trace=openat", "-o", record];
+        let ps = [wharf, "--root", root, "--runroot", runroot, "ps", "-q"];
+        let listed = bed.host("strace", &[&trace[..], &ps].concat()).ok();
+        assert_eq!(listed.lines().count(), 2, "{listed}");
+        let calls = std::fs::read_to_string(record).unwrap();
+        let opened = |part: &str| calls.lines().filter(|call| call.contains(part)).count();
+        assert_eq!(opened(&quiet), 2, "{calls}");
+        assert_eq!(opened(&published), 3, "its ports are in a third:\n{calls}");
+        let facts = bed
+            .runroot()
+            .join("containers")
+            .join(&quiet)
+            .join("facts.json");
+        let facts = std::fs::read_to_string(facts).unwrap();
+        // Before Linux 6.9 there is no other way than /proc to see that it lives.
+        if facts.contains("init_inode") {
+            assert_eq!(opened("/stat\""), 0, "{calls}");
+        }
     });
 }

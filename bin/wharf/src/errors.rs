@@ -26,7 +26,9 @@ pub(crate) enum Codes {
 pub(crate) fn exit_code(kind: ErrorKind, codes: Codes) -> u8 {
     match (kind, codes) {
         (ErrorKind::Interrupted, _) => INTERRUPTED,
-        (_, Codes::Plain) | (ErrorKind::NotFound | ErrorKind::Conflict, Codes::Session) => 1,
+        (_, Codes::Plain)
+        | (ErrorKind::NoTerminal, _)
+        | (ErrorKind::NotFound | ErrorKind::Conflict, Codes::Session) => 1,
         (ErrorKind::CommandNotFound, _) => NOT_FOUND,
         (ErrorKind::CommandNotExecutable, _) => NOT_EXECUTABLE,
         (_, Codes::Container | Codes::Session) => ENGINE,
@@ -188,10 +190,13 @@ pub(crate) fn usage_hint(error: &clap::Error, verb: Option<&str>) -> String {
         ContextValue::Strings(texts) => texts.last().cloned(),
         _ => None,
     };
-    let suggested = text(ContextKind::SuggestedSubcommand)
+    // Of commands we know better: a short word is like many.
+    let command = text(ContextKind::InvalidSubcommand).filter(|_| verb.is_none());
+    let suggested = command
+        .and_then(|word| nearest(&word))
+        .or_else(|| text(ContextKind::SuggestedSubcommand))
         .or_else(|| text(ContextKind::SuggestedArg))
-        .or_else(|| text(ContextKind::SuggestedValue))
-        .or_else(|| nearest(&text(ContextKind::InvalidSubcommand)?));
+        .or_else(|| text(ContextKind::SuggestedValue));
     let flag = text(ContextKind::InvalidArg).unwrap_or_default();
     let is_global = ["--root", "--runroot", "--config", "--debug", "--timings"]
         .iter()
@@ -204,14 +209,26 @@ pub(crate) fn usage_hint(error: &clap::Error, verb: Option<&str>) -> String {
     }
 }
 
-/// The command that is at most two slips of the fingers away.
+/// The commands that are fewest slips of the fingers away, at most two:
+/// `rm or run`.
 fn nearest(word: &str) -> Option<String> {
     let names = crate::commands::VERBS.iter().filter(|verb| !verb.hidden);
-    names
+    let mut near: Vec<(usize, &str)> = names
         .map(|verb| (slips(word, verb.name), verb.name))
         .filter(|(slips, name)| *slips <= 2 && *slips < name.len())
-        .min()
-        .map(|(_, name)| name.to_owned())
+        .collect();
+    near.sort_unstable();
+    let least = near.first()?.0;
+    let mut names: Vec<&str> = near
+        .iter()
+        .take_while(|(slips, _)| *slips == least)
+        .map(|(_, name)| *name)
+        .collect();
+    let last = names.pop()?;
+    Some(match names.join(", ") {
+        others if others.is_empty() => last.to_owned(),
+        others => format!("{others} or {last}"),
+    })
 }
 
 /// Letters added, left out, taken for another, or swapped.
@@ -247,6 +264,7 @@ mod tests {
             (ErrorKind::CommandNotExecutable, 126, 1),
             (ErrorKind::Internal, 125, 1),
             (ErrorKind::Interrupted, 130, 130),
+            (ErrorKind::NoTerminal, 1, 1),
         ] {
             assert_eq!(exit_code(kind, Codes::Container), container);
             assert_eq!(exit_code(kind, Codes::Plain), plain);
@@ -258,6 +276,7 @@ mod tests {
         assert_eq!(nearest("rnu").as_deref(), Some("run"));
         assert_eq!(nearest("imgaes").as_deref(), Some("images"));
         assert_eq!(nearest("stpo").as_deref(), Some("stop"));
+        assert_eq!(nearest("rn").as_deref(), Some("rm or run"));
         assert_eq!(nearest("kubernetes"), None);
         assert_eq!(slips("", "abc"), 3);
     }

@@ -194,6 +194,7 @@ pub(crate) fn first_facts() -> Result<Facts> {
         boot: BootId::current()?,
         monitor: ProcessRef::of(std::process::id().cast_signed())?,
         sandbox: None,
+        init_inode: None,
         started: None,
         restarts: 0,
         stop_requested: false,

@@ -11,8 +11,8 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use state::{
-    CgroupManager, Departure, Durability, Facts, FromMonitor, ProcessRef, Record, SandboxRecord,
-    Timestamp,
+    CgroupManager, Departure, Durability, Facts, FromMonitor, PidfsInode, ProcessRef, Record,
+    SandboxRecord, Timestamp,
 };
 use sys::{Context as _, Error, ErrorKind, Result};
 
@@ -159,6 +159,7 @@ pub(crate) fn note_start(facts: &mut Facts, run_dir: &Path, init: ProcessRef, pl
     facts.started = Some(now);
     facts.paused = false;
     facts.waiting = None;
+    facts.init_inode = PidfsInode::of_child(init);
     facts.sandbox = Some(SandboxRecord {
         bundle: run_dir.to_owned(),
         init,

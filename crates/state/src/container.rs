@@ -21,8 +21,8 @@ use serde::{Deserialize, Serialize};
 use spec::{ChainId, Digest};
 
 use crate::{
-    BootId, ContainerId, ContainerName, MacAddress, PortMapping, PortRange, PortRequest,
-    ProcessRef, Protocol, SuspendRecord, Timestamp,
+    BootId, ContainerId, ContainerName, MacAddress, PidfsInode, PortMapping, PortRange,
+    PortRequest, ProcessRef, Protocol, SuspendRecord, Timestamp,
 };
 
 /// The form of [`ContainerConfig`] on disk.
@@ -565,6 +565,9 @@ pub struct Facts {
     pub boot: BootId,
     pub monitor: ProcessRef,
     pub sandbox: Option<SandboxRecord>,
+    /// Of the sandbox's init, where the kernel has such numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_inode: Option<PidfsInode>,
     pub started: Option<Timestamp>,
     /// How often the restart policy has started it again.
     #[serde(default)]
@@ -714,7 +717,11 @@ impl Facts {
         let started = facts.and_then(|facts| {
             let sandbox = facts.sandbox.as_ref()?;
             let since = facts.started?;
-            sandbox.init.is_alive().then_some(since)
+            let is_alive = match facts.init_inode {
+                Some(inode) => sandbox.init.is_alive_as(inode),
+                None => sandbox.init.is_alive(),
+            };
+            is_alive.then_some(since)
         });
         match (started, facts, exit) {
             (Some(since), Some(facts), _) if facts.paused => Status::Paused { since },

@@ -53,7 +53,7 @@ pub use message::{
 pub use names::Names;
 pub use network::{Lease, ResolverJob, ResolverRecord};
 pub use ports::{PortMapping, PortRange, PortRequest, Protocol};
-pub use process::{BootId, ProcessRef};
+pub use process::{BootId, PidfsInode, ProcessRef};
 pub use record::{Durability, Record};
 pub use template::TemplateRecord;
 pub use template_process::{FromTemplate, TemplateJob, ToClone, ToTemplate};

@@ -39,6 +39,8 @@ pub enum ErrorKind {
     CommandNotExecutable,
     /// The user interrupted the act.
     Interrupted,
+    /// The act needs a terminal, and the user has none.
+    NoTerminal,
     /// A fault of ours.
     Internal,
 }

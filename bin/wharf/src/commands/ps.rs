@@ -83,11 +83,10 @@ pub(super) fn run(call: &Call<'_>) -> Result<u8> {
     }
     let format = ListFormat::parse(format, &columns)?;
     let now = Timestamp::now();
-    let rows: Vec<Value> = containers
+    let rows = containers
         .iter()
-        .map(|container| row(container, now, truncate))
-        .collect();
-    output::print(&format.render(&rows, &HEADERS)?)?;
+        .map(|container| row(container, now, truncate));
+    output::print(&format.render(rows, &HEADERS)?)?;
     Ok(DONE)
 }
 

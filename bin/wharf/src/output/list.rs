@@ -1,5 +1,7 @@
 //! Lists in the form that the user asked for: a table, JSON, a template.
 
+use std::borrow::Borrow;
+
 use serde_json::{Map, Value};
 use sys::Result;
 
@@ -31,21 +33,26 @@ impl ListFormat {
         })
     }
 
-    /// `headers` names each field's column.
-    pub(crate) fn render(&self, rows: &[Value], headers: &[(&str, &str)]) -> Result<String> {
+    /// `headers` names each field's column. The rows may be made one by one:
+    /// only their text is kept.
+    pub(crate) fn render<Row: Borrow<Value>>(
+        &self,
+        rows: impl IntoIterator<Item = Row>,
+        headers: &[(&str, &str)],
+    ) -> Result<String> {
         let mut text = String::new();
         match self {
             Self::Json => {
                 let template = Template::parse("{{json .}}")?;
                 for row in rows {
-                    text.push_str(&template.render(row, Purpose::Row)?);
+                    text.push_str(&template.render(row.borrow(), Purpose::Row)?);
                     text.push('\n');
                 }
                 Ok(text)
             }
             Self::Lines(template) => {
                 for row in rows {
-                    text.push_str(&template.render(row, Purpose::Row)?);
+                    text.push_str(&template.render(row.borrow(), Purpose::Row)?);
                     text.push('\n');
                 }
                 Ok(text)
@@ -58,7 +65,7 @@ impl ListFormat {
                 text.push_str(&template.render(&headers.into(), Purpose::Header)?);
                 for row in rows {
                     text.push('\n');
-                    text.push_str(&template.render(row, Purpose::Row)?);
+                    text.push_str(&template.render(row.borrow(), Purpose::Row)?);
                 }
                 Ok(align(&text))
             }

@@ -285,7 +285,7 @@ pub(crate) fn write_all(fd: BorrowedFd<'_>, mut data: &[u8]) -> Result<(), Errno
 pub(crate) fn require_terminal(manner: &Manner) -> Result<()> {
     if manner.stdin && manner.tty && !rustix::termios::isatty(stdin()) {
         return Err(Error::new(
-            ErrorKind::InvalidInput,
+            ErrorKind::NoTerminal,
             "the input device is not a TTY: leave -t out to pipe data in",
         ));
     }

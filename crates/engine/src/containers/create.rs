@@ -283,7 +283,17 @@ impl Containers<'_> {
     ) -> Result<ContainerName> {
         let names = Names::new(self.engine.layout());
         if let Some(name) = wanted {
-            return names.claim(name, id).map(|()| name.clone());
+            let claim = || names.claim(name, id).map(|()| name.clone());
+            return claim().or_else(|taken| {
+                // Nobody has it any more if its holder's removal was cut off.
+                match names.find(name)? {
+                    Some(holder) if self.engine.is_half_removed(&holder) => {
+                        self.engine.cleanup_if_free(&holder)?;
+                        claim()
+                    }
+                    _ => Err(taken),
+                }
+            });
         }
         for attempt in 0.. {
             let name = random_name::random_name(id, attempt)?;

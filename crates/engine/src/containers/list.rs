@@ -1,18 +1,22 @@
-//! `ps`: two small files per container, no locks.
+//! `ps`: two small files per container that runs, no locks.
+
+mod filter;
 
 use std::collections::BTreeMap;
 
+use serde::Deserialize;
 use spec::Digest;
+use state::container::DEFAULT_NETWORK;
 use state::{
-    ContainerConfig, ContainerId, HealthStatus, MountKind, NetworkMode, PortMapping, PortRange,
-    Protocol, Status, Timestamp,
+    CloneOf, ContainerConfig, ContainerId, Endpoint, HealthStatus, MountKind, MountRequest,
+    NetworkMode, PortMapping, PortRange, PortRequest, Protocol, Status, Timestamp,
 };
 use sys::{Error, ErrorKind, Result};
 
+pub use self::filter::{ListFilter, StatusFilter};
 use super::Containers;
 use super::observe::{self, Observed};
 use super::words::{state_word, status_text};
-use crate::parse::Filter;
 
 /// So few are looked at faster than threads are started.
 const FEW: usize = 32;
@@ -29,101 +33,6 @@ pub struct ListRequest {
     pub filters: Vec<ListFilter>,
     /// Find out the size of the writable layer (slow).
     pub size: bool,
-}
-
-/// One `--filter`. Two of one kind: either; of different kinds: both
-/// (labels: all of them).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ListFilter {
-    /// Prefix of the id.
-    Id(String),
-    /// Part of the name; `^` and `$` tie it to the ends.
-    Name(String),
-    Label {
-        key: String,
-        value: Option<String>,
-    },
-    Status(StatusFilter),
-    /// `None`: not probed.
-    Health(Option<HealthStatus>),
-    Exited(u8),
-    /// Reference or id of the image.
-    Ancestor(String),
-    /// Created before this container.
-    Before(String),
-    Since(String),
-    /// Name of a volume or a mount's target.
-    Volume(String),
-    Network(String),
-    Publish(PortRange, Protocol),
-    Expose(PortRange, Protocol),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StatusFilter {
-    Created,
-    Running,
-    Paused,
-    Restarting,
-    Removing,
-    Suspended,
-    Exited,
-    Dead,
-}
-
-/// `key=value`.
-impl std::str::FromStr for ListFilter {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let filter = Filter::split(text)?;
-        Ok(match filter.key {
-            "id" => Self::Id(filter.owned()),
-            "name" => Self::Name(filter.owned()),
-            "label" => {
-                let (key, value) = filter.label();
-                Self::Label { key, value }
-            }
-            "status" => Self::Status(match filter.value {
-                "created" => StatusFilter::Created,
-                "running" => StatusFilter::Running,
-                "paused" => StatusFilter::Paused,
-                "restarting" => StatusFilter::Restarting,
-                "removing" => StatusFilter::Removing,
-                "suspended" => StatusFilter::Suspended,
-                "exited" => StatusFilter::Exited,
-                "dead" => StatusFilter::Dead,
-                _ => return Err(filter.wrong("there is no such status")),
-            }),
-            "health" => Self::Health(match filter.value {
-                "none" => None,
-                "starting" => Some(HealthStatus::Starting),
-                "healthy" => Some(HealthStatus::Healthy),
-                "unhealthy" => Some(HealthStatus::Unhealthy),
-                _ => return Err(filter.wrong("use starting, healthy, unhealthy or none")),
-            }),
-            "exited" => Self::Exited(
-                filter
-                    .value
-                    .parse()
-                    .map_err(|_| filter.wrong("an exit code is a number up to 255"))?,
-            ),
-            "ancestor" => Self::Ancestor(filter.owned()),
-            "before" => Self::Before(filter.owned()),
-            "since" => Self::Since(filter.owned()),
-            "volume" => Self::Volume(filter.owned()),
-            "network" => Self::Network(filter.owned()),
-            "publish" => {
-                let (range, protocol) = crate::parse::expose(filter.value)?;
-                Self::Publish(range, protocol)
-            }
-            "expose" => {
-                let (range, protocol) = crate::parse::expose(filter.value)?;
-                Self::Expose(range, protocol)
-            }
-            _ => return Err(filter.wrong("there is no such filter")),
-        })
-    }
 }
 
 /// One line of `ps`.
@@ -183,39 +92,43 @@ impl Containers<'_> {
             .iter()
             .any(|filter| matches!(filter, ListFilter::Status(_) | ListFilter::Exited(_)));
         let wants_ended = request.all || request.last.is_some() || about_status;
-        let mut all = self.observe_all(wants_ended)?;
-        // Cached: each is moved once, and they are large.
-        all.sort_by_cached_key(|one| std::cmp::Reverse(one.config.created));
-        let goes_on =
-            |one: &Observed| one.is_running() || matches!(one.status, Status::Restarting(_));
-        all.retain(|one| (wants_ended || goes_on(one)) && filters.pass(one));
-        if let Some(last) = request.last {
-            all.truncate(last);
-        }
-        spread(all, |observed| {
-            self.summary(observed, request.size).map(Some)
-        })
-    }
-
-    /// Whatever runs, and what ended and was not cleaned up after, has a run
-    /// directory: the others are looked at only if they are wanted.
-    fn observe_all(&self, wants_ended: bool) -> Result<Vec<Observed>> {
-        let layout = self.engine.layout();
-        let entries = if wants_ended {
-            crate::entries(&layout.containers())?
+        let directory = if wants_ended {
+            self.engine.layout().containers()
         } else {
-            crate::entries(&layout.run_containers())?
+            // Whatever runs, and what ended and was not cleaned up after, has a
+            // run directory: the others need not be looked at.
+            self.engine.layout().run_containers()
         };
+        let entries = crate::entries(&directory)?;
         let ids: Vec<ContainerId> = entries
             .iter()
             .filter_map(|entry| entry.parse().ok())
             .collect();
-        spread(ids, |id| self.observe_healed(&id))
+        let mut all = spread(ids, |id| {
+            let wanted = self.observe_healed(&id)?.filter(|one| {
+                (wants_ended || one.is_running() || matches!(one.status, Status::Restarting(_)))
+                    && filters.pass(one)
+            });
+            let summary = wanted.map(|one| self.summary(one)).transpose()?;
+            // They are large, and will be sorted.
+            Ok(summary.map(Box::new))
+        })?;
+        all.sort_by_key(|one| std::cmp::Reverse(one.created));
+        if let Some(last) = request.last {
+            all.truncate(last);
+        }
+        if request.size {
+            let store = self.engine.images().store()?;
+            for one in &mut all {
+                one.size = Some(store.snapshots().usage(&one.id)?);
+            }
+        }
+        Ok(all.into_iter().map(|one| *one).collect())
     }
 
     /// As it is, after mending what a killed monitor or a cut off removal left.
-    fn observe_healed(&self, id: &ContainerId) -> Result<Option<Observed>> {
-        let observed = observe::observe(self.engine, id)?;
+    fn observe_healed(&self, id: &ContainerId) -> Result<Option<Observed<Listed>>> {
+        let observed = observe::observe_part(self.engine, id)?;
         let needs_mending = match &observed {
             Some(observed) => observed.ended_unseen(),
             None => self.engine.is_half_removed(id),
@@ -225,31 +138,26 @@ impl Containers<'_> {
         }
         // What fails here is said by the next command that changes it.
         let _ = self.engine.cleanup_if_free(id);
-        observe::observe(self.engine, id)
+        observe::observe_part(self.engine, id)
     }
 
-    fn summary(&self, observed: Observed, with_size: bool) -> Result<ContainerSummary> {
+    /// All but its size.
+    fn summary(&self, observed: Observed<Listed>) -> Result<ContainerSummary> {
         let is_running = observed.is_running();
         let config = observed.config;
-        let networks = network_names(&config);
+        let networks = config.networks();
         let mut ports = Vec::new();
-        if is_running && config.network == NetworkMode::Bridge {
+        if is_running && config.publishes() {
             for record in observe::networks(self.engine, &config.id)? {
                 ports.extend(record.ports);
             }
         }
-        let size = if with_size {
-            let store = self.engine.images().store()?;
-            Some(store.snapshots().usage(&config.id)?)
-        } else {
-            None
-        };
         let mut command = config.process.entrypoint;
         command.extend(config.process.command);
         let is_volume = |kind: &MountKind| matches!(kind, MountKind::Volume(_));
         Ok(ContainerSummary {
             id: config.id,
-            name: config.name.to_string(),
+            name: config.name,
             image: config.image.name,
             image_id: config.image.id,
             command,
@@ -273,139 +181,61 @@ impl Containers<'_> {
                 .filter_map(|mount| source(&mount.kind))
                 .collect(),
             networks,
-            size,
+            size: None,
             parent: config
                 .clone_of
                 .map(|origin| (origin.parent, origin.parent_name.to_string())),
         })
     }
-
-    /// Looks up what the filters name.
-    fn prepare<'f>(&self, filters: &'f [ListFilter]) -> Result<Filters<'f>> {
-        let created = |name: &str| -> Result<Timestamp> {
-            let id = self.resolve(name)?;
-            observe::observe(self.engine, &id)?
-                .map(|observed| observed.config.created)
-                .ok_or_else(|| super::stop::no_such(name))
-        };
-        let mut prepared = Filters {
-            all: filters,
-            before: None,
-            since: None,
-            ancestors: Vec::new(),
-        };
-        for filter in filters {
-            match filter {
-                ListFilter::Before(name) => prepared.before = Some(created(name)?),
-                ListFilter::Since(name) => prepared.since = Some(created(name)?),
-                ListFilter::Ancestor(name) => match self.engine.images().find(name) {
-                    Ok(image) => prepared.ancestors.push(image.id),
-                    Err(error) if error.kind() == ErrorKind::NotFound => {}
-                    Err(error) => return Err(error),
-                },
-                _ => {}
-            }
-        }
-        Ok(prepared)
-    }
 }
 
-struct Filters<'f> {
-    all: &'f [ListFilter],
-    before: Option<Timestamp>,
-    since: Option<Timestamp>,
-    ancestors: Vec<Digest>,
+/// What a listing needs of a [`ContainerConfig`]: with a thousand containers
+/// it shows whether the rest is built up or skipped.
+#[derive(Clone, Debug, Deserialize)]
+struct Listed {
+    id: ContainerId,
+    name: String,
+    created: Timestamp,
+    image: ListedImage,
+    process: ListedProcess,
+    #[serde(default)]
+    mounts: Vec<MountRequest>,
+    network: NetworkMode,
+    #[serde(default)]
+    endpoints: Option<Vec<Endpoint>>,
+    #[serde(default)]
+    ports: Vec<PortRequest>,
+    #[serde(default)]
+    exposed: Vec<(PortRange, Protocol)>,
+    #[serde(default)]
+    publish_all: bool,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    #[serde(default)]
+    clone_of: Option<CloneOf>,
 }
 
-impl Filters<'_> {
-    /// Of each kind one has to fit, of labels all.
-    fn pass(&self, one: &Observed) -> bool {
-        self.all.iter().all(|filter| {
-            let is_label = matches!(filter, ListFilter::Label { .. });
-            self.fits(filter, one)
-                || (!is_label
-                    && self.all.iter().any(|other| {
-                        std::mem::discriminant(other) == std::mem::discriminant(filter)
-                            && self.fits(other, one)
-                    }))
-        })
+#[derive(Clone, Debug, Deserialize)]
+struct ListedImage {
+    name: String,
+    id: Digest,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct ListedProcess {
+    entrypoint: Vec<String>,
+    command: Vec<String>,
+}
+
+impl Listed {
+    fn networks(&self) -> Vec<String> {
+        network_names(&self.network, self.endpoints.as_deref())
     }
 
-    fn fits(&self, filter: &ListFilter, one: &Observed) -> bool {
-        let config = &one.config;
-        match filter {
-            ListFilter::Id(prefix) => config.id.to_string().starts_with(prefix.as_str()),
-            ListFilter::Name(pattern) => name_fits(pattern, config.name.as_str()),
-            ListFilter::Label { key, value } => config
-                .labels
-                .get(key)
-                .is_some_and(|found| value.as_ref().is_none_or(|wanted| wanted == found)),
-            ListFilter::Status(wanted) => status_fits(*wanted, &one.status),
-            ListFilter::Health(wanted) => {
-                let facts = one.facts.as_ref().filter(|_| one.is_running());
-                facts.and_then(|facts| facts.health) == *wanted
-            }
-            ListFilter::Exited(code) => {
-                matches!(&one.status, Status::Exited(exit) if exit.status.code() == *code)
-            }
-            ListFilter::Ancestor(name) => {
-                config.image.name == *name || self.ancestors.contains(&config.image.id)
-            }
-            ListFilter::Before(_) => self.before.is_some_and(|time| config.created < time),
-            ListFilter::Since(_) => self.since.is_some_and(|time| config.created > time),
-            ListFilter::Volume(wanted) => config.mounts.iter().any(|mount| {
-                mount.target == std::path::Path::new(wanted)
-                    || source(&mount.kind).as_ref() == Some(wanted)
-            }),
-            ListFilter::Network(wanted) => network_names(config).contains(wanted),
-            ListFilter::Publish(range, protocol) => config.ports.iter().any(|port| {
-                port.protocol == *protocol
-                    && (overlaps(port.container, *range)
-                        || port.host.is_some_and(|host| overlaps(host, *range)))
-            }),
-            ListFilter::Expose(range, protocol) => exposes(config, *range, *protocol),
-        }
+    /// Whether a record of its networks can have a port in it.
+    fn publishes(&self) -> bool {
+        self.network == NetworkMode::Bridge && (self.publish_all || !self.ports.is_empty())
     }
-}
-
-fn exposes(config: &ContainerConfig, range: PortRange, protocol: Protocol) -> bool {
-    let published = config
-        .ports
-        .iter()
-        .map(|port| (port.container, port.protocol));
-    published
-        .chain(config.exposed.iter().copied())
-        .any(|(port, known)| known == protocol && overlaps(port, range))
-}
-
-fn overlaps(one: PortRange, other: PortRange) -> bool {
-    one.first <= other.last && other.first <= one.last
-}
-
-fn name_fits(pattern: &str, name: &str) -> bool {
-    let pattern = pattern.strip_prefix('/').unwrap_or(pattern);
-    let (start, body) = match pattern.strip_prefix('^') {
-        Some(body) => (true, body.strip_prefix('/').unwrap_or(body)),
-        None => (false, pattern),
-    };
-    match (start, body.strip_suffix('$')) {
-        (true, Some(body)) => name == body,
-        (true, None) => name.starts_with(body),
-        (false, Some(body)) => name.ends_with(body),
-        (false, None) => name.contains(body),
-    }
-}
-
-fn status_fits(wanted: StatusFilter, status: &Status) -> bool {
-    matches!(
-        (wanted, status),
-        (StatusFilter::Created, Status::Created)
-            | (StatusFilter::Running, Status::Running { .. })
-            | (StatusFilter::Paused, Status::Paused { .. })
-            | (StatusFilter::Restarting, Status::Restarting(_))
-            | (StatusFilter::Suspended, Status::Suspended(_))
-            | (StatusFilter::Exited, Status::Exited(_))
-    )
 }
 
 /// Name of a volume or path of a bind mount.
@@ -420,21 +250,22 @@ fn source(kind: &MountKind) -> Option<String> {
 }
 
 /// Names of networks, or `none`, `host`, `container:<id>`.
-pub(super) fn network_names(config: &ContainerConfig) -> Vec<String> {
-    match &config.network {
-        NetworkMode::Bridge => {
-            let endpoints = config.networks().into_iter();
-            endpoints.map(|endpoint| endpoint.network).collect()
+fn network_names(mode: &NetworkMode, endpoints: Option<&[Endpoint]>) -> Vec<String> {
+    match (mode, endpoints) {
+        (NetworkMode::Bridge, None) => vec![DEFAULT_NETWORK.to_owned()],
+        (NetworkMode::Bridge, Some(endpoints)) => {
+            let names = endpoints.iter().map(|endpoint| &endpoint.network);
+            names.cloned().collect()
         }
-        NetworkMode::None => vec!["none".to_owned()],
-        NetworkMode::Host => vec!["host".to_owned()],
-        NetworkMode::Container(other) => vec![format!("container:{other}")],
+        (NetworkMode::None, _) => vec!["none".to_owned()],
+        (NetworkMode::Host, _) => vec!["host".to_owned()],
+        (NetworkMode::Container(other), _) => vec![format!("container:{other}")],
     }
 }
 
 /// As `--network` had it.
 pub(super) fn network_name(config: &ContainerConfig) -> String {
-    let mut names = network_names(config);
+    let mut names = network_names(&config.network, config.endpoints.as_deref());
     if names.is_empty() {
         return "none".to_owned();
     }
@@ -470,25 +301,24 @@ fn spread<T: Send, R: Send>(
         let results = items.into_iter().map(&work);
         results.filter_map(Result::transpose).collect()
     };
-    if items.len() < FEW {
-        return some_of(items);
-    }
-    let workers = std::thread::available_parallelism().map_or(1, usize::from);
-    let share = items.len().div_ceil(workers.min(AT_ONCE_MAX));
+    let workers = match items.len() {
+        ..FEW => 1,
+        _ => std::thread::available_parallelism().map_or(1, usize::from),
+    };
+    let share = items.len().div_ceil(workers.min(AT_ONCE_MAX)).max(1);
     let mut parts = Vec::new();
     let mut items = items.into_iter();
     while items.len() > 0 {
         parts.push(items.by_ref().take(share).collect());
     }
     std::thread::scope(|scope| {
-        let workers: Vec<_> = parts
-            .into_iter()
-            .map(|part| scope.spawn(|| some_of(part)))
-            .collect();
-        let mut all = Vec::new();
-        for worker in workers {
+        let mut parts = parts.into_iter();
+        let own = parts.next().unwrap_or_default();
+        let others: Vec<_> = parts.map(|part| scope.spawn(|| some_of(part))).collect();
+        let mut all = some_of(own)?;
+        for other in others {
             let panicked = |_| Error::new(ErrorKind::Internal, "a thread of a listing failed");
-            all.extend(worker.join().map_err(panicked)??);
+            all.extend(other.join().map_err(panicked)??);
         }
         Ok(all)
     })
@@ -514,61 +344,6 @@ mod tests {
             (86_400 * 800, "2 years"),
         ] {
             assert_eq!(human(std::time::Duration::from_secs(seconds)), words);
-        }
-    }
-
-    #[test]
-    fn names_fit_in_part_or_whole() {
-        for (pattern, name, fits) in [
-            ("we", "web", true),
-            ("^web$", "web", true),
-            ("^/web$", "web", true),
-            ("^we$", "web", false),
-            ("b$", "web", true),
-            ("^e", "web", false),
-        ] {
-            assert_eq!(name_fits(pattern, name), fits, "{pattern}");
-        }
-    }
-
-    #[test]
-    fn filters_of_one_kind_are_alternatives_but_labels_add_up() {
-        let mut config = super::super::test_config();
-        config.labels.insert("a".into(), "1".into());
-        let one = Observed {
-            config,
-            facts: None,
-            exit: None,
-            status: Status::Created,
-        };
-        let pass = |texts: &[&str]| {
-            let filters: Vec<ListFilter> = texts.iter().map(|text| text.parse().unwrap()).collect();
-            Filters {
-                all: &filters,
-                before: None,
-                since: None,
-                ancestors: Vec::new(),
-            }
-            .pass(&one)
-        };
-        assert!(pass(&[]) && pass(&["name=es", "status=created"]));
-        assert!(pass(&["name=nope", "name=test"]));
-        assert!(!pass(&["name=test", "status=running"]));
-        assert!(pass(&["label=a", "label=a=1"]) && !pass(&["label=a", "label=b"]));
-        assert!(pass(&["ancestor=img", "network=bridge"]) && !pass(&["volume=v"]));
-    }
-
-    #[test]
-    fn reads_filters() {
-        assert_eq!(
-            "label=a=b".parse::<ListFilter>().unwrap(),
-            ListFilter::Label {
-                key: "a".into(),
-                value: Some("b".into())
-            }
-        );
-        for bad in ["", "name", "status=what", "exited=300", "nope=1"] {
-            assert!(bad.parse::<ListFilter>().is_err(), "{bad}");
         }
     }
 }

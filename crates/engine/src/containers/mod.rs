@@ -95,7 +95,16 @@ impl<'a> Containers<'a> {
     /// "no such container: x".
     pub fn resolve(&self, text: &str) -> Result<ContainerId> {
         let layout = self.engine.layout();
-        let exists = |id: &ContainerId| layout.container_config(id).exists();
+        let exists = |id: &ContainerId| {
+            if layout.container_config(id).exists() {
+                return true;
+            }
+            // Its removal was cut off; what fails here is said by `system check`.
+            if self.engine.is_half_removed(id) {
+                let _ = self.engine.cleanup_if_free(id);
+            }
+            false
+        };
         if let Ok(id) = text.parse::<ContainerId>()
             && exists(&id)
         {
