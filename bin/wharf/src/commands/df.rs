@@ -30,7 +30,7 @@ pub(super) fn run(call: &Call<'_>) -> Result<u8> {
         return Ok(DONE);
     }
     let format = ListFormat::parse(format, COLUMNS)?;
-    output::print(&format.render(&summary(&usage), &HEADERS)?)?;
+    output::print(&format.render(summary(&usage), &HEADERS)?)?;
     Ok(DONE)
 }
 
