@@ -59,15 +59,13 @@ fn image(bed: &Bed) {
     bed.run(&["load", "-q", "-i", &archive]).ok();
 }
 
-/// Starts one of the parts on the network `app`.
+/// Starts one of the parts, on the network `app` unless it says where.
 fn start(bed: &Bed, name: &str, options: &[&str], command: &[&str]) {
     let usual = [
         "run",
         "-d",
         "--name",
         name,
-        "--network",
-        "app",
         "-v",
         "/usr:/usr:ro",
         "-e",
@@ -77,7 +75,13 @@ fn start(bed: &Bed, name: &str, options: &[&str], command: &[&str]) {
         "--tmpfs",
         "/tmp:mode=1777",
     ];
-    bed.run(&[&usual, options, &["app"], command].concat()).ok();
+    let network = if options.contains(&"--network") {
+        &[][..]
+    } else {
+        &["--network", "app"]
+    };
+    bed.run(&[&usual, network, options, &["app"], command].concat())
+        .ok();
 }
 
 /// What the web server says to `container`, once it can be reached and has reached the others.
@@ -113,8 +117,13 @@ fn a_web_server_a_database_and_a_cache_talk_over_names_and_to_nobody_else() {
             &["--network-alias", "www"],
             &["python3", "/web.py"],
         );
-        bed.start(&["--name", "client", "--network", "app"]);
-        bed.start(&["--name", "stranger", "--network", "elsewhere"]);
+        start(bed, "client", &[], &["sleep", "1000"]);
+        start(
+            bed,
+            "stranger",
+            &["--network", "elsewhere"],
+            &["sleep", "1000"],
+        );
 
         // By both versions of IP, and the client's own address arrives.
         let mut hits = 0;
@@ -143,7 +152,8 @@ fn a_web_server_a_database_and_a_cache_talk_over_names_and_to_nobody_else() {
             let addresses = bed.inspect(name, format);
             for host in addresses.split(' ').chain([name]) {
                 let reach = |from: &str| {
-                    bed.run(&["exec", from, "nc", "-w", "1", "-z", host, port])
+                    let connect = "import socket, sys; socket.create_connection(sys.argv[1:], 2)";
+                    bed.run(&["exec", from, "python3", "-c", connect, host, port])
                         .status
                         .success()
                 };
