@@ -3,6 +3,8 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod networks;
+
 use black_box_tests::{BUSYBOX, Bed, bed, crash_everywhere};
 
 /// Nothing runs, nothing is strange, nothing is missing.

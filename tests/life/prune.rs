@@ -1,4 +1,4 @@
-//! container prune and image prune.
+//! container prune, image prune, system reset.
 
 use black_box_tests::{BUSYBOX, bed};
 
@@ -68,5 +68,63 @@ fn images_that_nothing_uses() {
             bed.run(&["images", "--format", "{{.Repository}}"]).ok(),
             BUSYBOX
         );
+    });
+}
+
+#[test]
+fn a_reset_leaves_nothing() {
+    bed!(|bed| {
+        bed.run(&["network", "create", "net"]).ok();
+        bed.start(&[
+            "--name",
+            "runs",
+            "-p",
+            "127.0.0.1:7010:1",
+            "-v",
+            "named:/a",
+            "-v",
+            "/b",
+        ]);
+        bed.start(&["--name", "other", "--network", "net"]);
+        bed.run(&["suspend", "other"]).ok();
+        bed.run(&["create", "--name", "new", BUSYBOX]).ok();
+        bed.run(&["checkpoint", "--leave-running", "runs", "point"])
+            .ok();
+        bed.run(&["clone", "--keep-template=warm", "--name", "copy", "runs"])
+            .ok();
+        bed.run(&["tag", BUSYBOX, "second"]).ok();
+        // Nobody can be asked here, and nothing happens unasked.
+        bed.run(&["system", "reset"]).fails(1, &["-f"]);
+        assert_eq!(bed.run(&["ps", "-aq"]).ok().lines().count(), 4);
+        assert_eq!(
+            bed.run(&["system", "reset", "-f"]).ok(),
+            "removed 4 containers\nremoved 1 checkpoint\nremoved 1 template\nremoved 1 network\nremoved 1 volume\nremoved 1 image"
+        );
+        bed.nothing_runs();
+        for verbs in [
+            ["ps", "-aq"],
+            ["images", "-q"],
+            ["volume", "-q"],
+            ["checkpoint", "-q"],
+            ["template", "-q"],
+        ] {
+            let words = match verbs {
+                [noun, "-q"] if noun != "images" => vec![noun, "ls", "-q"],
+                words => words.to_vec(),
+            };
+            assert_eq!(bed.run(&words).ok(), "", "{words:?}");
+        }
+        let links = bed.host("ip", &["-o", "link"]).ok();
+        assert!(!links.contains("wh"), "{links}");
+        assert_eq!(bed.host("nft", &["list", "tables"]).ok(), "");
+        assert_eq!(
+            bed.run(&["system", "reset", "-f"]).ok(),
+            "there was nothing"
+        );
+        // It is a store like a new one.
+        let archive = bed.dir().join("busybox.tar");
+        bed.run(&["load", "-q", "-i", archive.to_str().unwrap()])
+            .ok();
+        bed.run(&["run", "--rm", BUSYBOX, "true"]).ok();
     });
 }

@@ -36,6 +36,7 @@ mod launch;
 pub mod networks;
 pub mod parse;
 mod reconcile;
+mod reset;
 mod runtime_spec;
 mod template_process;
 pub mod templates;
@@ -57,6 +58,7 @@ pub use containers::{Containers, CreateEvent, Created};
 pub use engine::{Engine, Info, Repaired};
 pub use network::NetworkRequest as NewNetwork;
 pub use networks::Networks;
+pub use reset::Reset;
 pub use volumes::{VolumeRequest, Volumes};
 
 use std::path::Path;

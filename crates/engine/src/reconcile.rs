@@ -72,6 +72,12 @@ impl Engine {
             self.network_host()
                 .repair(|id| run.run_container(id).exists()),
         );
+        for sentence in errors
+            .keep(self.containers().repair_connections())
+            .unwrap_or_default()
+        {
+            repaired.say(sentence);
+        }
         errors.into_result()?;
         Ok(repaired)
     }

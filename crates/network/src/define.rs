@@ -281,6 +281,18 @@ impl Networks {
         Ok(held)
     }
 
+    /// The name of a container's own end of the wire to a network, if it is on
+    /// that.
+    pub fn interface_of(&self, network: &str, container: &ContainerId) -> Result<Option<String>> {
+        let Some(host) = self.open_shared(network)? else {
+            return Ok(None);
+        };
+        let lease = host.leases.find(container)?;
+        Ok(lease
+            .map(|(_, lease)| lease.interface)
+            .filter(|interface| !interface.is_empty()))
+    }
+
     /// Changes what is written down about a container that is on a network:
     /// its names, whom else it knows.
     pub fn change_lease(

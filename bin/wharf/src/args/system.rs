@@ -114,6 +114,10 @@ pub(crate) fn repair(command: Command) -> Command {
     shape(command, "")
 }
 
+pub(crate) fn reset(command: Command) -> Command {
+    shape(command, "[OPTIONS]").arg(short_flag('f', "force", "Do not ask"))
+}
+
 /// `wharf oci …` is `wharf-runtime …`.
 pub(crate) fn oci(command: Command) -> Command {
     shape(command, "COMMAND [ARG...]").arg(

@@ -650,6 +650,16 @@ pub(crate) const NOUNS: &[Noun] = &[
                     repair::run
                 ),
             ),
+            (
+                "reset",
+                &[],
+                verb!(
+                    "reset",
+                    "Remove everything that was made, containers that run too",
+                    system::reset,
+                    prune::reset
+                ),
+            ),
         ],
     },
     Noun {

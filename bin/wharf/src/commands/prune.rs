@@ -82,6 +82,39 @@ pub(super) fn system(call: &Call<'_>) -> Result<u8> {
     Ok(DONE)
 }
 
+/// `wharf system reset`.
+pub(super) fn reset(call: &Call<'_>) -> Result<u8> {
+    let engine = call.engine()?;
+    let root = engine.layout().root().display();
+    let warning = format!(
+        "This will remove everything in {root}: all containers, running ones too, with their volumes, \
+         all checkpoints, templates, networks, volumes and images."
+    );
+    if !may(call, &warning)? {
+        return Ok(DONE);
+    }
+    let gone = engine.reset()?;
+    let mut text = String::new();
+    for (count, one, many) in [
+        (gone.containers, "container", "containers"),
+        (gone.checkpoints, "checkpoint", "checkpoints"),
+        (gone.templates, "template", "templates"),
+        (gone.networks, "network", "networks"),
+        (gone.volumes, "volume", "volumes"),
+        (gone.images, "image", "images"),
+    ] {
+        if count > 0 {
+            let noun = if count == 1 { one } else { many };
+            let _ = writeln!(text, "removed {count} {noun}");
+        }
+    }
+    if text.is_empty() {
+        text.push_str("there was nothing\n");
+    }
+    output::print(&text)?;
+    Ok(DONE)
+}
+
 pub(super) fn volumes(call: &Call<'_>) -> Result<u8> {
     let mut which = if call.given.on("all") {
         PruneVolumes::All

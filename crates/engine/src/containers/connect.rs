@@ -4,9 +4,12 @@
 use std::os::fd::{AsFd as _, BorrowedFd};
 
 use network::Attachment;
-use state::{Durability, Endpoint, EventKind, NetworkMode, NetworkRecord, Record};
-use sys::{Error, ErrorKind, Result};
+use state::{
+    ContainerId, Durability, Endpoint, EventKind, FileLock, NetworkMode, NetworkRecord, Record,
+};
+use sys::{Error, ErrorKind, Errors, Result};
 
+use super::observe::Observed;
 use super::start::{Locked, namespace_of};
 use super::{Containers, networking, observe};
 use crate::Engine;
@@ -44,6 +47,7 @@ impl Containers<'_> {
         config.endpoints = Some(endpoints.clone());
         config.links.extend(links);
         if locked.observed.is_running() {
+            self.leave_unwritten(&locked, &network)?;
             self.attach_live(&locked, &endpoint, &endpoints)?;
         }
         let path = self.engine.layout().container_config(&id);
@@ -107,14 +111,87 @@ impl Containers<'_> {
                 format!("container {container} is not on network {}", network.name),
             ));
         }
+        let before = config.clone();
         config.endpoints = Some(endpoints.clone());
-        if locked.observed.is_running() {
-            self.detach_live(&locked, &network.name, &endpoints)?;
-        }
+        // First, so that whoever is killed has left what `leave_unwritten`
+        // knows.
         let path = self.engine.layout().container_config(&id);
         Record::write(&path, &locked.observed.config, Durability::Fast)?;
+        if locked.observed.is_running()
+            && let Err(error) = self.detach_live(&locked, &network.name, &endpoints)
+        {
+            Record::write(&path, &before, Durability::Fast)?;
+            return Err(error);
+        }
         self.tell_connection("disconnect", &network, &locked);
         Ok(())
+    }
+
+    /// Takes containers that run off networks of which only the lease knows:
+    /// somebody was killed between the wire and the configuration. Returns
+    /// what was done, as sentences.
+    pub(crate) fn repair_connections(&self) -> Result<Vec<String>> {
+        let mut done = Vec::new();
+        let mut errors = Errors::new();
+        for network in self.engine.network_host().list()? {
+            for (_, lease) in self.engine.network_host().leases(&network)? {
+                let left = self.leave_if_unwritten(&lease.container, &network);
+                if errors.keep(left) == Some(true) {
+                    let short = lease.container.short();
+                    done.push(format!(
+                        "took container {short} off network {}",
+                        network.name
+                    ));
+                }
+            }
+        }
+        errors.into_result()?;
+        Ok(done)
+    }
+
+    fn leave_if_unwritten(&self, id: &ContainerId, network: &network::Definition) -> Result<bool> {
+        let directory = self.engine.layout().container(id);
+        let is_unwritten = |observed: &Observed| {
+            let config = &observed.config;
+            observed.is_running()
+                && !config
+                    .networks()
+                    .iter()
+                    .any(|one| one.network == network.name)
+        };
+        match observe::observe(self.engine, id)? {
+            Some(observed) if is_unwritten(&observed) => {}
+            _ => return Ok(false),
+        }
+        // Somebody connects it at this moment, if the lock is taken.
+        let Ok(Some(lock)) = FileLock::try_exclusive_existing(&directory) else {
+            return Ok(false);
+        };
+        match observe::observe(self.engine, id)? {
+            Some(observed) if is_unwritten(&observed) => {
+                let locked = Locked {
+                    engine: self.engine,
+                    observed,
+                    lock,
+                };
+                self.leave_unwritten(&locked, network)?;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Takes a running container off a network that its configuration does
+    /// not name, if it is on it.
+    fn leave_unwritten(&self, locked: &Locked<'_>, network: &network::Definition) -> Result<()> {
+        let id = locked.observed.config.id;
+        let leases = self.engine.network_host().leases(network)?;
+        if !leases.iter().any(|(_, lease)| lease.container == id) {
+            return Ok(());
+        }
+        let mut endpoints = locked.observed.config.networks();
+        endpoints.retain(|one| one.network != network.name);
+        self.detach_live(locked, &network.name, &endpoints)
     }
 
     fn detach_live(
@@ -127,18 +204,24 @@ impl Containers<'_> {
         let engine = self.engine;
         let netns = namespace_of(engine, &config.id, "net", "network is changed")?;
         let mut records = observe::networks(engine, &config.id)?;
+        let host = engine.network_host();
         let place = records.iter().position(|record| record.network == network);
-        engine.network_host().detach_from(network, &config.id)?;
-        if let Some(place) = place {
-            let gone = records.remove(place);
-            let host = engine.network_host();
-            host.delete_link_inside(netns.as_fd(), &gone.interface)?;
-            if gone.ipv4_gateway.is_some() {
-                lead_out(engine, netns.as_fd(), endpoints, &records)?;
-            }
+        let interface = match place {
+            Some(place) => Some(records[place].interface.clone()),
+            None => host.interface_of(network, &config.id)?,
+        };
+        if let Some(interface) = interface {
+            host.delete_link_inside(netns.as_fd(), &interface)?;
+        }
+        if let Some(place) = place
+            && records.remove(place).ipv4_gateway.is_some()
+        {
+            lead_out(engine, netns.as_fd(), endpoints, &records)?;
         }
         networking::tell_others(engine, config, endpoints)?;
-        networking::write_files(engine, config, &records)
+        networking::write_files(engine, config, &records)?;
+        // Last: by the lease everybody knows that something is left to do.
+        host.detach_from(network, &config.id)
     }
 
     /// A container that is not there, of which the network still knows.
