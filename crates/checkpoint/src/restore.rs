@@ -9,7 +9,7 @@ use sys::{Context as _, Error, ErrorKind, Result};
 use crate::copies::Copies;
 use crate::image;
 use crate::image::schema::Checkpoint;
-use crate::rebuild::{Material, Source, rebuild};
+use crate::rebuild::{Common, Material, Source, rebuild};
 use crate::staging::Staging;
 use crate::template::Template;
 
@@ -37,6 +37,7 @@ pub struct Restoring {
     staging: Option<Staging>,
     /// Shared memory that it inherited.
     copies: Copies,
+    common: Common,
     has_console: bool,
 }
 
@@ -48,7 +49,13 @@ impl Restoring {
         let checkpoint = image::read(&directory)?;
         let (pages, count) = image::open_pages(&directory)?;
         image::verify(&checkpoint, count)?;
-        Self::make(request, checkpoint, pages, (None, Copies::default()))
+        let common = Common::find(&checkpoint, pages.as_fd());
+        Self::make(
+            request,
+            (checkpoint, common),
+            pages,
+            (None, Copies::default()),
+        )
     }
 
     /// As [`Restoring::begin`], with memory that this process inherited from
@@ -61,12 +68,13 @@ impl Restoring {
             pages,
             staging,
             regions,
+            common,
             copies,
         } = template;
         // Files that are made outside belong to nobody in there.
         let copies = copies.filter(|_| !has_id_maps(request.spec));
         let inherited = (Some(staging), copies.unwrap_or_default());
-        let restoring = Self::make(request, checkpoint, pages, inherited)?;
+        let restoring = Self::make(request, (checkpoint, common), pages, inherited)?;
         // The container has it; we need it no more.
         drop(regions);
         Ok(restoring)
@@ -74,7 +82,7 @@ impl Restoring {
 
     fn make(
         request: CreateRequest<'_>,
-        checkpoint: Checkpoint,
+        (checkpoint, common): (Checkpoint, Common),
         pages: OwnedFd,
         (staging, copies): (Option<Staging>, Copies),
     ) -> Result<Self> {
@@ -91,6 +99,7 @@ impl Restoring {
             bounds,
             staging,
             copies,
+            common,
             has_console,
         })
     }
@@ -120,6 +129,7 @@ impl Restoring {
             pages: &self.pages,
             source: self.staging.as_ref().map_or(Source::Image, Source::Staged),
             copies: &self.copies,
+            common: &self.common,
         };
         let rights = (&self.bounds, self.has_console);
         let rebuilt = rebuild(init, created.pidfd(), material, rights, &mut || {

@@ -13,6 +13,7 @@ use sys::{Context as _, ErrorKind, Result};
 use crate::copies::{Copies, memfd};
 use crate::image::{self, schema::Checkpoint, schema::Mapping};
 use crate::maps::{self, Detail};
+use crate::rebuild::Common;
 use crate::staging::{Piece, Share, Staging, pieces};
 
 /// How much of a huge page has to be in use for it to be one: so no template
@@ -27,6 +28,7 @@ pub struct Template {
     pub(crate) pages: OwnedFd,
     pub(crate) staging: Staging,
     pub(crate) regions: Vec<Region>,
+    pub(crate) common: Common,
     /// For the next clone.
     pub(crate) copies: Option<Copies>,
 }
@@ -58,7 +60,9 @@ impl Template {
                 );
             }
         }
+        let common = Common::find(&checkpoint, pages.as_fd());
         Ok(Self {
+            common,
             checkpoint,
             pages,
             staging,

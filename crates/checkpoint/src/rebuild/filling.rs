@@ -115,7 +115,11 @@ pub(super) fn give(
     Ok(())
 }
 
-fn read_exact_at(pages: BorrowedFd<'_>, mut buffer: &mut [u8], mut from: u64) -> Result<()> {
+pub(super) fn read_exact_at(
+    pages: BorrowedFd<'_>,
+    mut buffer: &mut [u8],
+    mut from: u64,
+) -> Result<()> {
     while !buffer.is_empty() {
         let count = rustix::io::retry_on_intr(|| rustix::io::pread(pages, &mut *buffer, from))?;
         if count == 0 {

@@ -51,7 +51,7 @@ pub(crate) enum Source<'a> {
 
 /// Where those of one mapping come from.
 #[derive(Clone, Copy, Debug)]
-enum Pages {
+pub(super) enum Pages {
     Image,
     /// The mapping itself is at this address, whole, to be read and written.
     Staged(u64),
@@ -103,6 +103,7 @@ pub(super) fn make(puppet: &Puppet, memory: &Memory, work: &Work<'_>) -> Result<
             // address of the first.
             Backing::Vvar | Backing::Vdso if has_vdso => {}
             Backing::Ring { .. } => {}
+            _ if work.common.has(mapping) => {}
             Backing::Vvar | Backing::Vdso => {
                 has_vdso = true;
                 program.call(
@@ -139,7 +140,8 @@ pub(super) fn make(puppet: &Puppet, memory: &Memory, work: &Work<'_>) -> Result<
     });
     let is_given = |piece: &Piece| given.get(piece.mapping) == Some(&true);
     let missing = staging::pieces(memory).filter(|piece| {
-        matches!(pages_of(&memory.mappings[piece.mapping]), Pages::Image) && !is_given(piece)
+        let mapping = &memory.mappings[piece.mapping];
+        matches!(pages_of(mapping), Pages::Image) && !is_given(piece) && !work.common.has(mapping)
     });
     filling::read(puppet, missing, pool.pages())?;
     if let Some(userfault) = userfault {
@@ -147,7 +149,8 @@ pub(super) fn make(puppet: &Puppet, memory: &Memory, work: &Work<'_>) -> Result<
         filling::give(&userfault, missing, work.pages)?;
     }
     let mut program = Program::default();
-    for (mapping, is_filled) in memory.mappings.iter().zip(&filled) {
+    let own = memory.mappings.iter().zip(&filled);
+    for (mapping, is_filled) in own.filter(|(mapping, _)| !work.common.has(mapping)) {
         settle(&mut program, mapping, *is_filled, pages_of(mapping));
     }
     for (start, end) in &memory.guards {
@@ -178,7 +181,7 @@ fn move_in(program: &mut Program, mapping: &Mapping, place: u64) {
 }
 
 /// Which of the mappings get pages from the image.
-fn filled(memory: &Memory) -> Vec<bool> {
+pub(super) fn filled(memory: &Memory) -> Vec<bool> {
     let mut filled = vec![false; memory.mappings.len()];
     for (start, count, _) in &memory.pages {
         let end = start + count * PAGE;
@@ -194,7 +197,7 @@ fn filled(memory: &Memory) -> Vec<bool> {
 /// Only what is filled is to be written to meanwhile: the kernel counts
 /// memory that can be written as promised, and some programs reserve
 /// terabytes that nobody may touch.
-fn map(program: &mut Program, mapping: &Mapping, is_filled: bool, pool: Pool) {
+pub(super) fn map(program: &mut Program, mapping: &Mapping, is_filled: bool, pool: Pool) {
     let has = |flag: &str| mapping.flags.iter().any(|known| known == flag);
     let (mut flags, fd, offset) = match &mapping.backing {
         Backing::Anonymous { .. } => (MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
@@ -250,7 +253,7 @@ fn advise_on_sizes(program: &mut Program, mapping: &Mapping) {
 }
 
 /// What has to come after the filling.
-fn settle(program: &mut Program, mapping: &Mapping, is_filled: bool, pages: Pages) {
+pub(super) fn settle(program: &mut Program, mapping: &Mapping, is_filled: bool, pages: Pages) {
     let length = mapping.end - mapping.start;
     let range = [mapping.start.into(), length.into()];
     let differs = match pages {

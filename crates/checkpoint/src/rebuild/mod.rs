@@ -2,6 +2,7 @@
 //! name in `collect`.
 
 mod aio;
+mod common;
 mod credentials;
 mod epoll;
 mod events;
@@ -34,6 +35,7 @@ use crate::image::schema::Checkpoint;
 use crate::inject::{Area, Program, Thread, find_syscall};
 use crate::maps::{self, Detail, END_OF_MEMORY, Line};
 
+pub(crate) use common::Common;
 pub(crate) use memory::Source;
 pub(crate) use pool::Pool;
 
@@ -72,6 +74,7 @@ pub(crate) struct Work<'a> {
     /// The image's, as we hold it.
     pub(crate) pages: BorrowedFd<'a>,
     pub(crate) copies: &'a Copies,
+    pub(crate) common: &'a Common,
     /// Its standard descriptors are a terminal that was made for it.
     pub(crate) has_console: bool,
 }
@@ -83,6 +86,7 @@ pub(crate) struct Material<'a> {
     pub(crate) pages: &'a OwnedFd,
     pub(crate) source: Source<'a>,
     pub(crate) copies: &'a Copies,
+    pub(crate) common: &'a Common,
 }
 
 /// Fills the blank process `init` with the whole tree, asks whether it may go
@@ -99,6 +103,7 @@ pub(crate) fn rebuild(
         pages,
         source,
         copies,
+        common,
     } = material;
     let staged = source.span();
     let first = take(init, checkpoint, &staged)?;
@@ -110,6 +115,7 @@ pub(crate) fn rebuild(
         source,
         pages: pages.as_fd(),
         copies,
+        common,
         has_console,
     };
     clear(&first, staged)?;
@@ -122,6 +128,7 @@ pub(crate) fn rebuild(
     terminals::settle(&first, &work)?;
     sockets::Sockets::new(&first, pidfd, &work).make()?;
     let watchers = inotify::Watchers::take(init, pidfd, &work)?;
+    common::make(&first, &work).context(|| "memory that all processes have")?;
     let mut puppets = tree::grow(first, &work)?;
     for puppet in &puppets {
         let what = work.process(puppet)?;
