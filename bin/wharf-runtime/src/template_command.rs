@@ -95,7 +95,10 @@ impl<'a> Held<'a> {
             let template = Template::read(&directory).context(|| "make a template")?;
             Ok((template, Listener::bind(&job.socket)?))
         };
-        match listen() {
+        // The memory stays in the cgroup, which limits it; whoever is forked
+        // from us need not be moved out of it, and what it takes is not the
+        // template's.
+        match listen().and_then(|made| home.join().map(|()| made)) {
             Ok((template, listener)) => Ok(Self {
                 guard,
                 job,
@@ -176,7 +179,7 @@ impl<'a> Held<'a> {
             || pool.filling.is_some()
             || pool.filled.len() >= wanted
             || size == 0
-            || !leaves_room(&self.cgroup, size)
+            || !leaves_room(size)
         {
             return;
         }
@@ -244,15 +247,20 @@ impl<'a> Held<'a> {
     fn clean_up(&self) {
         let _ = std::fs::remove_file(&self.job.socket);
         // Whoever finds it later removes it.
-        let _ = self.home.join().and_then(|()| self.cgroup.remove());
+        let _ = self.cgroup.remove();
     }
 }
 
-/// Whether one more copy of `size` bytes leaves as much again: without any room
-/// the kernel would kill us. Copies that clones have count here, too.
-fn leaves_room(cgroup: &Cgroup, size: u64) -> bool {
-    let room = cgroup.memory_room();
-    room.is_none_or(|room| size.saturating_mul(2) < room)
+/// Whether one more copy of `size` bytes leaves the host as much again.
+fn leaves_room(size: u64) -> bool {
+    let available = || {
+        let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+        line.trim().strip_suffix(" kB")?.parse::<u64>().ok()
+    };
+    available().is_some_and(|kilobytes| size.saturating_mul(2) < kilobytes.saturating_mul(1024))
 }
 
 /// In the child: becomes the monitor that the client wants.

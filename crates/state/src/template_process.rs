@@ -35,7 +35,7 @@ pub struct TemplateJob {
     /// How much it may use.
     pub resources: Resources,
     /// How many copies of the processes' shared memory wait for clones; they
-    /// are made in the background, as far as the limit leaves room.
+    /// are made in the background, as far as the host has room.
     #[serde(default)]
     pub copies: u32,
 }

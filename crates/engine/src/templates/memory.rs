@@ -28,7 +28,7 @@ pub(crate) const GROUP: &str = "template-";
 const OWN_MEMORY: u64 = 64 << 20;
 
 /// Copies of shared memory that wait for clones, if there is room.
-const COPIES: u32 = 1;
+const COPIES: u32 = 2;
 
 /// A template's process. Unless it stays, it is ended with this.
 #[derive(Debug)]

@@ -222,19 +222,6 @@ impl Cgroup {
         text.trim().parse().ok().filter(|limit| *limit < 1 << 62)
     }
 
-    /// Bytes that it may use beside those that it uses; none if unlimited, or
-    /// unknown.
-    pub fn memory_room(&self) -> Option<u64> {
-        let limit = self.memory_limit()?;
-        let (version, directory) = self.directory_of("memory")?;
-        let file = match version {
-            Version::V1 => "memory.usage_in_bytes",
-            Version::V2 => "memory.current",
-        };
-        let used = fs::read_to_string(directory.join(file)).ok()?;
-        Some(limit.saturating_sub(used.trim().parse().ok()?))
-    }
-
     /// Processes in it and below.
     pub fn pids(&self) -> Result<Vec<i32>> {
         self.must_exist()?;

@@ -29,6 +29,10 @@ impl Membership {
 
     /// Moves this process there, which has to have one thread only.
     pub fn join(&self) -> Result<()> {
+        // Moving to where one is makes the kernel wait as any move does.
+        if fs::read_to_string("/proc/self/cgroup").is_ok_and(|own| own == self.text) {
+            return Ok(());
+        }
         for line in self.text.lines() {
             let mut fields = line.splitn(3, ':').skip(1);
             let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else {
