@@ -28,6 +28,9 @@ const SIGCHLD: i32 = 17;
 const TOLERATED: [i32; 6] = [1, 2, 3, 10, 12, 13];
 /// How long a client may take to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// So long nobody has come before a copy is made beforehand: a clone that is
+/// being made has the processors to itself.
+const QUIET: Duration = Duration::from_millis(50);
 /// More descriptors than any monitor is given.
 const FDS_MAX: usize = 1024;
 
@@ -70,7 +73,7 @@ struct Pool {
     filled: Vec<Copies>,
     /// Being filled, and by whom.
     filling: Option<(Child, Copies)>,
-    /// It cannot be done.
+    /// It cannot be done, or the host is short of memory.
     has_failed: bool,
 }
 
@@ -119,8 +122,10 @@ impl<'a> Held<'a> {
     fn serve(&mut self, control: Channel) -> Result<()> {
         let mut control = Some(control);
         loop {
-            self.fill_pool();
             let (client, launcher, signal) = self.wait(control.as_ref())?;
+            if !(client || launcher || signal) {
+                self.fill_pool();
+            }
             if signal && self.is_told_to_end()? {
                 return Ok(());
             }
@@ -137,14 +142,20 @@ impl<'a> Held<'a> {
         }
     }
 
-    /// Which of client, launcher and signal is there.
+    /// Which of client, launcher and signal is there; none of them if nobody
+    /// came for a while and there is something to fill.
     fn wait(&self, control: Option<&Channel>) -> Result<(bool, bool, bool)> {
         let mut fds = vec![
             PollFd::new(&self.listener, PollFlags::IN),
             PollFd::new(&self.signals, PollFlags::IN),
         ];
         fds.extend(control.map(|control| PollFd::new(control, PollFlags::IN)));
-        match rustix::event::poll(&mut fds, None) {
+        let quiet = rustix::fs::Timespec {
+            tv_sec: 0,
+            tv_nsec: QUIET.subsec_nanos().into(),
+        };
+        let patience = self.is_to_be_filled().then_some(&quiet);
+        match rustix::event::poll(&mut fds, patience) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(Error::from(errno)).context(|| "wait for clients"),
         }
@@ -167,20 +178,21 @@ impl<'a> Held<'a> {
         Ok(false)
     }
 
+    fn is_to_be_filled(&self) -> bool {
+        let wanted = usize::try_from(self.job.copies).unwrap_or(usize::MAX);
+        let pool = &self.pool;
+        let has_shared = self.template.as_ref().is_some_and(|it| it.copied() > 0);
+        has_shared && !pool.has_failed && pool.filling.is_none() && pool.filled.len() < wanted
+    }
+
     /// A process of its own writes the next copy, so that we need not wait.
     fn fill_pool(&mut self) {
         let Some(template) = &self.template else {
             return;
         };
-        let wanted = usize::try_from(self.job.copies).unwrap_or(usize::MAX);
-        let size = template.copied();
         let pool = &mut self.pool;
-        if pool.has_failed
-            || pool.filling.is_some()
-            || pool.filled.len() >= wanted
-            || size == 0
-            || !leaves_room(size)
-        {
+        if !leaves_room(template.copied()) {
+            pool.has_failed = true;
             return;
         }
         let begin = || -> Result<(Child, Copies)> {
