@@ -6,7 +6,7 @@ CARGO_TARGET := $(or $(CARGO_TARGET_DIR),target)
 # rustup puts cargo where a non-login shell does not look
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
-.PHONY: build install test test-interop test-kernels test-systemd lint fuzz demo demo-clone demo-memory bench bench-memory clean help
+.PHONY: build install test test-interop test-kernels test-systemd lint fuzz demo demo-clone demo-memory bench bench-clone bench-memory clean help
 
 build: ## two static binaries, build/wharf and build/wharf-runtime
 	@scripts/setup.sh build
@@ -55,6 +55,10 @@ demo-memory: build ## PostgreSQL and a 1 GB Redis suspended, resumed, checkpoint
 bench: build ## beside docker, podman, runc and crun, interleaved (QUICK=1: a few minutes)
 	@scripts/setup.sh bench
 	@scripts/bench.sh $(if $(QUICK),--quick)
+
+bench-clone: build ## clones of a PostgreSQL beside docker run of a prepared image (QUICK=1: fewer rounds)
+	@scripts/setup.sh bench reflinks
+	@scripts/bench.sh --clone $(if $(QUICK),--quick)
 
 bench-memory: build ## checkpoint and restore of a Redis, as its client sees it (SIZES="10 256 1000", MB)
 	@scripts/setup.sh test

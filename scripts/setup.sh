@@ -9,7 +9,7 @@ set -euo pipefail
 
 # command or file that proves a package is there : package
 build=(cc:gcc c++:g++ make:make git:git curl:curl /etc/ssl/certs/ca-certificates.crt:ca-certificates)
-test=(/var/lib/dpkg/info/busybox-static.list:busybox-static docker-registry:docker-registry htpasswd:apache2-utils openssl:openssl nft:nftables strace:strace ip:iproute2 newuidmap:uidmap ps:procps setpriv:util-linux python3:python3 redis-server:redis-server nginx:nginx-light node:nodejs /usr/lib/postgresql/15/bin/postgres:postgresql-15 mariadbd:mariadb-server-core mariadb:mariadb-client-core /usr/lib/jvm/java-17-openjdk-amd64/bin/javac:openjdk-17-jdk-headless /lib/systemd/systemd-journald:systemd)
+test=(/var/lib/dpkg/info/busybox-static.list:busybox-static docker-registry:docker-registry htpasswd:apache2-utils openssl:openssl nft:nftables strace:strace ip:iproute2 newuidmap:uidmap ps:procps setpriv:util-linux python3:python3 redis-server:redis-server nginx:nginx-light node:nodejs /usr/lib/postgresql/15/bin/postgres:postgresql-15 mariadbd:mariadb-server-core mariadb:mariadb-client-core mkfs.xfs:xfsprogs /usr/lib/jvm/java-17-openjdk-amd64/bin/javac:openjdk-17-jdk-headless /lib/systemd/systemd-journald:systemd)
 demo=(redis-server:redis-server redis-cli:redis-tools debootstrap:debootstrap umoci:umoci psql:postgresql-client docker-registry:docker-registry ip:iproute2 nft:nftables)
 # docker.io goes by itself: in one command with others apt's resolver has been seen to give up.
 bench=(skopeo:skopeo crun:crun runc:runc bwrap:bubblewrap)
@@ -18,6 +18,7 @@ bench_youki=(pkg-config:pkg-config /usr/include/seccomp.h:libseccomp-dev)
 bench_podman=(podman:podman /usr/lib/cni/bridge:containernetworking-plugins)
 bench_docker=(dockerd:docker.io)
 # The engines that the runtime is tried under, docker.io brings containerd; and crun, whose filters ours are compared with.
+reflinks=(mkfs.xfs:xfsprogs)
 interop=(criu:criu buildah:buildah script:bsdutils crun:crun)
 kernels=(/var/lib/dpkg/info/busybox-static.list:busybox-static)
 # By itself, for the same reason.
@@ -111,8 +112,9 @@ for name in "$@"; do
         interop) group bench_podman; group interop; group bench_docker ;;
         demo) group demo ;;
         bench) group demo; group bench; group bench_podman; group bench_docker; group bench_youki ;;
+        reflinks) group reflinks ;;
         fuzz) group build; rust ;;
         kernels) group kernels; group kernels_qemu ;;
-        *) die "no such group: $name (build, test, interop, demo, bench, fuzz, kernels)" ;;
+        *) die "no such group: $name (build, test, interop, demo, bench, reflinks, fuzz, kernels)" ;;
     esac
 done

@@ -13,5 +13,6 @@ mod live;
 mod policy;
 mod prune;
 mod snapshot;
+mod storage;
 mod usage;
 mod verbs;

@@ -7,9 +7,15 @@ use sys::Result;
 
 use crate::cgroup::Hierarchies;
 use crate::containers::list::ListRequest;
+use crate::copy::has_reflinks;
 use crate::engine::{Engine, Info};
 
 impl Engine {
+    /// Whether files of the store can share blocks: clones then copy nothing.
+    pub fn has_reflinks(&self) -> bool {
+        has_reflinks(self.layout().root())
+    }
+
     /// Numbers and versions, as `info` shows them.
     pub fn info(&self) -> Result<Info> {
         let all = self.containers().list(&ListRequest {
@@ -43,7 +49,15 @@ impl Engine {
             server_version: env!("CARGO_PKG_VERSION").to_owned(),
             runtime: "wharf-runtime".to_owned(),
             security_options: vec!["name=seccomp,profile=builtin".to_owned()],
-            warnings: Vec::new(),
+            warnings: if self.has_reflinks() {
+                Vec::new()
+            } else {
+                vec![format!(
+                    "{} has no reflinks: a clone copies each file that it has open for writing; \
+                     wharf system storage makes a store that has",
+                    self.layout().root().display()
+                )]
+            },
         })
     }
 }

@@ -6,6 +6,7 @@ use sys::{ErrorKind, Errors, Result};
 use crate::containers::observe;
 use crate::containers::request::RemoveRequest;
 use crate::images::Prune;
+use crate::networks::NetworkFilter;
 use crate::volumes::PruneVolumes;
 use crate::{Engine, entries};
 
@@ -62,6 +63,19 @@ impl Engine {
         errors.keep(self.repair());
         errors.into_result()?;
         Ok(reset)
+    }
+
+    /// Whether there is nothing that [`Engine::reset`] would remove.
+    pub fn is_empty(&self) -> Result<bool> {
+        Ok(self.container_ids()?.is_empty()
+            && self.images().store()?.list()?.is_empty()
+            && self.volumes().list(&[])?.is_empty()
+            && self.checkpoints().list()?.is_empty()
+            && self.templates().list()?.is_empty()
+            && self
+                .networks()
+                .list(&[NetworkFilter::IsCustom(true)])?
+                .is_empty())
     }
 
     fn container_ids(&self) -> Result<Vec<ContainerId>> {

@@ -123,7 +123,7 @@ impl Engines {
             .collect()
     }
 
-    fn path(&self, part: &str) -> String {
+    pub(crate) fn path(&self, part: &str) -> String {
         self.dir.join(part).to_string_lossy().into_owned()
     }
 

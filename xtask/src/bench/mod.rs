@@ -4,9 +4,11 @@
 //! Start with `make bench`: it installs the peers and gives this program namespaces of its own. Start reading at
 //! [`run`].
 
+mod clone;
 mod engines;
 mod images;
 mod network;
+mod postgres;
 mod report;
 mod runtimes;
 mod statistics;
@@ -76,6 +78,11 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
     }
     if wanted("network") {
         network::measure(&engines, effort.rounds, &mut report)?;
+    }
+    // By itself: it takes its time, and is of a store with reflinks (`make bench-clone`).
+    if only == Some("clone") {
+        let image = value("--image").ok_or("no --image given: there is nothing to clone")?;
+        clone::measure(&engines, image.as_ref(), effort.rounds, &mut report)?;
     }
     if wanted("images") {
         match value("--image") {

@@ -114,6 +114,23 @@ pub(crate) fn repair(command: Command) -> Command {
     shape(command, "")
 }
 
+const STORAGE_EXAMPLES: &str = "
+Examples:
+  wharf system storage --size 200G       before anything is in the store
+  wharf system storage --print           what it would do, as a script
+";
+
+pub(crate) fn storage(command: Command) -> Command {
+    shape(command, "[OPTIONS]")
+        .after_help(STORAGE_EXAMPLES)
+        .arg(flag("print", "Print a script that does the same"))
+        .arg(value(
+            "size",
+            "SIZE",
+            "Bytes that it may grow to, as in 200G (default 50G)",
+        ))
+}
+
 pub(crate) fn reset(command: Command) -> Command {
     shape(command, "[OPTIONS]").arg(short_flag('f', "force", "Do not ask"))
 }

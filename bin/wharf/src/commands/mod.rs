@@ -54,6 +54,7 @@ mod snapshot;
 mod start;
 mod stats;
 mod stop;
+mod storage;
 mod suspend;
 mod tag;
 mod template;
@@ -658,6 +659,16 @@ pub(crate) const NOUNS: &[Noun] = &[
                     "Remove everything that was made, containers that run too",
                     system::reset,
                     prune::reset
+                ),
+            ),
+            (
+                "storage",
+                &[],
+                verb!(
+                    "storage",
+                    "Put the store on a file system with reflinks, in a file",
+                    system::storage,
+                    storage::run
                 ),
             ),
         ],
