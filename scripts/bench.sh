@@ -23,7 +23,7 @@ fi
 
 # No package has it; built once, kept beside the image. Without it the others are measured.
 peers=${WHARF_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/wharf}/peers
-[ -x "$peers/bin/youki" ] || {
+[ -n "$disk" ] || [ -x "$peers/bin/youki" ] || {
     echo "building youki to measure against (once, some minutes)" >&2
     cargo install --quiet --locked --root "$peers" --version 0.7.0 --target-dir "$peers/target" youki >&2 || true
     rm -rf "$peers/target"
