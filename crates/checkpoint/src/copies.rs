@@ -1,10 +1,16 @@
 //! Shared memory cannot be shared copy-on-write, so every clone gets a copy.
 //! One that is made beforehand costs the clone nothing.
+//!
+//! Files can, where the file system has reflinks: there anonymous shared memory
+//! becomes a file without a name beside the image, whose blocks are the image's
+//! until somebody writes. Nothing is copied, and what a clone does not look at
+//! takes no memory. The kernel may write such memory to the disk, as that of
+//! any mapped file, and a full disk is a SIGBUS.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::MemfdFlags;
+use rustix::fs::{MemfdFlags, Mode, OFlags, XattrFlags};
 use sys::pagemap::PAGE;
 use sys::{Context as _, Error, ErrorKind, Result};
 
@@ -12,6 +18,9 @@ use crate::image::schema::{Checkpoint, SharedKind, SharedMemory};
 
 /// `F_SEAL_SEAL`
 const F_SEAL_SEAL: u32 = 1;
+
+/// Marks a file that is anonymous shared memory to the processes that have it.
+const MARK: &str = "trusted.wharf.shared-memory";
 
 /// What one clone needs of it, as far as it can be made outside of a container:
 /// files of memory, by their places in the checkpoint.
@@ -21,10 +30,13 @@ pub struct Copies {
 }
 
 impl Copies {
-    /// Empty files of the right sizes.
-    pub(crate) fn prepare(checkpoint: &Checkpoint) -> Result<Self> {
+    /// Empty files of the right sizes, but for what `bases` have.
+    pub(crate) fn prepare(checkpoint: &Checkpoint, bases: Option<&Bases>) -> Result<Self> {
         let mut files = BTreeMap::new();
         for (index, memory) in checkpoint.shared.iter().enumerate() {
+            if bases.is_some_and(|bases| bases.files.contains_key(&index)) {
+                continue;
+            }
             if let Some((name, flags)) = memfd(&memory.kind) {
                 let make = || -> Result<OwnedFd> {
                     let flags = flags | MemfdFlags::CLOEXEC;
@@ -36,6 +48,27 @@ impl Copies {
             }
         }
         Ok(Self { files })
+    }
+
+    /// Files that have the blocks of `bases` until somebody writes.
+    fn reflinked(bases: &Bases) -> Result<Self> {
+        let copy = |base: &OwnedFd| -> Result<OwnedFd> {
+            let file = nameless(&bases.directory)?;
+            rustix::fs::ioctl_ficlone(&file, base)?;
+            rustix::fs::fsetxattr(&file, MARK, b"", XattrFlags::empty())?;
+            Ok(file)
+        };
+        let files = bases.files.iter();
+        let files = files
+            .map(|(index, base)| Ok((*index, copy(base).context(|| "share the blocks of memory")?)))
+            .collect::<Result<_>>()?;
+        Ok(Self { files })
+    }
+
+    /// With those of `bases`, which are no copies.
+    pub(crate) fn and_reflinked(mut self, bases: &Bases) -> Result<Self> {
+        self.files.extend(Self::reflinked(bases)?.files);
+        Ok(self)
     }
 
     /// Writes the content of the image into them.
@@ -56,6 +89,87 @@ impl Copies {
     pub(crate) fn all(&self) -> impl Iterator<Item = (usize, &OwnedFd)> {
         self.files.iter().map(|(index, file)| (*index, file))
     }
+}
+
+/// Files from which those of all clones are reflinked.
+#[derive(Debug)]
+pub(crate) struct Bases {
+    /// Where new ones are made.
+    directory: OwnedFd,
+    files: BTreeMap<usize, OwnedFd>,
+}
+
+impl Bases {
+    /// Of the anonymous shared memory of the image in `directory`; none if
+    /// there is none, or no reflinks.
+    pub(crate) fn make(
+        checkpoint: &Checkpoint,
+        directory: BorrowedFd<'_>,
+        pages: BorrowedFd<'_>,
+    ) -> Option<Self> {
+        let all = checkpoint.shared.iter().enumerate();
+        let anonymous: Vec<(usize, &SharedMemory)> = all
+            .filter(|(_, memory)| memory.kind == SharedKind::Anonymous)
+            .collect();
+        if anonymous.is_empty() {
+            return None;
+        }
+        let make = || -> Result<Self> {
+            let directory = rustix::io::fcntl_dupfd_cloexec(directory, 0)?;
+            // Else the copy below would be one.
+            rustix::fs::ioctl_ficlone(nameless(&directory)?, pages)?;
+            let mut files = BTreeMap::new();
+            for (index, memory) in anonymous {
+                let file = nameless(&directory)?;
+                rustix::fs::ftruncate(&file, memory.size)?;
+                for (first, count, stored) in &memory.pages {
+                    share(pages, stored * PAGE, &file, first * PAGE, count * PAGE)?;
+                }
+                rustix::fs::ftruncate(&file, memory.size)?;
+                files.insert(index, file);
+            }
+            Ok(Self { directory, files })
+        };
+        make().ok()
+    }
+
+    /// Whether there is one for shared memory number `index`.
+    pub(crate) fn has(&self, index: usize) -> bool {
+        self.files.contains_key(&index)
+    }
+
+    pub(crate) fn descriptors(&self) -> impl Iterator<Item = &OwnedFd> {
+        self.files.values().chain([&self.directory])
+    }
+}
+
+/// Whether `file`, which somebody has mapped, was made as anonymous shared
+/// memory.
+pub(crate) fn stands_for_anonymous(file: impl AsFd) -> bool {
+    rustix::fs::fgetxattr(file, MARK, &mut [0; 1]).is_ok()
+}
+
+fn nameless(directory: &OwnedFd) -> Result<OwnedFd> {
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    let mode = Mode::RUSR | Mode::WUSR;
+    Ok(rustix::fs::openat(directory, c".", flags, mode)?)
+}
+
+/// Lets a part of `to` have the blocks of `from`: copy_file_range(2) shares
+/// what it can.
+fn share(from: BorrowedFd<'_>, at: u64, to: &OwnedFd, place: u64, length: u64) -> Result<()> {
+    let (mut at, mut place, end) = (at, place, at + length);
+    while at < end {
+        let wanted = usize::try_from(end - at).unwrap_or(usize::MAX);
+        let done = rustix::fs::copy_file_range(from, Some(&mut at), to, Some(&mut place), wanted)?;
+        if done == 0 {
+            return Err(Error::new(
+                ErrorKind::Corrupt,
+                "the checkpoint's pages end before its memory",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Copies a piece of shared memory from the image to `file`.

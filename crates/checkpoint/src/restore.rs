@@ -69,11 +69,20 @@ impl Restoring {
             staging,
             regions,
             common,
+            bases,
             copies,
         } = template;
         // Files that are made outside belong to nobody in there.
-        let copies = copies.filter(|_| !has_id_maps(request.spec));
-        let inherited = (Some(staging), copies.unwrap_or_default());
+        let copies = if has_id_maps(request.spec) {
+            Copies::default()
+        } else {
+            let copies = copies.unwrap_or_default();
+            match &bases {
+                Some(bases) => copies.and_reflinked(bases)?,
+                None => copies,
+            }
+        };
+        let inherited = (Some(staging), copies);
         let restoring = Self::make(request, (checkpoint, common), pages, inherited)?;
         // The container has it; we need it no more.
         drop(regions);

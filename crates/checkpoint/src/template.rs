@@ -10,7 +10,7 @@ use sys::pagemap::PAGE;
 use sys::region::{HUGE, Region, Traits};
 use sys::{Context as _, ErrorKind, Result};
 
-use crate::copies::{Copies, memfd};
+use crate::copies::{Bases, Copies, memfd};
 use crate::image::{self, schema::Checkpoint, schema::Mapping};
 use crate::maps::{self, Detail};
 use crate::rebuild::Common;
@@ -29,6 +29,8 @@ pub struct Template {
     pub(crate) staging: Staging,
     pub(crate) regions: Vec<Region>,
     pub(crate) common: Common,
+    /// Of shared memory that need not be copied.
+    pub(crate) bases: Option<Bases>,
     /// For the next clone.
     pub(crate) copies: Option<Copies>,
 }
@@ -62,6 +64,7 @@ impl Template {
         }
         let common = Common::find(&checkpoint, pages.as_fd());
         Ok(Self {
+            bases: Bases::make(&checkpoint, directory.as_fd(), pages.as_fd()),
             common,
             checkpoint,
             pages,
@@ -89,17 +92,18 @@ impl Template {
     /// Bytes of shared memory that every clone gets a copy of, as far as it
     /// can be made beforehand; 0 if there is none.
     pub fn copied(&self) -> u64 {
-        let shared = self.checkpoint.shared.iter();
+        let has_base = |index| self.bases.as_ref().is_some_and(|bases| bases.has(index));
+        let shared = self.checkpoint.shared.iter().enumerate();
         shared
-            .filter(|memory| memfd(&memory.kind).is_some())
-            .flat_map(|memory| &memory.pages)
+            .filter(|(index, memory)| memfd(&memory.kind).is_some() && !has_base(*index))
+            .flat_map(|(_, memory)| &memory.pages)
             .map(|(_, count, _)| count * PAGE)
             .sum()
     }
 
     /// Makes the files of such a copy.
     pub fn prepare_copies(&self) -> Result<Copies> {
-        Copies::prepare(&self.checkpoint)
+        Copies::prepare(&self.checkpoint, self.bases.as_ref())
     }
 
     /// Fills them, which takes its time.
@@ -115,7 +119,11 @@ impl Template {
     /// Descriptors that it needs.
     pub fn descriptors(&self) -> impl Iterator<Item = &OwnedFd> {
         let copies = self.copies.iter().flat_map(Copies::all);
-        copies.map(|(_, file)| file).chain([&self.pages])
+        let bases = self.bases.iter().flat_map(Bases::descriptors);
+        copies
+            .map(|(_, file)| file)
+            .chain(bases)
+            .chain([&self.pages])
     }
 }
 

@@ -186,7 +186,7 @@ fn one_more(engines: &Engines, engine: Engine, name: &str, port: u16) -> Result<
 fn together(engines: &Engines, report: &mut Report) -> Result<(), String> {
     let mut rows = [Vec::new(), Vec::new(), Vec::new()];
     for engine in engines.present(&ENGINES) {
-        let (memory, disk, start) = (available_memory()?, used(engines)?, Instant::now());
+        let (before, disk, start) = (memory()?, used(engines)?, Instant::now());
         for number in 0..TOGETHER {
             one_more(engines, engine, &format!("c-{number}"), FIRST + number)?;
         }
@@ -202,10 +202,7 @@ fn together(engines: &Engines, report: &mut Report) -> Result<(), String> {
             engine.name(),
             start.elapsed().as_secs_f64() * 1000.0 / f64::from(TOGETHER),
         ));
-        rows[1].push((
-            engine.name(),
-            each(memory.saturating_sub(available_memory()?)),
-        ));
+        rows[1].push((engine.name(), each(memory()?.saturating_sub(before))));
         rows[2].push((engine.name(), each(used(engines)?.saturating_sub(disk))));
         for number in 0..TOGETHER {
             engines.check(
@@ -217,7 +214,12 @@ fn together(engines: &Engines, report: &mut Report) -> Result<(), String> {
     let label = |what: &str| format!("{TOGETHER} of them one after another: {what} for each");
     for (what, unit, row, limit) in [
         ("time", "ms", &rows[0], None),
-        ("memory, once it has answered", "MB", &rows[1], Some(6.0)),
+        (
+            "memory (Pss), once it has answered",
+            "MB",
+            &rows[1],
+            Some(6.0),
+        ),
         ("disk", "MB", &rows[2], Some(2.0)),
     ] {
         report.figures(&label(what), unit, row);
@@ -236,14 +238,20 @@ fn local(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
 
-/// Bytes that the host could still give.
-fn available_memory() -> Result<u64, String> {
-    let text = fs::read_to_string("/proc/meminfo").map_err(|error| error.to_string())?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:"));
-    let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    Ok(kilobytes.ok_or("no MemAvailable in /proc/meminfo")? << 10)
+/// Bytes of memory (Pss) of all processes of PostgreSQL.
+fn memory() -> Result<u64, String> {
+    let mut kilobytes = 0;
+    let processes = fs::read_dir("/proc").map_err(|error| error.to_string())?;
+    for process in processes.flatten() {
+        let read = |name: &str| fs::read_to_string(process.path().join(name)).unwrap_or_default();
+        if read("comm").trim() == "postgres" {
+            let rollup = read("smaps_rollup");
+            let pss = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
+            let pss = pss.and_then(|pss| pss.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+            kilobytes += pss.unwrap_or(0);
+        }
+    }
+    Ok(kilobytes << 10)
 }
 
 /// Bytes that are taken of the file system: where files share blocks, counting file by file says too much.

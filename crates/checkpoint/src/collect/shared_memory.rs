@@ -13,6 +13,7 @@ use sys::{Context as _, Result};
 
 use super::files::{Seen, removed_kind};
 use super::{Collection, Inside, system_v};
+use crate::copies;
 use crate::freeze::StoppedProcess;
 use crate::image::PageWriter;
 use crate::image::schema::{SharedKind, SharedMemory};
@@ -43,7 +44,7 @@ pub(super) fn of_mapping(
             name: name.to_owned(),
             seals: rustix::fs::fcntl_get_seals(&file).map_or(0, |seals| seals.bits()),
         }
-    } else if name == "/dev/zero" {
+    } else if name == "/dev/zero" || copies::stands_for_anonymous(&file) {
         SharedKind::Anonymous
     } else if let Some(key) = name.strip_prefix("/SYSV") {
         let key = u32::from_str_radix(key, 16).unwrap_or(0);
