@@ -1,6 +1,6 @@
 #!/bin/bash
 # Measures Wharf beside docker, podman, runc, crun, youki and bubblewrap; BUDGETS.md says what is promised. Words are passed on to
-# `cargo xtask bench`: --quick, --only run,exec,runtimes,many,network,images.
+# `cargo xtask bench`: --quick, --only run,exec,runtimes,many,life,network,images.
 #
 #   scripts/bench.sh --clone [--quick]    clones instead; all stores are on an XFS in a file then, which has reflinks
 set -euo pipefail

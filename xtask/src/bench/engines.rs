@@ -1,6 +1,7 @@
 //! The engines that are measured: where each keeps its things, how each is called, how it is cleaned up.
 
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -444,15 +445,15 @@ impl Engines {
         ))
     }
 
-    /// Starts so many, a few at a time; gives how long all of it took.
+    /// Starts those with these numbers, a few at a time; gives how long all of it took.
     pub(crate) fn start_many(
         &self,
         engine: Engine,
-        count: u32,
+        numbers: Range<u32>,
         workers: usize,
         options: &[&str],
     ) -> Result<Duration, String> {
-        let next = AtomicU32::new(0);
+        let next = AtomicU32::new(numbers.start);
         let start = Instant::now();
         std::thread::scope(|scope| {
             let started: Vec<_> = (0..workers)
@@ -460,7 +461,7 @@ impl Engines {
                     scope.spawn(|| {
                         loop {
                             let number = next.fetch_add(1, Ordering::Relaxed);
-                            if number >= count {
+                            if number >= numbers.end {
                                 return Ok::<(), String>(());
                             }
                             self.start_sleeper(engine, &format!("many-{number}"), options)?;

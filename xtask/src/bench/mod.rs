@@ -7,6 +7,7 @@
 mod clone;
 mod engines;
 mod images;
+mod life;
 mod network;
 mod postgres;
 mod report;
@@ -27,6 +28,8 @@ struct Effort {
     rounds: usize,
     /// Containers that run at the same time.
     containers: u32,
+    /// Containers of which the last ones are compared with the first.
+    thousand: u32,
     /// Rounds of pull and push.
     transfers: usize,
 }
@@ -34,11 +37,13 @@ struct Effort {
 const FULL: Effort = Effort {
     rounds: 25,
     containers: 100,
+    thousand: 1000,
     transfers: 5,
 };
 const QUICK: Effort = Effort {
     rounds: 7,
     containers: 20,
+    thousand: 300,
     transfers: 1,
 };
 
@@ -75,6 +80,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
     }
     if wanted("many") {
         many(&engines, effort, &mut report)?;
+    }
+    if wanted("life") {
+        life::measure(&engines, effort.rounds, effort.thousand, &mut report)?;
     }
     if wanted("network") {
         network::measure(&engines, effort.rounds, &mut report)?;
@@ -175,7 +183,7 @@ fn many(engines: &Engines, effort: Effort, report: &mut Report) -> Result<(), St
                 engine.name()
             );
             let before = engines.disk(engine);
-            let took = engines.start_many(engine, count, WORKERS, options)?;
+            let took = engines.start_many(engine, 0..count, WORKERS, options)?;
             let each = engines.disk(engine).saturating_sub(before) / u64::from(count);
             let memory = Engines::helper_memory(engine);
             row.push((
