@@ -30,14 +30,14 @@ pub struct Copies {
 }
 
 impl Copies {
-    /// Empty files of the right sizes, but for what `bases` have.
+    /// Files of the right sizes: empty, or of those that `bases` have all
+    /// there is.
     pub(crate) fn prepare(checkpoint: &Checkpoint, bases: Option<&Bases>) -> Result<Self> {
         let mut files = BTreeMap::new();
         for (index, memory) in checkpoint.shared.iter().enumerate() {
-            if bases.is_some_and(|bases| bases.files.contains_key(&index)) {
-                continue;
-            }
-            if let Some((name, flags)) = memfd(&memory.kind) {
+            if let Some(base) = bases.and_then(|bases| bases.of(index)) {
+                files.insert(index, base?);
+            } else if let Some((name, flags)) = memfd(&memory.kind) {
                 let make = || -> Result<OwnedFd> {
                     let flags = flags | MemfdFlags::CLOEXEC;
                     let file = rustix::fs::memfd_create(name, flags)?;
@@ -50,33 +50,34 @@ impl Copies {
         Ok(Self { files })
     }
 
-    /// Files that have the blocks of `bases` until somebody writes.
-    fn reflinked(bases: &Bases) -> Result<Self> {
-        let copy = |base: &OwnedFd| -> Result<OwnedFd> {
-            let file = nameless(&bases.directory)?;
-            rustix::fs::ioctl_ficlone(&file, base)?;
-            rustix::fs::fsetxattr(&file, MARK, b"", XattrFlags::empty())?;
-            Ok(file)
-        };
-        let files = bases.files.iter();
-        let files = files
-            .map(|(index, base)| Ok((*index, copy(base).context(|| "share the blocks of memory")?)))
-            .collect::<Result<_>>()?;
-        Ok(Self { files })
-    }
-
-    /// With those of `bases`, which are no copies.
-    pub(crate) fn and_reflinked(mut self, bases: &Bases) -> Result<Self> {
-        self.files.extend(Self::reflinked(bases)?.files);
+    /// With those of `bases` that are missing.
+    pub(crate) fn completed(mut self, bases: &Bases) -> Result<Self> {
+        for index in bases.files.keys() {
+            if !self.files.contains_key(index)
+                && let Some(file) = bases.of(*index)
+            {
+                self.files.insert(*index, file?);
+            }
+        }
         Ok(self)
     }
 
-    /// Writes the content of the image into them.
-    pub(crate) fn fill(&self, checkpoint: &Checkpoint, pages: BorrowedFd<'_>) -> Result<()> {
+    /// Writes the content of the image into them. Those of `bases` have it: it
+    /// is read into memory, so that nobody waits for the disk.
+    pub(crate) fn fill(
+        &self,
+        checkpoint: &Checkpoint,
+        pages: BorrowedFd<'_>,
+        bases: Option<&Bases>,
+    ) -> Result<()> {
         for (index, file) in &self.files {
             let memory = checkpoint.shared.get(*index);
             let memory = memory.ok_or_else(|| Error::new(ErrorKind::Internal, "no such memory"))?;
-            fill(memory, pages, file.as_fd())?;
+            if bases.is_some_and(|bases| bases.files.contains_key(index)) {
+                warm_up(memory, file)?;
+            } else {
+                fill(memory, pages, file.as_fd())?;
+            }
         }
         Ok(())
     }
@@ -133,9 +134,19 @@ impl Bases {
         make().ok()
     }
 
-    /// Whether there is one for shared memory number `index`.
-    pub(crate) fn has(&self, index: usize) -> bool {
-        self.files.contains_key(&index)
+    /// A file with the blocks of that for shared memory number `index`, until
+    /// somebody writes; none if there is no such base.
+    fn of(&self, index: usize) -> Option<Result<OwnedFd>> {
+        let base = self.files.get(&index)?;
+        let copy = || -> Result<OwnedFd> {
+            let file = nameless(&self.directory)?;
+            // What comes of it is less disk.
+            let _ = sys::quota::copy_single_blocks(&file);
+            rustix::fs::ioctl_ficlone(&file, base)?;
+            rustix::fs::fsetxattr(&file, MARK, b"", XattrFlags::empty())?;
+            Ok(file)
+        };
+        Some(copy().context(|| "share the blocks of memory"))
     }
 
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = &OwnedFd> {
@@ -147,6 +158,24 @@ impl Bases {
 /// memory.
 pub(crate) fn stands_for_anonymous(file: impl AsFd) -> bool {
     rustix::fs::fgetxattr(file, MARK, &mut [0; 1]).is_ok()
+}
+
+/// Reads what is in a file, so that it is in memory.
+fn warm_up(memory: &SharedMemory, file: &OwnedFd) -> Result<()> {
+    let mut buffer = vec![0; 1 << 20];
+    for (first, count, _) in &memory.pages {
+        let (mut at, end) = (first * PAGE, (first + count) * PAGE);
+        while at < end {
+            let wanted = usize::try_from(end - at).unwrap_or(usize::MAX);
+            let wanted = wanted.min(buffer.len());
+            match rustix::io::pread(file, &mut buffer[..wanted], at)? {
+                // The last page may be a part of one.
+                0 => break,
+                read => at += read as u64,
+            }
+        }
+    }
+    Ok(())
 }
 
 fn nameless(directory: &OwnedFd) -> Result<OwnedFd> {

@@ -78,7 +78,7 @@ impl Restoring {
         } else {
             let copies = copies.unwrap_or_default();
             match &bases {
-                Some(bases) => copies.and_reflinked(bases)?,
+                Some(bases) => copies.completed(bases)?,
                 None => copies,
             }
         };

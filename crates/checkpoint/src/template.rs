@@ -89,14 +89,13 @@ impl Template {
             .sum()
     }
 
-    /// Bytes of shared memory that every clone gets a copy of, as far as it
-    /// can be made beforehand; 0 if there is none.
+    /// Bytes of shared memory of which a clone gets its own, as far as that can
+    /// be made beforehand; 0 if there is none.
     pub fn copied(&self) -> u64 {
-        let has_base = |index| self.bases.as_ref().is_some_and(|bases| bases.has(index));
-        let shared = self.checkpoint.shared.iter().enumerate();
+        let shared = self.checkpoint.shared.iter();
         shared
-            .filter(|(index, memory)| memfd(&memory.kind).is_some() && !has_base(*index))
-            .flat_map(|(_, memory)| &memory.pages)
+            .filter(|memory| memfd(&memory.kind).is_some())
+            .flat_map(|memory| &memory.pages)
             .map(|(_, count, _)| count * PAGE)
             .sum()
     }
@@ -108,7 +107,7 @@ impl Template {
 
     /// Fills them, which takes its time.
     pub fn fill_copies(&self, copies: &Copies) -> Result<()> {
-        copies.fill(&self.checkpoint, self.pages.as_fd())
+        copies.fill(&self.checkpoint, self.pages.as_fd(), self.bases.as_ref())
     }
 
     /// Gives the clone that is made of this a copy that was filled.

@@ -13,11 +13,12 @@ use super::report::Report;
 use super::statistics::Samples;
 
 const ENGINES: [Engine; 2] = [Engine::Wharf, Engine::Docker];
-/// Where the originals and the one that is measured are published.
+/// Where the originals and those that are measured are published, by engine: what docker's proxy leaves on a port is in
+/// nobody's way so.
 const ORIGINAL: u16 = 15431;
-const ORIGINAL_OF_DOCKER: u16 = 15430;
 const ONE: u16 = 15432;
 const FIRST: u16 = 15500;
+const OF_DOCKER: u16 = 1000;
 /// So many at once, whose memory and disk are looked at.
 const TOGETHER: u16 = 10;
 /// About 200 MB.
@@ -63,10 +64,7 @@ fn load(engines: &Engines, image: &Path) -> Result<(), String> {
 
 /// A database in a container that runs, and what later ones are made of: a template, an image.
 fn prepare(engines: &Engines, engine: Engine) -> Result<(), String> {
-    let original = match engine {
-        Engine::Docker => ORIGINAL_OF_DOCKER,
-        _ => ORIGINAL,
-    };
+    let original = of(engine, ORIGINAL);
     let port = format!("127.0.0.1:{original}:5432");
     let start = [
         "run",
@@ -154,8 +152,9 @@ fn first_answer(engines: &Engines, rounds: usize, report: &mut Report) -> Result
     let what = "a prepared PostgreSQL, to its first answer";
     let row = engines.interleave(what, rounds, &ENGINES, |engine, _| {
         let start = Instant::now();
-        one_more(engines, engine, "one", ONE)?;
-        let answer = ask_until_answered(local(ONE), FEW)?;
+        let port = of(engine, ONE);
+        one_more(engines, engine, "one", port)?;
+        let answer = ask_until_answered(local(port), FEW)?;
         let took = start.elapsed();
         if answer != "100" {
             return Err(format!("{}: {answer} rows of 100", engine.name()));
@@ -188,10 +187,15 @@ fn together(engines: &Engines, report: &mut Report) -> Result<(), String> {
     for engine in engines.present(&ENGINES) {
         let (before, disk, start) = (memory()?, used(engines)?, Instant::now());
         for number in 0..TOGETHER {
-            one_more(engines, engine, &format!("c-{number}"), FIRST + number)?;
+            one_more(
+                engines,
+                engine,
+                &format!("c-{number}"),
+                of(engine, FIRST + number),
+            )?;
         }
         for number in 0..TOGETHER {
-            ask_until_answered(local(FIRST + number), FEW)?;
+            ask_until_answered(local(of(engine, FIRST + number)), FEW)?;
         }
         // In kilobytes: a number that any float can hold.
         let each = |all: u64| {
@@ -232,6 +236,13 @@ fn together(engines: &Engines, report: &mut Report) -> Result<(), String> {
         Engine::Wharf,
         &engines.words(Engine::Wharf, &["template", "rm", "warm"]),
     )
+}
+
+fn of(engine: Engine, port: u16) -> u16 {
+    match engine {
+        Engine::Docker => port + OF_DOCKER,
+        _ => port,
+    }
 }
 
 fn local(port: u16) -> SocketAddr {
