@@ -275,3 +275,51 @@ fn much_traffic_through_a_port() {
         assert_eq!(answer[..32], bed.host("md5sum", &[&file]).ok()[..32]);
     });
 }
+
+#[test]
+fn ports_go_with_the_way_out() {
+    bed!(|bed| {
+        bed.run(&["network", "create", "one"]).ok();
+        bed.run(&["network", "create", "two"]).ok();
+        bed.run(&["network", "create", "--internal", "inner"]).ok();
+        let published = ["-p", "127.0.0.1:8080:80", "-p", "127.0.0.1:8053:53/udp"];
+        let networks = ["--name", "web", "--network", "one", "--network", "two"];
+        let id = serve(bed, &[&networks[..], &published].concat());
+        let shown = || bed.run(&["port", "web"]).ok();
+        let before = shown();
+        let rules = || {
+            bed.host("nft", &["list", "ruleset"])
+                .ok()
+                .matches(&id[..12])
+                .count()
+        };
+        let places = || {
+            let wanted = "{{(index .NetworkSettings.Networks \"two\").IPAddress}}";
+            let two = bed.inspect("web", wanted);
+            let table = bed.host("nft", &["list", "ruleset"]).ok();
+            (table.matches(&format!("{two} . 80")).count(), rules())
+        };
+        answers("127.0.0.1:8080");
+        assert_eq!(places(), (0, 2));
+        // The one that leads out goes: the other has them, and the answers.
+        bed.run(&["network", "disconnect", "one", "web"]).ok();
+        answers("127.0.0.1:8080");
+        assert_eq!(places(), (1, 2));
+        assert_eq!(shown(), before);
+        // A network that leads nowhere changes nothing; one that is preferred does.
+        bed.run(&["network", "connect", "inner", "web"]).ok();
+        assert_eq!(places(), (1, 2));
+        bed.run(&["network", "connect", "--gw-priority", "5", "one", "web"])
+            .ok();
+        answers("127.0.0.1:8080");
+        assert_eq!(places(), (0, 2));
+        assert_eq!(shown(), before);
+        // As after the next start.
+        bed.run(&["restart", "-t", "0", "web"]).ok();
+        answers("127.0.0.1:8080");
+        assert_eq!(places(), (0, 2));
+        bed.run(&["rm", "-f", "web"]).ok();
+        assert_eq!(rules(), 0);
+        bed.run(&["network", "rm", "one", "two", "inner"]).ok();
+    });
+}

@@ -13,7 +13,7 @@ use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 
 use rustix::io::Errno;
-use state::{FileLock, Lease, Record};
+use state::{ContainerId, FileLock, Lease, PortMapping, Record};
 use sys::netlink::nftables::Element;
 use sys::netlink::route::{self, LinkName};
 use sys::netlink::{Protocol, Socket};
@@ -118,6 +118,57 @@ impl Networks {
                     Err(failed) => error.wrap(format!("{failed}, after the failure to")),
                 })
             }
+        }
+    }
+
+    /// Has a container publish these ports on a network that it is on, instead
+    /// of those that it publishes there. The caller has the right to them: it
+    /// knows who holds their sockets.
+    pub fn republish(
+        &self,
+        network: &str,
+        container: &ContainerId,
+        ports: &[PortMapping],
+    ) -> Result<()> {
+        self.republish_now(network, container, ports).context(|| {
+            let container = container.short();
+            format!("publish ports of container {container} on network {network}")
+        })
+    }
+
+    fn republish_now(
+        &self,
+        network: &str,
+        container: &ContainerId,
+        ports: &[PortMapping],
+    ) -> Result<()> {
+        let mut host = self.usable(network)?;
+        let (address, before) = host.leases.find(container)?.ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, "the container is not on the network")
+        })?;
+        let lease = Lease {
+            ports: ports.to_vec(),
+            ..before.clone()
+        };
+        // The lease says all the time what may be there.
+        host.leases.replace(
+            address,
+            &Lease {
+                ports: before.ports.iter().chain(ports).copied().collect(),
+                ..before.clone()
+            },
+        )?;
+        let change = host.firewall.remove(&elements(address, &before), &[])?;
+        host.firewall.forget_flows(&before.ports)?;
+        host.leases.replace(address, &lease)?;
+        let change = match change {
+            Change::Done => host.publish(address, &lease)?,
+            Change::OutOfStep => Change::OutOfStep,
+        };
+        drop(host);
+        match change {
+            Change::Done => Ok(()),
+            Change::OutOfStep => self.rebuild_for(network, &lease),
         }
     }
 

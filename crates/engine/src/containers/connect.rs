@@ -5,7 +5,8 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 
 use network::Attachment;
 use state::{
-    ContainerId, Durability, Endpoint, EventKind, FileLock, NetworkMode, NetworkRecord, Record,
+    ContainerId, Durability, Endpoint, EventKind, FileLock, NetworkMode, NetworkRecord,
+    PortMapping, Record,
 };
 use sys::{Error, ErrorKind, Errors, Result};
 
@@ -76,8 +77,11 @@ impl Containers<'_> {
         let attachment: Attachment = engine.network_host().attach(netns.as_fd(), &request)?;
         records.push(NetworkRecord::from(&attachment));
         let told = networking::tell_others(engine, config, endpoints)
-            .and_then(|()| networking::write_files(engine, config, &records))
-            .and_then(|()| lead_out(engine, netns.as_fd(), endpoints, &records));
+            .and_then(|()| {
+                let moving = (&mut records[..], Vec::new());
+                lead_out(engine, &config.id, netns.as_fd(), endpoints, moving)
+            })
+            .and_then(|()| networking::write_files(engine, config, &records));
         told.map_err(|error| {
             match engine
                 .network_host()
@@ -213,10 +217,12 @@ impl Containers<'_> {
         if let Some(interface) = interface {
             host.delete_link_inside(netns.as_fd(), &interface)?;
         }
-        if let Some(place) = place
-            && records.remove(place).ipv4_gateway.is_some()
-        {
-            lead_out(engine, netns.as_fd(), endpoints, &records)?;
+        if let Some(place) = place {
+            let gone = records.remove(place);
+            if gone.ipv4_gateway.is_some() {
+                let moving = (&mut records[..], gone.ports);
+                lead_out(engine, &config.id, netns.as_fd(), endpoints, moving)?;
+            }
         }
         networking::tell_others(engine, config, endpoints)?;
         networking::write_files(engine, config, &records)?;
@@ -261,29 +267,39 @@ fn check(locked: &Locked<'_>, container: &str) -> Result<()> {
     ))
 }
 
-/// Lets what has no better way leave by the network that is to lead out. Not
-/// away from published ports: their answers have to take the way back that
-/// the questions came by.
+/// Lets what has no better way leave by the network that is to lead out, and
+/// publishes the ports there: answers take the way that questions came by.
+/// `ports` are those of a network that the container leaves.
 fn lead_out(
     engine: &Engine,
+    id: &ContainerId,
     netns: BorrowedFd<'_>,
     endpoints: &[Endpoint],
-    records: &[NetworkRecord],
+    (records, mut ports): (&mut [NetworkRecord], Vec<PortMapping>),
 ) -> Result<()> {
     let place = networking::default_route(engine, endpoints)?;
     let Some(leading) = place.and_then(|place| endpoints.get(place)) else {
         return Ok(());
     };
-    let record = records
-        .iter()
-        .find(|record| record.network == leading.network);
-    let publishes = |one: &NetworkRecord| one.network != leading.network && !one.ports.is_empty();
-    match record {
-        Some(record) if !records.iter().any(publishes) => {
-            engine.network_host().route_by(netns, record)
-        }
-        _ => Ok(()),
+    let host = engine.network_host();
+    let is_leading = |record: &NetworkRecord| record.network == leading.network;
+    if !records.iter().any(is_leading) {
+        return Ok(());
     }
+    for record in records.iter_mut().filter(|record| !is_leading(record)) {
+        if !record.ports.is_empty() {
+            host.republish(&record.network, id, &[])?;
+            ports.append(&mut record.ports);
+        }
+    }
+    if let Some(record) = records.iter_mut().find(|record| is_leading(record)) {
+        host.route_by(netns, record)?;
+        if !ports.is_empty() {
+            host.republish(&record.network, id, &ports)?;
+            record.ports = ports;
+        }
+    }
+    Ok(())
 }
 
 /// `eth0` and so on: the first that is not there.
