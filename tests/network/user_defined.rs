@@ -551,3 +551,45 @@ fn joined_as_asked() {
         assert_eq!(way_out(), before);
     });
 }
+
+#[test]
+fn links_are_called_as_asked() {
+    const KEY: &str = "com.docker.network.endpoint.ifname";
+    bed!(|bed| {
+        bed.run(&["network", "create", "one"]).ok();
+        bed.run(&["network", "create", "two"]).ok();
+        let first = format!("name=one,driver-opt={KEY}=front0");
+        bed.start(&["--name", "web", "--network", &first]);
+        let option = format!("{KEY}=back0");
+        bed.run(&["network", "connect", "--driver-opt", &option, "two", "web"])
+            .ok();
+        let links = || {
+            let names = bed.run(&["exec", "web", "ls", "/sys/class/net"]).ok();
+            names
+                .split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(links(), ["back0", "front0", "lo"]);
+        bed.run(&["restart", "-t", "0", "web"]).ok();
+        assert_eq!(links(), ["back0", "front0", "lo"]);
+        bed.run(&["network", "disconnect", "two", "web"]).ok();
+        assert_eq!(links(), ["front0", "lo"]);
+        for (option, why) in [
+            ("com.docker.network.endpoint.sysctls=a=1", "is the only one"),
+            (&format!("{KEY}=a/b"), "1 to 15 letters"),
+            (&format!("{KEY}=lo"), "1 to 15 letters"),
+            (&format!("{KEY}=longer-than-a-link"), "1 to 15 letters"),
+        ] {
+            bed.run(&["network", "connect", "--driver-opt", option, "two", "web"])
+                .fails(1, &[why]);
+        }
+        // The name of one that is there.
+        let taken = format!("{KEY}=front0");
+        let outcome = bed.run(&["network", "connect", "--driver-opt", &taken, "two", "web"]);
+        outcome.fails(1, &["front0"]);
+        assert_eq!(links(), ["front0", "lo"]);
+        bed.run(&["rm", "-f", "web"]).ok();
+        bed.run(&["network", "rm", "one", "two"]).ok();
+    });
+}

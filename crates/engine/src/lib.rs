@@ -47,12 +47,12 @@ pub use boot::Booted;
 pub use cgroup::Usage;
 pub use config::{Config, Settings};
 pub use containers::copy::CopyRequest;
-pub use containers::request::endpoint;
 pub use containers::request::{
     Access, AttachRequest, CommitCompression, CommitRequest, ConfinementRequest, ExecRequest,
     HealthRequest, LogsRequest, NamespacesRequest, NetworkRequest, PidRequest, ProcessRequest,
     PullPolicy, RemoveRequest, RunRequest, SeccompRequest, StopRequest, Streams,
 };
+pub use containers::request::{endpoint, endpoint_option};
 pub use containers::update::{Effect, UpdateRequest};
 pub use containers::{Containers, CreateEvent, Created};
 pub use engine::{Engine, Info, Repaired};

@@ -264,6 +264,8 @@ pub struct Endpoint {
     pub mac: Option<MacAddress>,
     /// What has no better way leaves by the network with the highest one.
     pub priority: i32,
+    /// The link inside of the container: `eth` and a number if absent.
+    pub interface: Option<String>,
 }
 
 /// A name by which one container alone finds another one.

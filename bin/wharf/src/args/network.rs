@@ -66,6 +66,11 @@ pub(crate) fn create(command: Command) -> Command {
 pub(crate) fn connect(command: Command) -> Command {
     shape(command, "[OPTIONS] NETWORK CONTAINER")
         .arg(list("alias", "NAME", "One more name on this network"))
+        .arg(list(
+            "driver-opt",
+            "KEY=VALUE",
+            "com.docker.network.endpoint.ifname=NAME: how its link is called",
+        ))
         .arg(value(
             "gw-priority",
             "NUMBER",

@@ -95,6 +95,10 @@ pub(super) fn connect(call: &Call<'_>) -> Result<u8> {
         };
         endpoint.ipv6 = Some(address);
     }
+    for text in given.texts("driver-opt") {
+        let (key, value) = pair(text)?;
+        engine::endpoint_option(&mut endpoint, &key, &value)?;
+    }
     if let Some(text) = given.text("gw-priority") {
         endpoint.priority = text
             .parse()

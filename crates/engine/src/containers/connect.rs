@@ -72,7 +72,19 @@ impl Containers<'_> {
         let mut records = observe::networks(engine, &config.id)?;
         let has_way_out = records.iter().any(|record| record.ipv4_gateway.is_some());
         let mut request = networking::request(config, endpoints, endpoint);
-        request.interface = free_interface(&records);
+        request.interface = endpoint
+            .interface
+            .clone()
+            .unwrap_or_else(|| free_interface(&records));
+        if records.iter().any(|one| one.interface == request.interface) {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!(
+                    "a link of the container is called {} already",
+                    request.interface
+                ),
+            ));
+        }
         request.is_default_route = !has_way_out;
         let attachment: Attachment = engine.network_host().attach(netns.as_fd(), &request)?;
         records.push(NetworkRecord::from(&attachment));

@@ -30,7 +30,10 @@ pub(super) fn attach_all(
         for (place, endpoint) in endpoints.iter().enumerate() {
             let is_gateway = gateway == Some(place);
             let mut request = request(config, &endpoints, endpoint);
-            request.interface = format!("eth{place}");
+            request.interface = endpoint
+                .interface
+                .clone()
+                .unwrap_or_else(|| format!("eth{place}"));
             request.is_default_route = is_gateway;
             // Without a way out it is published on whatever there is.
             if is_gateway {

@@ -168,6 +168,31 @@ impl FromStr for NetworkRequest {
     }
 }
 
+/// What Docker calls a driver's option of an endpoint: the name of the link.
+pub fn endpoint_option(endpoint: &mut Endpoint, key: &str, value: &str) -> Result<()> {
+    let wrong = |why: &str| {
+        let shown: String = format!("{key}={value}").chars().take(80).collect();
+        Error::new(
+            ErrorKind::InvalidInput,
+            format!("invalid driver option {shown:?}: {why}"),
+        )
+    };
+    if key != "com.docker.network.endpoint.ifname" {
+        return Err(wrong("com.docker.network.endpoint.ifname is the only one"));
+    }
+    // As the kernel's dev_valid_name, of which a path in /proc/sys is made.
+    let is_name = (1..=15).contains(&value.len())
+        && !matches!(value, "." | ".." | "lo")
+        && value
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'/' | b':' | b'%'));
+    if !is_name {
+        return Err(wrong("a link has a name of 1 to 15 letters"));
+    }
+    endpoint.interface = Some(value.to_owned());
+    Ok(())
+}
+
 /// A network's name, or `name=NET[,alias=NAME][,ip=…][,ip6=…][,mac-address=…][,gw-priority=N]`.
 pub fn endpoint(text: &str) -> Result<Endpoint> {
     let wrong = |why: &str| {
@@ -202,9 +227,15 @@ pub fn endpoint(text: &str) -> Result<Endpoint> {
                 let priority = value.parse();
                 endpoint.priority = priority.map_err(|_| wrong("gw-priority is a number"))?;
             }
+            "driver-opt" => {
+                let (key, value) = value
+                    .split_once('=')
+                    .ok_or_else(|| wrong("write driver-opt=KEY=VALUE"))?;
+                endpoint_option(&mut endpoint, key, value)?;
+            }
             _ => {
                 return Err(wrong(
-                    "use name, alias, ip, ip6, mac-address or gw-priority",
+                    "use name, alias, ip, ip6, mac-address, driver-opt or gw-priority",
                 ));
             }
         }
