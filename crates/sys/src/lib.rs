@@ -45,5 +45,6 @@ pub mod socket;
 pub mod spawn;
 pub mod spent;
 pub mod userfaultfd;
+pub mod writeback;
 
 pub use error::{Context, Error, ErrorKind, Errors, Result};

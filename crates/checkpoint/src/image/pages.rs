@@ -11,6 +11,8 @@ use super::{METADATA, PAGES, open_beneath};
 
 pub(super) const PAGE_SIZE: usize = 4096;
 const _: () = assert!(PAGE == 4096);
+/// So many pages are written to the disk in one go.
+const AT_ONCE: u64 = (8 << 20) / PAGE;
 const ZEROS: [u8; PAGE_SIZE] = [0; PAGE_SIZE];
 
 /// Where pages go; zero pages cost nothing.
@@ -24,6 +26,9 @@ pub(crate) struct PageWriter {
     /// What was written since [`PageWriter::begin_attempt`] and belongs to no
     /// [`Ledger`].
     loose: Vec<(u64, u64)>,
+    /// Where that begins which the kernel was not told to write to the disk;
+    /// none if it is left alone.
+    written_out: Option<u64>,
 }
 
 impl PageWriter {
@@ -50,7 +55,23 @@ impl PageWriter {
             end: 0,
             free: Vec::new(),
             loose: Vec::new(),
+            written_out: None,
         })
+    }
+
+    /// Whether what is written goes to the disk at once, beside us. Whoever
+    /// syncs the file later waits for less; but it costs the writer time.
+    pub(crate) fn write_out(&mut self, is_wanted: bool) {
+        self.written_out = is_wanted.then_some(self.end);
+    }
+
+    fn begin_writing_out(&mut self) {
+        if let Some(from) = self.written_out
+            && self.end - from >= AT_ONCE
+        {
+            sys::writeback::begin(&self.file, from * PAGE, (self.end - from) * PAGE);
+            self.written_out = Some(self.end);
+        }
     }
 
     /// How many are of use.
@@ -110,6 +131,7 @@ impl PageWriter {
         };
         let count = usize::try_from(room).unwrap_or(pages.len());
         self.overwrite(place, &pages[..count])?;
+        self.begin_writing_out();
         Ok((place, count))
     }
 

@@ -82,10 +82,13 @@ pub(crate) fn precopy(
     {
         std::thread::sleep(PAUSE);
     }
+    // It runs meanwhile: this is the time to keep the disk busy.
+    writer.write_out(true);
     while precopied.goes_on() {
         let copied = precopied.round(writer);
         precopied.rounds.push(copied);
     }
+    writer.write_out(false);
     if options.leave_running {
         precopied.look_at_mappings();
     }
