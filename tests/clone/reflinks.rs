@@ -1,6 +1,6 @@
 //! On a store with reflinks clones share the blocks of shared memory.
 
-use black_box_tests::{BUSYBOX, Bed, Outcome, bed, binary, eventually};
+use black_box_tests::{BUSYBOX, Store, bed, eventually};
 
 /// 64 MB of shared memory that a child fills; once told to go on, both write to it and look at all of it.
 const PROGRAM: &str = r#"
@@ -48,26 +48,15 @@ fn mapping(pid: &str) -> (String, u64) {
 #[test]
 fn shared_memory_is_not_copied_and_everybody_has_their_own() {
     bed!(|bed| {
-        let path = |name: &str| bed.dir().join(name).to_str().unwrap().to_owned();
-        let (disk, root, runroot) = (path("disk.xfs"), path("store"), path("run"));
-        std::fs::create_dir(&root).unwrap();
-        bed.host("truncate", &["-s", "1G", &disk]).ok();
-        bed.host("mkfs.xfs", &["-q", &disk]).ok();
-        bed.host("mount", &["-o", "loop", &disk, &root]).ok();
-        let wharf = |words: &[&str]| -> Outcome {
-            let program = binary("wharf");
-            let words = [&["--root", &root, "--runroot", &runroot], words].concat();
-            bed.host(program.to_str().unwrap(), &words)
-        };
-        judge(bed, &wharf);
-        wharf(&["system", "reset", "-f"]).ok();
-        bed.host("umount", &[&root]).ok();
+        let store = Store::on(bed, "1G", &["mkfs.xfs", "-q"]);
+        store.load_busybox().ok();
+        judge(&store);
+        store.remove();
     });
 }
 
-fn judge(bed: &Bed, wharf: &dyn Fn(&[&str]) -> Outcome) {
-    let archive = bed.dir().join("busybox.tar");
-    wharf(&["load", "-q", "-i", archive.to_str().unwrap()]).ok();
+fn judge(store: &Store<'_>) {
+    let wharf = |words: &[&str]| store.run(words);
     let usual = ["run", "-d", "--name", "one", "--network", "none"];
     // What the machine's Python needs.
     let mounts = [

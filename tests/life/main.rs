@@ -14,5 +14,6 @@ mod policy;
 mod prune;
 mod snapshot;
 mod storage;
+mod troubled;
 mod usage;
 mod verbs;

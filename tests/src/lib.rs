@@ -23,6 +23,7 @@ mod hostile;
 mod image;
 mod leaks;
 mod registry;
+mod store;
 mod tar;
 mod terminal;
 
@@ -33,6 +34,7 @@ pub use deaths::{crash_everywhere, kill_counts, killed_at};
 pub use hostile::{Answer, HostileRegistry, Request, plain_answers};
 pub use image::{ImageBuilder, Layer, busybox_image, gzip, sha256};
 pub use registry::{Access, Registry};
+pub use store::Store;
 pub use tar::{Member, Tar};
 pub use terminal::Terminal;
 

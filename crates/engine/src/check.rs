@@ -19,7 +19,9 @@ use crate::containers::{ANONYMOUS_PREFIX, creation_lock, observe};
 use crate::{Engine, Repaired, entries, templates};
 
 /// What may lie in the root.
-const ROOT: [&str; 12] = [
+const ROOT: [&str; 13] = [
+    // Of a file system that is the store's alone.
+    "lost+found",
     "checkpoints",
     "containers",
     "content",
