@@ -40,7 +40,7 @@ printf 'root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000:user:/tmp:/bin/sh\n' >"$
 printf 'root:x:0:\nuser:x:1000:\n' >"$root/etc/group"
 printf '%s\n' "$*" >"$root/etc/checks"
 modules=lib/modules/$release
-for part in net lib crypto fs/overlayfs drivers/net/veth.ko drivers/net/tun.ko; do
+for part in net lib crypto fs/overlayfs fs/quota drivers/block/loop.ko drivers/net/veth.ko drivers/net/tun.ko; do
     mkdir -p "$root/$modules/kernel/$(dirname $part)"
     cp -r "$kernel/$modules/kernel/$part" "$root/$modules/kernel/$part"
 done
@@ -56,6 +56,10 @@ applets "$image/bin"
 cp "$root/etc/passwd" "$root/etc/group" "$image/etc/"
 printf 'served\n' >"$image/www/index.html"
 tar -C "$image" --owner=0 --group=0 -cf "$root/image.tar" .
+
+# What limits on disk are tried on.
+truncate -s 64M "$root/limited.ext4"
+mkfs.ext4 -q -O quota,project -E quotatype=prjquota "$root/limited.ext4"
 
 (cd "$root" && find . | busybox cpio -o -H newc 2>/dev/null | gzip -1) >"$work/initrd"
 

@@ -198,6 +198,35 @@ check_mounts() {
     rm -r /tmp/shared
 }
 
+# Of volumes and of what containers write, by the project quota of ext4.
+check_limits_on_disk() {
+    modprobe loop
+    mkdir -p /tmp/limited
+    mount -t ext4 -o loop,prjquota /limited.ext4 /tmp/limited
+    on_it() { wharf --root /tmp/limited/root --runroot /run/limited "$@"; }
+    fill() { # fill FILE MEGABYTES OPTION...
+        file=$1 count=$2
+        shift 2
+        on_it run --name one --network none "$@" $IMAGE dd if=/dev/zero of="$file" bs=1M count="$count"
+    }
+    on_it import /image.tar $IMAGE
+    on_it volume create -o size=4m few
+    fill /data/f 3 -v few:/data
+    on_it rm one
+    fails_with 1 fill /data/g 3 -v few:/data
+    on_it rm one
+    # The limit is of that directory alone, and goes with it.
+    fill /f 6 -v few:/data
+    on_it rm one
+    on_it volume rm few
+    fails_with 1 fill /f 6 --storage-opt size=4m
+    on_it rm one
+    fill /f 3 --storage-opt size=4m
+    on_it rm one
+    on_it system reset -f
+    umount /tmp/limited
+}
+
 check_many_layers() {
     # Before Linux 6.13 the names of all layers together have to fit into 255 bytes.
     last=$IMAGE
@@ -457,7 +486,7 @@ case ${1:-boot} in
         # The kernel's first file system is no mount that pivot_root(2) can leave.
         mkdir /real
         mount -t tmpfs -o size=512m tmpfs /real
-        for name in bin sbin etc lib init image.tar programs; do cp -a "/$name" /real/; done
+        for name in bin sbin etc lib init image.tar limited.ext4 programs; do cp -a "/$name" /real/; done
         mkdir -p /real/proc /real/sys /real/dev /real/run /real/tmp /real/var/lib /real/root
         exec switch_root /real /init machine
         ;;

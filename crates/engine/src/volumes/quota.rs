@@ -48,6 +48,17 @@ pub(crate) fn limit(directories: &[&Path], bytes: u64) -> Result<()> {
     ))
 }
 
+/// Makes the empty directory `to` part of the project that `from` belongs to,
+/// if it belongs to one.
+pub(crate) fn inherit(from: &Path, to: &Path) -> Result<()> {
+    let act = || format!("limit {} as {} is", to.display(), from.display());
+    let project = sys::quota::project(File::open(from).context(act)?).context(act)?;
+    if project == 0 {
+        return Ok(());
+    }
+    sys::quota::set_project(File::open(to).context(act)?, project).context(act)
+}
+
 /// Takes the limit of a directory's project away. Fine if the directory, or
 /// the quota with all limits, is gone.
 pub(crate) fn forget(directory: &Path) -> Result<()> {

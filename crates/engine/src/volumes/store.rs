@@ -163,8 +163,11 @@ fn make(
     remove_unfinished(&directory)?;
     let fresh = directory.join(format!(".new-{}", std::process::id()));
     DirBuilder::new().mode(0o755).create(&fresh)?;
-    if let (Some(size), false) = (record.size()?, was_there) {
-        quota::limit(&[&fresh], size)?;
+    match record.size()? {
+        // The one that it takes the place of is limited.
+        Some(_) if was_there => quota::inherit(&data, &fresh)?,
+        Some(size) => quota::limit(&[&fresh], size)?,
+        None => {}
     }
     if record.backing()? == Backing::Own {
         fill(&fresh)?;
