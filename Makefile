@@ -60,7 +60,7 @@ bench-clone: build ## clones of a PostgreSQL beside docker run of a prepared ima
 	@scripts/setup.sh bench reflinks
 	@scripts/bench.sh --clone $(if $(QUICK),--quick)
 
-bench-memory: build ## checkpoint and restore of a Redis, as its client sees it (SIZES="10 256 1000", MB)
+bench-memory: build ## checkpoint, restore, suspend and resume of a Redis, as its client sees it (SIZES="10 256 1000", MB)
 	@scripts/setup.sh test
 	@scripts/bench-memory.sh $(SIZES)
 

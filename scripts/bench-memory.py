@@ -1,15 +1,18 @@
 """A Redis in a bundle, taken through checkpoint and restore while a client keeps asking it: what that client sees.
 
-    bench-memory.py RUNTIME DIRECTORY [MB...]
+    bench-memory.py RUNTIME WHARF DIRECTORY [MB...]
 
-For each size: `--leave-running` (idle, then with a client that writes), a checkpoint that ends it, a restore; medians."""
+For each size: `--leave-running` (idle, then with a client that writes), a checkpoint that ends it, a restore; then one of
+the engine's, suspended and resumed, up to its first answer and until all of its memory is there; medians."""
 import ctypes
 import json
 import os
+import io
 import socket
 import statistics
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 
@@ -20,15 +23,16 @@ VALUE = b"v" * 900
 
 
 class Redis:
-    """A connection from outside: made inside the container's network namespace, else it could not be checkpointed."""
+    """A connection from outside: made inside the network namespace of `pid`, else it could not be checkpointed."""
 
-    def __init__(self, container):
-        namespace = os.open(f"/proc/{container.pid()}/ns/net", os.O_RDONLY)
-        assert ctypes.CDLL(None).setns(namespace, CLONE_NEWNET) == 0, "setns"
-        os.close(namespace)
+    def __init__(self, pid, path):
+        if pid:
+            namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY)
+            assert ctypes.CDLL(None).setns(namespace, CLONE_NEWNET) == 0, "setns"
+            os.close(namespace)
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(60)
-        self.socket.connect(f"{container.bundle}/rootfs/data/socket")
+        self.socket.connect(path)
         self.file = self.socket.makefile("rb")
 
     def ask(self, *words):
@@ -82,7 +86,7 @@ class Container:
         end = time.monotonic() + 30
         while True:
             try:
-                return Redis(self)
+                return Redis(self.pid(), f"{self.bundle}/rootfs/data/socket")
             except OSError:
                 if time.monotonic() > end:
                     raise
@@ -162,12 +166,88 @@ def measure(runtime, directory, size):
         container.call("delete", "--force")
 
 
+class Suspended:
+    """A container of the engine's, in a store of its own."""
+
+    def __init__(self, wharf, directory):
+        self.directory = directory
+        self.command = [wharf, "--root", f"{directory}/root", "--runroot", f"{directory}/run"]
+        os.mkdir(f"{directory}/data")
+        archive = io.BytesIO()
+        with tarfile.open(fileobj=archive, mode="w") as tar:
+            for name in ("proc", "dev", "sys", "usr", "etc", "tmp", "data"):
+                entry = tarfile.TarInfo(name)
+                entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+                tar.addfile(entry)
+            for name in ("bin", "lib", "lib64"):
+                entry = tarfile.TarInfo(name)
+                entry.type, entry.linkname = tarfile.SYMTYPE, f"usr/{name}"
+                tar.addfile(entry)
+        self.call("import", "-", "empty", given=archive.getvalue())
+        self.call("run", "-d", "--name", "redis", "--network", "none", "--user", "0", "-v", "/usr:/usr:ro", "-v",
+                  f"{directory}/data:/data", "empty", "/usr/bin/redis-server", "--port", "0", "--unixsocket",
+                  "/data/socket", "--save", "", "--dir", "/data", "--enable-debug-command", "yes")
+
+    def call(self, *words, given=b""):
+        subprocess.run([*self.command, *words], input=given, stdout=subprocess.DEVNULL, check=True)
+
+    def connect(self):
+        end = time.monotonic() + 30
+        while True:
+            try:
+                return Redis(None, f"{self.directory}/data/socket")
+            except OSError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.0005)
+
+
+def pager_is_there():
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/comm") as file:
+                if file.read() == "wharf-pager\n":
+                    return True
+        except OSError:
+            pass
+    return False
+
+
+def resume(container, key):
+    """Milliseconds up to its first answer, and until all of its memory is there."""
+    container.call("suspend", "redis")
+    start = time.monotonic()
+    container.call("resume", "redis")
+    redis = container.connect()
+    assert len(redis.ask("GET", key)) == len(VALUE)
+    first = (time.monotonic() - start) * 1e3
+    while pager_is_there():
+        time.sleep(0.001)
+    return first, (time.monotonic() - start) * 1e3
+
+
+def measure_resume(wharf, directory, size):
+    container = Suspended(wharf, directory)
+    try:
+        keys = size * 940
+        container.connect().ask("DEBUG", "POPULATE", keys, "k", len(VALUE))
+        digest = container.connect().ask("DEBUG", "DIGEST")
+        taken = [resume(container, f"k:{keys // 2}") for _ in range(ROUNDS)]
+        assert container.connect().ask("DEBUG", "DIGEST") == digest
+        for place, name in enumerate(("resume to the first answer", "until every page is in")):
+            print(f"redis {size} MB\t{name}\t{statistics.median(it[place] for it in taken):.1f} ms", flush=True)
+    finally:
+        container.call("rm", "-f", "redis")
+
+
 def main():
-    runtime, directory = os.path.abspath(sys.argv[1]), sys.argv[2]
-    for size in map(int, sys.argv[3:] or ("10", "256", "1000")):
-        place = f"{directory}/{size}"
-        os.mkdir(place)
-        measure(runtime, place, size)
+    runtime, wharf = map(os.path.abspath, sys.argv[1:3])
+    directory = sys.argv[3]
+    for size in map(int, sys.argv[4:] or ("10", "256", "1000")):
+        for act, binary in (("restore", runtime), ("resume", wharf)):
+            place = f"{directory}/{act}-{size}"
+            os.mkdir(place)
+            (measure if act == "restore" else measure_resume)(binary, place, size)
 
 
 main()

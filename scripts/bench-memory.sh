@@ -9,4 +9,4 @@ work=$(mktemp -d /var/tmp/wharf-bench-memory-XXXXXX)
 trap 'rm -rf "$work"' EXIT
 # In a pid namespace of our own nothing outlives us.
 unshare --mount --pid --fork --kill-child --mount-proc \
-    python3 scripts/bench-memory.py "${WHARF_RUNTIME:-build/wharf-runtime}" "$work" "$@"
+    python3 scripts/bench-memory.py "${WHARF_RUNTIME:-build/wharf-runtime}" "${WHARF:-build/wharf}" "$work" "$@"

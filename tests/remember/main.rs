@@ -6,6 +6,7 @@
 mod archive;
 mod checkpoint;
 mod crash;
+mod filling;
 mod suspend;
 mod terminal;
 

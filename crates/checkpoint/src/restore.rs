@@ -9,6 +9,7 @@ use sys::{Context as _, Error, ErrorKind, Result};
 use crate::copies::Copies;
 use crate::image;
 use crate::image::schema::Checkpoint;
+use crate::paging::Pager;
 use crate::rebuild::{Common, Material, Source, rebuild};
 use crate::staging::Staging;
 use crate::template::Template;
@@ -21,7 +22,7 @@ use crate::template::Template;
 /// The calling process must have one thread only.
 pub fn restore(request: CreateRequest<'_>, directory: impl AsFd) -> Result<Created> {
     let mut restoring = Restoring::begin(request, directory)?;
-    restoring.fill(&mut |_| Ok(()))?;
+    restoring.fill(false, &mut |_| Ok(()))?;
     Ok(restoring.created)
 }
 
@@ -119,13 +120,21 @@ impl Restoring {
     }
 
     /// Fills it and lets it go on. `ready` is called when all of it is there
-    /// and nothing moves yet; if it fails, nothing ever does.
-    pub fn finish(mut self, ready: &mut dyn FnMut(&Created) -> Result<()>) -> Result<Running> {
-        self.fill(ready)?;
-        self.created.adopt()
+    /// and nothing moves yet; if it fails, nothing ever does. Memory may come
+    /// later, from a [`Pager`], whose end is to be waited for.
+    pub fn finish(
+        mut self,
+        ready: &mut dyn FnMut(&Created) -> Result<()>,
+    ) -> Result<(Running, Option<Pager>)> {
+        let pager = self.fill(true, ready)?;
+        Ok((self.created.adopt()?, pager))
     }
 
-    fn fill(&mut self, ready: &mut dyn FnMut(&Created) -> Result<()>) -> Result<()> {
+    fn fill(
+        &mut self,
+        is_lazy: bool,
+        ready: &mut dyn FnMut(&Created) -> Result<()>,
+    ) -> Result<Option<Pager>> {
         let checkpoint = self
             .checkpoint
             .take()
@@ -139,6 +148,7 @@ impl Restoring {
             source: self.staging.as_ref().map_or(Source::Image, Source::Staged),
             copies: &self.copies,
             common: &self.common,
+            is_lazy,
         };
         let rights = (&self.bounds, self.has_console);
         let rebuilt = rebuild(init, created.pidfd(), material, rights, &mut || {

@@ -29,6 +29,8 @@ pub(crate) struct Client {
     pub(crate) sends_input: bool,
     /// It writes the container down.
     pub(crate) holds: bool,
+    /// It will, as soon as all of the container's memory is there.
+    pub(crate) waits_for_memory: bool,
     /// The connection is closed, or not worth keeping.
     pub(crate) is_gone: bool,
     queue: VecDeque<Packet>,
@@ -61,6 +63,7 @@ impl Client {
             is_attached: false,
             sends_input: false,
             holds: false,
+            waits_for_memory: false,
             is_gone: false,
             queue: VecDeque::new(),
             queued: 0,

@@ -68,6 +68,7 @@ impl Monitor {
             return;
         };
         let init = running.process();
+        self.lost_memory = None;
         if let Some(facts) = &mut self.facts {
             note_start(facts, &self.run_dir, init, &self.task.place());
             facts.restarts = self.state.restarts;
@@ -123,7 +124,7 @@ impl Monitor {
             out_of_memory: end.out_of_memory,
             started: self.facts.as_ref().and_then(|facts| facts.started),
             finished: Timestamp::now(),
-            error,
+            error: error.or_else(|| self.lost_memory.clone()),
             restarts: self.state.restarts,
             stopped: self.state.stop_requested,
             memory_limit: end.memory_limit,

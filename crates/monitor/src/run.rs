@@ -82,6 +82,8 @@ pub(crate) struct Monitor {
     pub(crate) checkup: Option<Box<Checkup>>,
     /// The record of events.
     pub(crate) record: Option<PathBuf>,
+    /// Why it has to end, if the rest of its memory cannot be had.
+    pub(crate) lost_memory: Option<Error>,
     /// Somebody writes the container down.
     pub(crate) held: Option<Hold>,
     /// The process ended, its output did not yet.
@@ -110,6 +112,8 @@ struct Draining {
 #[derive(Clone, Copy, Debug)]
 enum Source {
     Process,
+    /// Whoever brings the rest of its memory.
+    Pager,
     Listener,
     Input,
     /// The health check's process.
@@ -154,6 +158,7 @@ impl Monitor {
             facts: None,
             checkup: job.health.map(|health| Box::new(Checkup::new(health))),
             record: job.events,
+            lost_memory: None,
             held: None,
             draining: None,
             told: None,
@@ -263,6 +268,7 @@ impl Monitor {
         for source in ready {
             match source {
                 Source::Process => self.process_ended(),
+                Source::Pager => self.pager_ended(),
                 Source::Listener => self.let_in(),
                 Source::Input => self.stdio.input.write(),
                 Source::Probe => self.probe_ended(),
@@ -295,6 +301,9 @@ impl Monitor {
         };
         if let Some(pidfd) = self.task.pidfd() {
             add(Source::Process, pidfd, PollFlags::IN);
+        }
+        if let Some(pager) = self.task.pager.as_ref().filter(|it| !it.is_over()) {
+            add(Source::Pager, pager.pidfd(), PollFlags::IN);
         }
         if let Some(listener) = &self.listener {
             add(Source::Listener, listener.as_fd(), PollFlags::IN);
@@ -369,6 +378,7 @@ impl Monitor {
 
     fn process_ended(&mut self) {
         self.run_ended();
+        self.dismiss_pager();
         let end = self.task.reap();
         self.stdio.process_ended();
         for output in &mut self.stdio.outputs {
@@ -482,6 +492,7 @@ impl Monitor {
                 ToMonitor::Update(update) => {
                     self.answer(index, |monitor| monitor.update(&update, fds));
                 }
+                ToMonitor::Hold if self.task.pager.is_some() => client.waits_for_memory = true,
                 ToMonitor::Hold => self.answer(index, |monitor| monitor.hold(index)),
                 ToMonitor::Seal { record } => {
                     self.answer(index, |monitor| monitor.seal(index, record));

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
+use checkpoint::Filled;
 use state::{
     CgroupManager, Departure, Durability, Facts, FromMonitor, PidfsInode, ProcessRef, Record,
     SandboxRecord, Timestamp,
@@ -47,6 +48,52 @@ impl Monitor {
         self.held = Some(Hold::default());
         self.clients[index].holds = true;
         Ok(())
+    }
+
+    /// All of its memory is there; or the container is ended, before anybody
+    /// sees memory that is not what it was.
+    pub(crate) fn pager_ended(&mut self) {
+        let Some(pager) = &mut self.task.pager else {
+            return;
+        };
+        let lost = match pager.outcome() {
+            Ok(Some(filled)) => {
+                self.task.pager = None;
+                self.tell("fill", counts(filled));
+                return self.serve_waiting_holders(Self::hold);
+            }
+            Ok(None) => Error::new(
+                ErrorKind::Internal,
+                "whoever brought the rest of its memory was killed",
+            ),
+            Err(error) => error,
+        };
+        // Its descriptors stay until the end, so nobody gets zeros.
+        self.lost_memory = Some(lost.wrap("go on from the memory that was saved"));
+        if let Some(running) = &self.task.running {
+            // It may have ended.
+            let _ = running.signal(9);
+        }
+        self.thaw_for(9);
+    }
+
+    /// It ended, and needs no memory any more.
+    pub(crate) fn dismiss_pager(&mut self) {
+        let Some(mut pager) = self.task.pager.take() else {
+            return;
+        };
+        if let Err(error) = pager.outcome() {
+            self.lost_memory = Some(error.wrap("go on from the memory that was saved"));
+        }
+        self.serve_waiting_holders(|_, _| Err(conflict("it just ended")));
+    }
+
+    fn serve_waiting_holders(&mut self, act: impl Fn(&mut Self, usize) -> Result<()>) {
+        for index in 0..self.clients.len() {
+            if std::mem::take(&mut self.clients[index].waits_for_memory) {
+                self.answer(index, |monitor| act(monitor, index));
+            }
+        }
     }
 
     pub(crate) fn seal(&mut self, index: usize, record: PathBuf) -> Result<()> {
@@ -151,6 +198,14 @@ impl Monitor {
             record.as_deref().map_or(Ok(()), take_away)
         })
     }
+}
+
+fn counts(filled: Filled) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        ("missing".to_owned(), filled.missing.to_string()),
+        ("awaited".to_owned(), filled.awaited.to_string()),
+        ("inTurn".to_owned(), filled.in_turn.to_string()),
+    ])
 }
 
 /// What there is to say of something that runs from now on.

@@ -3,7 +3,7 @@
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
-use checkpoint::{Restoring, Template};
+use checkpoint::{Pager, Restoring, Template};
 use runtime::{
     CgroupManager, CgroupPath, CreateRequest, Created, ExecRequest, Gate, InitProcess, Keyring,
     Lifetime, ProcessStdio, RootSwitch, Running,
@@ -53,6 +53,8 @@ pub(crate) struct Task {
     memory: Option<GivenMemory>,
     created: Option<Made>,
     pub(crate) running: Option<Running>,
+    /// Brings what is missing of its memory.
+    pub(crate) pager: Option<Pager>,
     /// Reaped, and still holding what takes time to let go of.
     ended: Option<Running>,
     /// Processes outside of a pid namespace of their own outlive the first.
@@ -87,6 +89,7 @@ impl Task {
             memory: given.memory,
             created: None,
             running: None,
+            pager: None,
             ended: None,
             has_pid_namespace: has_pid_namespace(&work),
             cgroup: String::new(),
@@ -182,7 +185,8 @@ impl Task {
         let mut running = match (&self.work, self.created.take()) {
             (_, Some(Made::Program(created))) => created.start()?,
             (_, Some(Made::Empty(restoring))) => {
-                let running = restoring.finish(&mut |created| ready(created.process()))?;
+                let (running, pager) = restoring.finish(&mut |created| ready(created.process()))?;
+                self.pager = pager;
                 self.start_from_now_on();
                 running
             }

@@ -41,6 +41,13 @@ pub fn clone_sibling(namespaces: i32, child: impl FnOnce() -> i32) -> Result<Chi
     clone(Parent::OfCaller, namespaces, None, child)
 }
 
+/// As [`clone_child`], but the child and we have one table of descriptors: what
+/// one opens or closes, the other has or has no more, and what both need stays
+/// open when either dies. Who owns which is up to the caller.
+pub fn clone_beside(child: impl FnOnce() -> i32) -> Result<Child> {
+    clone(Parent::Caller, libc::CLONE_FILES, None, child)
+}
+
 /// Whose child it becomes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Parent {
@@ -50,7 +57,7 @@ enum Parent {
 
 fn clone(
     parent: Parent,
-    namespaces: i32,
+    flags: i32,
     cgroup: Option<BorrowedFd<'_>>,
     child: impl FnOnce() -> i32,
 ) -> Result<Child> {
@@ -58,7 +65,7 @@ fn clone(
     let mut pidfd: libc::c_int = -1;
     // SAFETY: all-zero is a valid clone_args.
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
-    args.flags = u64::from(namespaces.cast_unsigned())
+    args.flags = u64::from(flags.cast_unsigned())
         | u64::from(libc::CLONE_PIDFD.cast_unsigned())
         | CLONE_CLEAR_SIGHAND;
     args.pidfd = (&raw mut pidfd) as u64;

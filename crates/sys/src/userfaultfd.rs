@@ -5,7 +5,7 @@
 //! whoever holds it: the call is made inside of that process, everything here
 //! from outside.
 
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, IntoRawFd, OwnedFd, RawFd};
 
 use crate::{Error, ErrorKind, Result};
 
@@ -255,6 +255,36 @@ impl Userfault {
         };
         control(self.0.as_fd(), UNREGISTER, (&raw mut argument) as u64)
     }
+}
+
+impl IntoRawFd for Userfault {
+    /// For somebody else who has the same table of descriptors.
+    fn into_raw_fd(self) -> RawFd {
+        self.0.into_raw_fd()
+    }
+}
+
+/// Closes every such descriptor of this process, when whoever owned them in a
+/// table that was shared ([`crate::clone::clone_beside`]) is gone. The caller
+/// has none of its own.
+pub fn close_abandoned() -> Result<()> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc/self/fd")? {
+        let entry = entry?;
+        let leads_to = std::fs::read_link(entry.path()).unwrap_or_default();
+        let number = entry.file_name().to_str().and_then(|it| it.parse().ok());
+        if leads_to.as_os_str() == "anon_inode:[userfaultfd]"
+            && let Some(number) = number
+        {
+            found.push(number);
+        }
+    }
+    for number in found {
+        // SAFETY: it is a userfaultfd, of which the caller says that nobody
+        // owns it any more.
+        drop(unsafe { OwnedFd::from_raw_fd(number) });
+    }
+    Ok(())
 }
 
 impl AsFd for Userfault {

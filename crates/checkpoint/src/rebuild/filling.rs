@@ -14,8 +14,9 @@ use sys::{Context as _, Error, ErrorKind, Result};
 
 use super::Puppet;
 use super::pool::OPENED;
-use crate::image::schema::{Backing, Memory};
+use crate::image::schema::{Backing, Checkpoint, Memory};
 use crate::inject::{Outcome, Program};
+use crate::paging::{Missing, Space, Stretch};
 use crate::staging::{Piece, pieces};
 
 const CLOSE: u32 = 3;
@@ -25,19 +26,67 @@ const RANGES: usize = 1024;
 const READS: usize = 32;
 /// The most that one read transfers.
 const READ_MAX: u64 = 1 << 30;
+/// What all processes have to have in mappings that may wait, so that it is
+/// worth a process that gives it to them.
+const WAITING_MIN: u64 = 16 << 20;
+/// A mapping with less in it does not wait.
+const WAITS_MIN: u64 = 1 << 20;
 /// A mapping with less in it is left to the process.
 const GIVEN_MIN: u64 = 64 << 10;
 /// Given at a time: what a processor keeps at hand.
 const CHUNK: usize = 256 << 10;
-const PAGE_SIZE: usize = 4096;
+pub(crate) const PAGE_SIZE: usize = 4096;
 
-/// The mappings whose pages are best given to the process.
-pub(super) fn given(memory: &Memory) -> Vec<bool> {
+/// Whether there is so much that processes should not wait for all of it.
+pub(super) fn is_much(checkpoint: &Checkpoint) -> bool {
+    let processes = checkpoint.processes.iter();
+    let waiting = processes.map(|process| {
+        let stored = stored(&process.memory);
+        let waits = waiting(&process.memory, true);
+        let bytes = stored.iter().zip(waits).filter(|(_, waits)| *waits);
+        bytes.map(|(bytes, _)| bytes).sum::<u64>()
+    });
+    waiting.fold(0, u64::saturating_add) >= WAITING_MIN
+}
+
+/// The mappings whose pages may come when the process has gone on; none unless
+/// that `is_wanted`.
+///
+/// What is locked was promised to be there. Of what a child does not get, or
+/// gets empty, and of guards nobody would tell while it is waited for.
+pub(super) fn waiting(memory: &Memory, is_wanted: bool) -> Vec<bool> {
+    let mappings = memory
+        .mappings
+        .iter()
+        .zip(stored(memory))
+        .zip(given(memory));
+    mappings
+        .map(|((mapping, stored), is_given)| {
+            let kept = ["lo", "wf", "dc"];
+            let guards = &memory.guards;
+            let first = guards.partition_point(|(_, end)| *end <= mapping.start);
+            let has_guard = guards.get(first).is_some_and(|it| it.0 < mapping.end);
+            is_wanted
+                && is_given
+                && stored >= WAITS_MIN
+                && !has_guard
+                && !mapping.flags.iter().any(|it| kept.contains(&it.as_str()))
+        })
+        .collect()
+}
+
+/// Bytes in the image, by mapping.
+fn stored(memory: &Memory) -> Vec<u64> {
     let mut stored = vec![0; memory.mappings.len()];
     for piece in pieces(memory) {
         stored[piece.mapping] += piece.length;
     }
-    let mappings = memory.mappings.iter().zip(stored);
+    stored
+}
+
+/// The mappings whose pages are best given to the process.
+pub(super) fn given(memory: &Memory) -> Vec<bool> {
+    let mappings = memory.mappings.iter().zip(stored(memory));
     mappings
         .map(|(mapping, stored)| {
             let has = |flags: &[&str]| mapping.flags.iter().any(|it| flags.contains(&it.as_str()));
@@ -56,11 +105,21 @@ pub(super) fn ask(program: &mut Program) -> usize {
 }
 
 /// Takes what [`ask`] brought out of the process; `None` if it is forbidden.
-pub(super) fn take(puppet: &Puppet, outcome: &Outcome, asked: usize) -> Result<Option<Userfault>> {
+/// With `waits`, also whether the process can go on meanwhile.
+pub(super) fn take(
+    puppet: &Puppet,
+    (outcome, asked): (&Outcome, usize),
+    waits: bool,
+) -> Result<Option<(Userfault, bool)>> {
     if outcome.result(asked) != i64::from(OPENED) {
         return Ok(None);
     }
-    let taken = take_descriptor(puppet).and_then(Userfault::for_filling);
+    let taken = take_descriptor(puppet).and_then(|fd| {
+        if waits && let Ok(userfault) = Userfault::for_missing(fd.try_clone()?) {
+            return Ok((userfault, true));
+        }
+        Ok((Userfault::for_filling(fd)?, false))
+    });
     let mut program = Program::default();
     program.call("close a descriptor", CLOSE, &[OPENED.into()]);
     puppet.run(&program)?;
@@ -115,7 +174,21 @@ pub(super) fn give(
     Ok(())
 }
 
-pub(super) fn read_exact_at(
+/// What is left to be given when the process has gone on.
+pub(super) fn leave(userfault: Userfault, pieces: impl Iterator<Item = Piece>) -> Option<Space> {
+    let mut missing = Missing::default();
+    for piece in pieces {
+        missing.add(Stretch {
+            start: piece.start,
+            length: piece.length,
+            offset: piece.offset,
+        });
+    }
+    (!missing.is_empty()).then_some(Space { userfault, missing })
+}
+
+/// Reads so much of the image, or says that it is cut off.
+pub(crate) fn read_exact_at(
     pages: BorrowedFd<'_>,
     mut buffer: &mut [u8],
     mut from: u64,

@@ -11,6 +11,7 @@ use super::{MMAP, MREMAP, MUNMAP, Pool, Puppet, Work, aio, filling, shared_memor
 use crate::image::hex;
 use crate::image::schema::{Backing, Mapping, Memory};
 use crate::inject::Program;
+use crate::paging::Space;
 use crate::staging::{self, Piece, Share, Staging};
 
 const MPROTECT: u32 = 10;
@@ -42,7 +43,7 @@ const PR_SET_VMA: i32 = 0x5356_4d41;
 /// Where the pages of a process's private memory come from.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Source<'a> {
-    /// From the image, all of them before the process goes on.
+    /// From the image.
     Image,
     /// From where a template left them in the process's own address space; what is not there, from
     /// the image.
@@ -75,7 +76,9 @@ impl<'a> Source<'a> {
     }
 }
 
-pub(super) fn make(puppet: &Puppet, memory: &Memory, work: &Work<'_>) -> Result<()> {
+/// Makes it, and gives what is missing of it still, if the process can wait for
+/// that.
+pub(super) fn make(puppet: &Puppet, memory: &Memory, work: &Work<'_>) -> Result<Option<Space>> {
     aio::make(puppet, memory, work)?;
     let pool = work.pool;
     let share = work.source.share(puppet.thread.inner_pid);
@@ -131,22 +134,34 @@ pub(super) fn make(puppet: &Puppet, memory: &Memory, work: &Work<'_>) -> Result<
         );
     }
     let outcome = puppet.run(&program)?;
-    let userfault = match asked {
-        Some(asked) => filling::take(puppet, &outcome, asked)?,
+    let waiting = filling::waiting(memory, work.is_lazy && share.is_none());
+    let taken = match asked {
+        Some(asked) => filling::take(puppet, (&outcome, asked), waiting.contains(&true))?,
         None => None,
     };
-    let given = userfault.as_ref().map_or(Vec::new(), |userfault| {
+    let given = taken.as_ref().map_or(Vec::new(), |(userfault, _)| {
         filling::hold(userfault, memory, given)
     });
+    let can_wait = taken.as_ref().is_some_and(|(_, can_wait)| *can_wait);
+    let waits = |mapping: usize| can_wait && waiting[mapping] && given.get(mapping) == Some(&true);
     let is_given = |piece: &Piece| given.get(piece.mapping) == Some(&true);
     let missing = staging::pieces(memory).filter(|piece| {
         let mapping = &memory.mappings[piece.mapping];
         matches!(pages_of(mapping), Pages::Image) && !is_given(piece) && !work.common.has(mapping)
     });
     filling::read(puppet, missing, pool.pages())?;
-    if let Some(userfault) = userfault {
-        let missing = staging::pieces(memory).filter(is_given);
-        filling::give(&userfault, missing, work.pages)?;
+    let mut space = None;
+    if let Some((userfault, _)) = taken {
+        let now = staging::pieces(memory).filter(|it| is_given(it) && !waits(it.mapping));
+        filling::give(&userfault, now, work.pages)?;
+        let later = staging::pieces(memory).filter(|it| waits(it.mapping));
+        space = filling::leave(userfault, later);
+    }
+    if let Some(space) = &space {
+        let mappings = memory.mappings.iter().enumerate();
+        for (_, mapping) in mappings.filter(|(index, _)| given[*index] && !waits(*index)) {
+            space.userfault.forget(mapping.start, mapping.end)?;
+        }
     }
     let mut program = Program::default();
     let own = memory.mappings.iter().zip(&filled);
@@ -159,7 +174,7 @@ pub(super) fn make(puppet: &Puppet, memory: &Memory, work: &Work<'_>) -> Result<
     }
     set_fields(&mut program, memory, pool)?;
     puppet.run(&program)?;
-    Ok(())
+    Ok(space)
 }
 
 /// Moves what a template prepared to where it belongs, without a copy. It

@@ -34,8 +34,10 @@ use crate::copies::Copies;
 use crate::image::schema::Checkpoint;
 use crate::inject::{Area, Program, Thread, find_syscall};
 use crate::maps::{self, Detail, END_OF_MEMORY, Line};
+use crate::paging::Pager;
 
 pub(crate) use common::Common;
+pub(crate) use filling::{PAGE_SIZE, read_exact_at};
 pub(crate) use memory::Source;
 pub(crate) use pool::Pool;
 
@@ -77,6 +79,8 @@ pub(crate) struct Work<'a> {
     pub(crate) common: &'a Common,
     /// Its standard descriptors are a terminal that was made for it.
     pub(crate) has_console: bool,
+    /// Memory may come when the processes have gone on.
+    pub(crate) is_lazy: bool,
 }
 
 /// What the processes are made of.
@@ -87,23 +91,27 @@ pub(crate) struct Material<'a> {
     pub(crate) source: Source<'a>,
     pub(crate) copies: &'a Copies,
     pub(crate) common: &'a Common,
+    /// Memory may come when the processes have gone on.
+    pub(crate) is_lazy: bool,
 }
 
 /// Fills the blank process `init` with the whole tree, asks whether it may go
-/// on and lets it go.
+/// on and lets it go. Gives who brings what is missing of its memory, if
+/// anything is.
 pub(crate) fn rebuild(
     init: i32,
     pidfd: BorrowedFd<'_>,
     material: Material<'_>,
     (bounds, has_console): (&Bounds, bool),
     ready: &mut dyn FnMut() -> Result<()>,
-) -> Result<()> {
+) -> Result<Option<Pager>> {
     let Material {
         checkpoint,
         pages,
         source,
         copies,
         common,
+        is_lazy,
     } = material;
     let staged = source.span();
     let first = take(init, checkpoint, &staged)?;
@@ -117,6 +125,7 @@ pub(crate) fn rebuild(
         copies,
         common,
         has_console,
+        is_lazy: is_lazy && filling::is_much(checkpoint),
     };
     clear(&first, staged)?;
     process::continue_clocks(&first, checkpoint.clocks)?;
@@ -130,11 +139,15 @@ pub(crate) fn rebuild(
     let watchers = inotify::Watchers::take(init, pidfd, &work)?;
     common::make(&first, &work).context(|| "memory that all processes have")?;
     let mut puppets = tree::grow(first, &work)?;
+    let mut spaces = Vec::new();
     for puppet in &puppets {
         let what = work.process(puppet)?;
-        memory::make(puppet, &what.memory, &work)
+        let space = memory::make(puppet, &what.memory, &work)
             .context(|| format!("memory of process {}", what.pid))?;
+        spaces.extend(space);
     }
+    // From here on the kernel may need what is missing, for rseq(2) for one.
+    let pager = Pager::start(spaces, pages.as_fd(), pidfd)?;
     let init = puppets
         .first()
         .ok_or_else(|| Error::new(ErrorKind::Internal, "no init"))?;
@@ -155,7 +168,7 @@ pub(crate) fn rebuild(
     for puppet in &puppets {
         threads::let_go(puppet, work.process(puppet)?)?;
     }
-    Ok(())
+    Ok(pager)
 }
 
 fn fill(puppet: &mut Puppet, what: &crate::image::schema::Process, work: &Work<'_>) -> Result<()> {
