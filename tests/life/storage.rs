@@ -1,6 +1,6 @@
 //! system storage: a store on a file system of its own.
 
-use black_box_tests::{BUSYBOX, bed, binary};
+use black_box_tests::{BUSYBOX, Bed, bed, binary, eventually};
 
 #[test]
 fn a_store_on_an_xfs_in_a_file() {
@@ -43,13 +43,20 @@ fn a_store_on_an_xfs_in_a_file() {
         // It is a store, also after it was mounted by what was written.
         let archive = path("busybox.tar");
         other(&["load", "-q", "-i", &archive]).ok();
-        bed.host("umount", &[&root]).ok();
+        unmount(bed, &root);
         bed.host("mount", &[&root]).ok();
         let run = ["run", "--rm", "--network", "none", BUSYBOX, "echo", "there"];
         assert_eq!(other(&run).ok(), "there");
-        bed.host("umount", &[&root]).ok();
+        unmount(bed, &root);
         std::fs::remove_file(format!("{root}.xfs")).unwrap();
         bed.host("umount", &["/etc"]).ok();
+    });
+}
+
+/// The kernel takes its time for what a container had of it.
+fn unmount(bed: &Bed, root: &str) {
+    eventually(10, "nobody to use it", || {
+        bed.host("umount", &[root]).status.success().then_some(())
     });
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::{Bed, Outcome, binary};
+use crate::{Bed, Outcome, binary, eventually};
 
 /// A file with a file system, mounted as the root of a store.
 pub struct Store<'a> {
@@ -61,6 +61,10 @@ impl<'a> Store<'a> {
     /// Everything in it goes, and so does the mount.
     pub fn remove(self) {
         self.run(&["system", "reset", "-f"]).ok();
-        self.bed.host("umount", &[self.root()]).ok();
+        // The kernel takes its time for what containers had of it.
+        eventually(10, "nobody to use the store", || {
+            let unmounted = self.bed.host("umount", &[self.root()]);
+            unmounted.status.success().then_some(())
+        });
     }
 }

@@ -68,6 +68,8 @@ fn metadata() -> Result<Value, String> {
             "--format-version=1",
             "--locked",
             "--offline",
+            // What other systems need was not fetched.
+            "--filter-platform=x86_64-unknown-linux-gnu",
             "--manifest-path",
             manifest,
         ])

@@ -37,7 +37,9 @@ impl FromStr for MacAddress {
         let mut parts = text.split([':', '-']);
         for byte in &mut bytes {
             let part = parts.next().filter(|part| part.len() == 2);
+            // from_str_radix takes a sign, too.
             *byte = part
+                .filter(|part| part.bytes().all(|byte| byte.is_ascii_hexdigit()))
                 .and_then(|part| u8::from_str_radix(part, 16).ok())
                 .ok_or_else(|| wrong("is no hardware address: write it as 02:42:0a:57:00:02"))?;
         }
