@@ -16,7 +16,7 @@ use std::path::PathBuf;
 
 use black_box_tests::{Bed, Bundle, Outcome, eventually};
 
-const SOURCES: [&str; 7] = [
+const SOURCES: [&str; 8] = [
     "programs.c",
     "sockets.c",
     "terminals.c",
@@ -24,6 +24,7 @@ const SOURCES: [&str; 7] = [
     "watching.c",
     "aio.c",
     "written.c",
+    "sharing.c",
 ];
 
 /// A container that runs one of the programs.

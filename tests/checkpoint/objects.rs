@@ -59,7 +59,7 @@ macro_rules! programs {
     )*};
 }
 
-programs! { dontneed written memory generations heap threads tree shared pipes signals timers events files identity waiting registers filter unix_streams unix_messages unix_names network memory_files semaphores queues named_pipes terminals watching aio unattached odd_memory }
+programs! { dontneed written shared_written memory generations heap threads tree shared pipes signals timers events files identity waiting registers filter unix_streams unix_messages unix_names network memory_files semaphores queues named_pipes terminals watching aio unattached odd_memory }
 
 #[test]
 fn connections_go_on() {

@@ -62,6 +62,33 @@ fn stands_only_for_what_it_wrote_since() {
     });
 }
 
+/// Between three processes, two of which write to eight pages each, all the while.
+#[test]
+fn stands_only_for_what_was_written_of_shared_memory() {
+    bed!(|bed| {
+        let subject = Subject::new(bed, "shared_settled");
+        subject.start();
+        let image = subject.image("image");
+        let options = ["--leave-running", "--work-path", &image];
+        subject.checkpoint(&image, &options).ok();
+        let said = statistics(&image);
+        let (running, standing) = (&said["pages_running"], pages(&said["pages_standing"]));
+        let running: Vec<u64> = running.as_array().unwrap().iter().map(pages).collect();
+        // All 16384 pages once, and then those 16; the rest is private.
+        assert!(running[0] >= 16384 && running[0] < 16384 + 200, "{said}");
+        assert!(running[1..].iter().sum::<u64>() < 200, "{said}");
+        assert!((1..200).contains(&standing), "{said}");
+        let size = fs::metadata(Path::new(&image).join("pages")).unwrap();
+        assert!(size.len() < (16384 + 300) * 4096, "{size:?}");
+        subject.checkpoint(&image, &[]).ok();
+        subject.bundle.delete();
+        subject.restore(&image).ok();
+        assert_eq!(subject.verdict(), "ok");
+        subject.bundle.wait_stopped();
+        subject.bundle.delete();
+    });
+}
+
 /// Memory may still be read from the one before; and where a file is cut to nothing and written again, some file systems
 /// take it to the disk when it is closed.
 #[test]

@@ -793,6 +793,7 @@ static const struct {
 	{ "droppable", droppable },
 	{ "terminals", terminals }, { "watching", watching }, { "aio", aio },
 	{ "written", written },	  { "settled", settled },
+	{ "shared_settled", shared_settled }, { "shared_written", shared_written },
 };
 
 int main(int count, char **arguments)

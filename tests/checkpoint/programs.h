@@ -51,3 +51,7 @@ void terminals(void);
 /* written.c */
 void written(void);
 void settled(void);
+
+/* sharing.c */
+void shared_settled(void);
+void shared_written(void);

@@ -17,7 +17,6 @@
 
 #![forbid(unsafe_code)]
 
-mod apparmor;
 mod boot;
 mod cgroup;
 pub mod check;

@@ -36,6 +36,10 @@ pub(super) fn collect(
         ..Memory::default()
     };
     aio::settle(process.pid, &inside.lines)?;
+    if inside.lines.iter().any(aio::is_ring) {
+        // Until now devices may have written to memory that is shared.
+        all.copies.precopied.shared.distrust();
+    }
     let mut copied = all.copies.precopied.take(process.pid);
     if copied.is_watched() && has_direct_io(process.pid) {
         copied.distrust(&mut all.copies.writer);

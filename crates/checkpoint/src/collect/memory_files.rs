@@ -2,13 +2,15 @@
 //! its mounts, so the image has them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, statat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, statat};
 use sys::path::openat2;
 use sys::{Context as _, Error, ErrorKind, Result};
 
-use super::{Collection, shared_memory};
+use super::Collection;
+use super::shared_memory::{self, Place};
 use crate::image::schema::{Entry, EntryKind, MemoryFiles};
 use crate::procfs;
 
@@ -136,6 +138,61 @@ pub(super) fn collect(init: i32, all: &mut Collection) -> Result<()> {
     Ok(())
 }
 
+/// Calls `act` for each file that [`collect`] would save, while the container
+/// runs: what is not there any more by then, or cannot be opened, is left out.
+pub(crate) fn each_file(init: i32, act: &mut OnFile<'_>) -> Result<()> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(format!("/proc/{init}/root"), flags, Mode::empty())?;
+    let mut left = ENTRIES_MAX;
+    for mount in own(&init.to_string())? {
+        if let Some(directory) = open(&root, &mount)? {
+            let device = rustix::fs::fstat(&directory)?.st_dev;
+            each_file_in(&directory, device, &mut left, act)?;
+        }
+    }
+    Ok(())
+}
+
+/// What a file is, and how to open it if it is still that one.
+pub(crate) type OnFile<'a> = dyn FnMut(&Stat, &dyn Fn() -> Option<File>) + 'a;
+
+fn each_file_in(
+    directory: &OwnedFd,
+    device: u64,
+    left: &mut usize,
+    act: &mut OnFile<'_>,
+) -> Result<()> {
+    for entry in Dir::read_from(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let is_own = matches!(name.to_bytes(), b"." | b"..");
+        let Ok(stat) = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) else {
+            continue;
+        };
+        if is_own || stat.st_dev != device || *left == 0 {
+            continue;
+        }
+        *left -= 1;
+        let open = |extra: OFlags| {
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | extra;
+            let file = rustix::fs::openat(directory, name, flags, Mode::empty()).ok()?;
+            let now = rustix::fs::fstat(&file).ok()?;
+            let is_same = (now.st_dev, now.st_ino) == (stat.st_dev, stat.st_ino);
+            is_same.then_some(file)
+        };
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => act(&stat, &|| open(OFlags::NONBLOCK).map(File::from)),
+            FileType::Directory => {
+                if let Some(inside) = open(OFlags::DIRECTORY) {
+                    each_file_in(&inside, device, left, act)?;
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 struct Walk {
     device: u64,
     only_files: bool,
@@ -210,7 +267,12 @@ impl Walk {
             FileType::RegularFile => {
                 let size = u64::try_from(stat.st_size).unwrap_or(0);
                 let file = open(OFlags::empty())?;
-                let pages = shared_memory::save(&file, size, &mut all.copies.writer)?;
+                let place = Place::File {
+                    mount: all.checkpoint.memory_files.len(),
+                    entry: self.entries.len(),
+                };
+                let key = (stat.st_dev, stat.st_ino);
+                let pages = shared_memory::save(&file, key, size, place, all)?;
                 EntryKind::File { size, pages }
             }
             FileType::Symlink => {

@@ -75,6 +75,7 @@ pub(crate) fn collect(
 ) -> (Result<(Checkpoint, Vec<Stilled>)>, Copies) {
     copies.writer.begin_attempt();
     copies.standing = 0;
+    copies.precopied.shared.compare();
     let mut all = Collection {
         checkpoint: Checkpoint::default(),
         options,
@@ -84,7 +85,9 @@ pub(crate) fn collect(
         shared: shared_memory::Known::default(),
         system_v: [0; 3],
     };
-    match collect_into(stopped, &mut all) {
+    let collected = collect_into(stopped, &mut all);
+    all.copies.precopied.shared.stop();
+    match collected {
         Ok(()) => (Ok((all.checkpoint, all.held)), all.copies),
         Err(error) => (Err(error), all.copies),
     }
@@ -117,6 +120,7 @@ fn collect_into(stopped: &Stopped, all: &mut Collection) -> Result<()> {
     }
     files::finish(stopped, all)?;
     terminals::finish(stopped, all)?;
+    shared_memory::finish(all)?;
     all.copies.writer.trim()
 }
 

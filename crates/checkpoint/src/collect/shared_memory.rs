@@ -9,19 +9,34 @@ use std::os::unix::fs::MetadataExt as _;
 use rustix::fs::{SeekFrom, Stat};
 use rustix::io::Errno;
 use sys::pagemap::PAGE;
-use sys::{Context as _, Result};
+use sys::{Context as _, Error, ErrorKind, Result};
 
 use super::files::{Seen, removed_kind};
 use super::{Collection, Inside, system_v};
 use crate::copies;
 use crate::freeze::StoppedProcess;
 use crate::image::PageWriter;
-use crate::image::schema::{SharedKind, SharedMemory};
+use crate::image::schema::{EntryKind, SharedKind, SharedMemory};
 use crate::maps::Line;
+use crate::precopy::Key;
+
+/// As the image has them: page, number of pages, page in the file.
+pub(super) type Runs = Vec<(u64, u64, u64)>;
 
 /// Pieces by device and inode.
 #[derive(Debug, Default)]
-pub(crate) struct Known(BTreeMap<(u64, u64), usize>);
+pub(crate) struct Known {
+    pieces: BTreeMap<Key, usize>,
+    /// Those whose pages are told by [`finish`].
+    pending: Vec<(Key, Place)>,
+}
+
+/// Whose pages they are, in the checkpoint.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place {
+    Piece(usize),
+    File { mount: usize, entry: usize },
+}
 
 /// The piece that a mapping shows; none if it is of a file with a name.
 pub(super) fn of_mapping(
@@ -35,7 +50,7 @@ pub(super) fn of_mapping(
     };
     let path = line.file(process.pid);
     let stat = fs::metadata(&path).context(|| format!("look at shared memory {name}"))?;
-    if let Some(index) = all.shared.0.get(&(stat.dev(), stat.ino())) {
+    if let Some(index) = all.shared.pieces.get(&(stat.dev(), stat.ino())) {
         return Ok(Some(*index));
     }
     let file = fs::File::open(&path).context(|| format!("open shared memory {name}"))?;
@@ -81,7 +96,7 @@ pub(super) fn removed(one: &Seen, stat: &Stat, all: &mut Collection) -> Result<u
 
 fn of_descriptor(one: &Seen, stat: &Stat, kind: SharedKind, all: &mut Collection) -> Result<usize> {
     let key = (stat.st_dev, stat.st_ino);
-    if let Some(index) = all.shared.0.get(&key) {
+    if let Some(index) = all.shared.pieces.get(&key) {
         return Ok(*index);
     }
     // Ours has the position of theirs, and may not be open for reading.
@@ -93,26 +108,65 @@ fn of_descriptor(one: &Seen, stat: &Stat, kind: SharedKind, all: &mut Collection
 
 fn add(
     file: &fs::File,
-    key: (u64, u64),
+    key: Key,
     size: u64,
     kind: SharedKind,
     all: &mut Collection,
 ) -> Result<usize> {
-    let pages = save(file, size, &mut all.copies.writer)?;
     let index = all.checkpoint.shared.len();
+    let pages = save(file, key, size, Place::Piece(index), all)?;
     all.checkpoint
         .shared
         .push(SharedMemory { kind, size, pages });
-    all.shared.0.insert(key, index);
+    all.shared.pieces.insert(key, index);
     Ok(index)
 }
 
-/// Copies what `file` has, holes left out, into the image.
+/// The pages of `file`, for the image: none yet where most of them were copied
+/// while the container ran.
 pub(super) fn save(
     file: impl AsFd,
+    key: Key,
     size: u64,
-    pages: &mut PageWriter,
-) -> Result<Vec<(u64, u64, u64)>> {
+    place: Place,
+    all: &mut Collection,
+) -> Result<Runs> {
+    let copies = &mut all.copies;
+    if copies.precopied.shared.claim(key) {
+        all.shared.pending.push((key, place));
+        return Ok(Runs::new());
+    }
+    let runs = copy(file, size, &mut copies.writer)?;
+    copies.standing += runs.iter().map(|(_, count, _)| count).sum::<u64>();
+    Ok(runs)
+}
+
+/// Tells the pages that [`save`] did not: by now, they were all compared with
+/// what was copied.
+pub(super) fn finish(all: &mut Collection) -> Result<()> {
+    let copies = &mut all.copies;
+    let settled = copies.precopied.shared.settle(&mut copies.writer);
+    let mut settled = settled.context(|| "copy shared memory")?;
+    for (key, place) in std::mem::take(&mut all.shared.pending) {
+        let one = settled.remove(&key);
+        let one = one.ok_or_else(|| Error::new(ErrorKind::Internal, "lost shared memory"))?;
+        copies.standing += one.standing;
+        let checkpoint = &mut all.checkpoint;
+        match place {
+            Place::Piece(index) => checkpoint.shared[index].pages = one.runs,
+            Place::File { mount, entry } => {
+                let what = &mut checkpoint.memory_files[mount].entries[entry].what;
+                if let EntryKind::File { pages, .. } = what {
+                    *pages = one.runs;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Copies what `file` has, holes left out, into the image.
+fn copy(file: impl AsFd, size: u64, pages: &mut PageWriter) -> Result<Runs> {
     const BUFFER: usize = 1 << 20;
     let mut runs = Vec::new();
     let mut buffer = vec![0; BUFFER];

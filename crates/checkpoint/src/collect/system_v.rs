@@ -6,7 +6,8 @@ use std::os::unix::fs::MetadataExt as _;
 use sys::pagemap::PAGE;
 use sys::{Context as _, Result};
 
-use super::{Collection, Inside, shared_memory};
+use super::shared_memory::{self, Place, Runs};
+use super::{Collection, Inside};
 use crate::freeze::StoppedProcess;
 use crate::image::hex;
 use crate::image::schema::{Owner, Queue, Semaphores, SharedKind, SharedMemory};
@@ -121,7 +122,8 @@ pub(super) fn unattached(
         );
         let address = run(&program)?.value(attached)?;
         let size = number(&status, SIZE);
-        let saved = save(process, address, size, all);
+        let place = Place::Piece(all.checkpoint.shared.len());
+        let saved = save(process, (address, size), place, all);
         let mut program = Program::default();
         program.call("detach a System V segment", SHMDT, &[address.into()]);
         run(&program)?;
@@ -144,14 +146,15 @@ pub(super) fn unattached(
 
 fn save(
     process: &StoppedProcess,
-    address: u64,
-    size: u64,
+    (address, size): (u64, u64),
+    place: Place,
     all: &mut Collection,
-) -> Result<Vec<(u64, u64, u64)>> {
+) -> Result<Runs> {
     let end = address + size.next_multiple_of(PAGE);
     let path = format!("/proc/{}/map_files/{address:x}-{end:x}", process.pid);
     let file = fs::File::open(&path).context(|| "open a System V segment")?;
-    shared_memory::save(&file, size, &mut all.copies.writer)
+    let about = file.metadata()?;
+    shared_memory::save(&file, (about.dev(), about.ino()), size, place, all)
 }
 
 /// Sets of semaphores and queues, if [`count`] found any.

@@ -10,8 +10,7 @@ use sys::userfaultfd::{Event, Given};
 use sys::{Context as _, Error, ErrorKind, Result};
 
 use super::{Filled, REPORT_MAX, Report, Space, Stretch};
-use crate::image::PageFiles;
-use crate::rebuild::PAGE_SIZE;
+use crate::rebuild::{PAGE_SIZE, read_exact_at};
 
 /// Given at a time: what a processor keeps at hand.
 const CHUNK: usize = 256 << 10;
@@ -30,7 +29,7 @@ const END: Duration = Duration::from_mins(1);
 
 /// What the process works with; all of it belongs to its parent.
 pub(super) struct Work<'a> {
-    pub(super) pages: &'a PageFiles,
+    pub(super) pages: BorrowedFd<'a>,
     pub(super) init: BorrowedFd<'a>,
     pub(super) report: BorrowedFd<'a>,
     pub(super) parent: Option<Pid>,
@@ -39,7 +38,7 @@ pub(super) struct Work<'a> {
 /// Giving memory to processes.
 pub(super) struct Service<'a> {
     customers: Vec<Customer>,
-    pages: &'a PageFiles,
+    pages: BorrowedFd<'a>,
     buffer: Vec<u8>,
     filled: Filled,
     /// How often in a row there was no memory.
@@ -96,7 +95,7 @@ impl Work<'_> {
 }
 
 impl<'a> Service<'a> {
-    pub(super) fn new(spaces: Vec<Space>, pages: &'a PageFiles) -> Self {
+    pub(super) fn new(spaces: Vec<Space>, pages: BorrowedFd<'a>) -> Self {
         let missing = spaces.iter().map(|space| space.missing.bytes()).sum();
         Self {
             customers: spaces.into_iter().map(Customer::new).collect(),
@@ -261,7 +260,7 @@ impl Customer {
     fn give(
         &mut self,
         stretch: Stretch,
-        pages: &PageFiles,
+        pages: BorrowedFd<'_>,
         buffer: &mut [u8],
     ) -> Result<(Progress, u64)> {
         let Stretch {
@@ -273,7 +272,7 @@ impl Customer {
         let skip = buffer.as_ptr().align_offset(PAGE_SIZE);
         let length = length.min(CHUNK as u64);
         let chunk = &mut buffer[skip..][..usize::try_from(length).unwrap_or(CHUNK)];
-        pages.read_exact_at(chunk, offset)?;
+        read_exact_at(pages, chunk, offset)?;
         let Space { userfault, missing } = &mut self.space;
         let given = match userfault.give(start, chunk) {
             Err(error) if is_short(&error) => return Ok((Progress::Short, 0)),

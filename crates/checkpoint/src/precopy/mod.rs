@@ -8,8 +8,13 @@
 //! watching without a break, not written since it was copied, is taken as
 //! copied; everything else is copied then.
 
+mod comparison;
+mod fingerprint;
+mod piece;
+mod shared;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use runtime::Cgroup;
@@ -23,6 +28,8 @@ use crate::image::{Ledger, PageWriter};
 use crate::maps::{self, Detail, Line};
 use crate::procfs::{self, Status};
 
+pub(crate) use shared::Key;
+use shared::SharedPieces;
 use watch::Watch;
 
 /// Less memory than this is copied sooner than watched.
@@ -41,6 +48,10 @@ const PAUSE: Duration = Duration::from_millis(2);
 #[derive(Debug, Default)]
 pub(crate) struct Precopied {
     processes: Vec<Copied>,
+    pub(crate) shared: SharedPieces,
+    /// Of each process with their flags, as they were right before the last
+    /// stop.
+    mappings: BTreeMap<i32, Vec<Line>>,
     /// Pages that each round copied.
     pub(crate) rounds: Vec<u64>,
 }
@@ -52,8 +63,6 @@ pub(crate) struct Copied {
     /// None if it is copied as a whole at the last stop.
     watch: Option<Watch>,
     pub(crate) ledger: Ledger,
-    /// Its mappings with their flags, as they were right before the last stop.
-    lines: Vec<Line>,
 }
 
 /// Copies what is worth it of the running container. Whatever goes wrong with
@@ -65,22 +74,14 @@ pub(crate) fn precopy(
     options: DumpOptions,
 ) -> Precopied {
     let mut precopied = Precopied::default();
-    let total: u64 = cgroup
-        .pids()
-        .unwrap_or_default()
-        .into_iter()
-        .map(own_memory)
-        .sum();
-    if total < WORTHWHILE {
-        return precopied;
+    let pids = cgroup.pids().unwrap_or_default();
+    precopied.shared = SharedPieces::find(init, &pids);
+    let total: u64 = pids.into_iter().map(own_memory).sum();
+    if total >= WORTHWHILE {
+        precopied.begin_patiently(init, cgroup);
     }
-    // Who cannot be stopped now cannot be later, which is told then.
-    let mut attempts = 0..ATTEMPTS;
-    while let Err(error) = precopied.begin(init, cgroup)
-        && error.kind() == ErrorKind::Unavailable
-        && attempts.next().is_some()
-    {
-        std::thread::sleep(PAUSE);
+    if precopied.processes.is_empty() && precopied.shared.is_empty() {
+        return precopied;
     }
     // It runs meanwhile: this is the time to keep the disk busy.
     writer.write_out(true);
@@ -90,12 +91,23 @@ pub(crate) fn precopy(
     }
     writer.write_out(false);
     if options.leave_running {
-        precopied.look_at_mappings();
+        precopied.look_at_mappings(cgroup);
     }
     precopied
 }
 
 impl Precopied {
+    /// Who cannot be stopped now cannot be later, which is told then.
+    fn begin_patiently(&mut self, init: i32, cgroup: &Cgroup) {
+        let mut attempts = 0..ATTEMPTS;
+        while let Err(error) = self.begin(init, cgroup)
+            && error.kind() == ErrorKind::Unavailable
+            && attempts.next().is_some()
+        {
+            std::thread::sleep(PAUSE);
+        }
+    }
+
     /// Has every process make a descriptor for us.
     fn begin(&mut self, init: i32, cgroup: &Cgroup) -> Result<()> {
         let stopped = freeze::stop(init, cgroup)?;
@@ -116,7 +128,7 @@ impl Precopied {
 
     /// Whether another round would make the last stop shorter.
     fn goes_on(&self) -> bool {
-        if self.processes.is_empty() || self.rounds.len() == ROUNDS_MAX {
+        if self.rounds.len() == ROUNDS_MAX {
             return false;
         }
         match self.rounds.as_slice() {
@@ -127,38 +139,37 @@ impl Precopied {
     }
 
     fn round(&mut self, writer: &mut PageWriter) -> u64 {
-        self.processes
-            .iter_mut()
+        let processes = self.processes.iter_mut();
+        let private: u64 = processes
             .map(|process| process.round(writer).unwrap_or(0))
-            .sum()
+            .sum();
+        private + self.shared.round(writer)
     }
 
     /// Flags cost a walk over all pages, which would make the stop longer.
-    fn look_at_mappings(&mut self) {
-        for process in &mut self.processes {
-            // Without them they are read then.
-            process.lines = maps::read(process.pid, Detail::Flags).unwrap_or_default();
-        }
+    fn look_at_mappings(&mut self, cgroup: &Cgroup) {
+        // Those that it fails for are read then.
+        let pids = cgroup.pids().unwrap_or_default().into_iter();
+        let read = pids.filter_map(|pid| Some((pid, maps::read(pid, Detail::Flags).ok()?)));
+        self.mappings = read.collect();
     }
 
     /// The mappings of a process as they were right before the last stop, if
     /// anybody looked.
     pub(crate) fn mappings(&self, pid: i32) -> &[Line] {
-        let mut all = self.processes.iter();
-        all.find(|process| process.pid == pid)
-            .map_or(&[], |process| &process.lines)
+        self.mappings.get(&pid).map_or(&[], Vec::as_slice)
     }
 
     /// Refuses what [`Precopied::look_at_mappings`] saw if it was not so any
     /// more at the last stop: if it is not so now, that it went on.
     pub(crate) fn confirm_mappings(&self) -> Result<()> {
-        for process in self.processes.iter().filter(|it| !it.lines.is_empty()) {
-            let Ok(now) = maps::read(process.pid, Detail::Flags) else {
+        for (pid, before) in &self.mappings {
+            let Ok(now) = maps::read(*pid, Detail::Flags) else {
                 continue;
             };
-            if maps::has_changed(&process.lines, &now, &KEPT) {
+            if maps::has_changed(before, &now, &KEPT) {
                 let why = "changed how its memory is used when it was written down; try again";
-                let error = freeze::refusal(process.pid, why);
+                let error = freeze::refusal(*pid, why);
                 return Err(error.with_kind(ErrorKind::Unavailable));
             }
         }

@@ -1,7 +1,7 @@
 //! Memory that several mappings or descriptors show. It cannot be shared
 //! copy-on-write, so it is copied.
 
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::MemfdFlags;
 use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
@@ -55,7 +55,12 @@ impl<'a> Work<'a> {
 }
 
 /// Makes and fills all of it; each piece has its number in the pool.
-pub(super) fn make(puppet: &Puppet, pidfd: BorrowedFd<'_>, work: &Work<'_>) -> Result<()> {
+pub(super) fn make(
+    puppet: &Puppet,
+    pidfd: BorrowedFd<'_>,
+    work: &Work<'_>,
+    pages: &OwnedFd,
+) -> Result<()> {
     for (index, memory) in work.checkpoint.shared.iter().enumerate() {
         if let SharedKind::SystemV { .. } = memory.kind {
             make_system_v(puppet, work, memory).context(|| "make a System V segment")?;
@@ -69,7 +74,7 @@ pub(super) fn make(puppet: &Puppet, pidfd: BorrowedFd<'_>, work: &Work<'_>) -> R
         open(puppet, memory, place)?;
         let ours = pidfd_getfd(pidfd, place, PidfdGetfdFlags::empty())
             .context(|| "take hold of shared memory")?;
-        copies::fill(memory, work.pages, ours.as_fd())?;
+        copies::fill(memory, pages.as_fd(), ours.as_fd())?;
     }
     Ok(())
 }
@@ -209,23 +214,19 @@ fn make_system_v(puppet: &Puppet, work: &Work<'_>, memory: &SharedMemory) -> Res
     let at = puppet.area.base + puppet.area.size;
     program.call("attach a segment", SHMAT, &[id.into(), at.into(), 0.into()]);
     for (first, count, stored) in &memory.pages {
-        let mut place = at + first * PAGE;
-        for part in work.pages.extents(stored * PAGE, count * PAGE) {
-            let vector = [place, part.length];
-            let vector = program.data(&vector.map(u64::to_le_bytes).concat());
-            program.call(
-                "read a segment from the checkpoint",
-                PREADV,
-                &[
-                    work.pool.pages(part.index).into(),
-                    vector.into(),
-                    1.into(),
-                    part.offset.into(),
-                    0.into(),
-                ],
-            );
-            place += part.length;
-        }
+        let vector = [at + first * PAGE, count * PAGE];
+        let vector = program.data(&vector.map(u64::to_le_bytes).concat());
+        program.call(
+            "read a segment from the checkpoint",
+            PREADV,
+            &[
+                work.pool.pages().into(),
+                vector.into(),
+                1.into(),
+                (stored * PAGE).into(),
+                0.into(),
+            ],
+        );
     }
     program.call("detach a segment", SHMDT, &[at.into()]);
     puppet.run(&program).map(drop)

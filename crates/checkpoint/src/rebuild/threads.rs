@@ -52,9 +52,8 @@ pub(super) fn finish(puppet: &Puppet, what: &Process, work: &Work<'_>) -> Result
         let mut program = Program::default();
         settle(&mut program, what, saved)?;
         credentials::become_again(&mut program, saved, work.bounds)?;
-        let run = |program: &Program| thread.run(puppet.area, program);
-        run(&program)
-            .and_then(|_| credentials::confine(run, work.bounds))
+        thread
+            .run(puppet.area, &program)
             .context(|| format!("thread {}", saved.tid))?;
     }
     let Some(main) = what.threads.first() else {
@@ -75,8 +74,7 @@ pub(super) fn finish(puppet: &Puppet, what: &Process, work: &Work<'_>) -> Result
     );
     timers::set(&mut program, what);
     sockets::listen_again(&mut program, what, work);
-    puppet.run(&program)?;
-    credentials::confine(|program| puppet.run(program), work.bounds)
+    puppet.run(&program).map(drop)
 }
 
 fn settle(program: &mut Program, what: &Process, saved: &Saved) -> Result<()> {

@@ -16,7 +16,6 @@ use super::request::ExecRequest;
 use super::session::{Role, Session};
 use super::stop::no_such;
 use crate::Engine;
-use crate::apparmor;
 use crate::launch::launch;
 use crate::runtime_spec;
 
@@ -131,8 +130,6 @@ fn process(config: &ContainerConfig, request: &ExecRequest) -> Result<Process> {
     }
     if request.privileged {
         process.capabilities = Some(runtime_spec::all_capabilities()?);
-    } else {
-        process.apparmor_profile = apparmor::prepare(&config.confinement)?;
     }
     Ok(process)
 }

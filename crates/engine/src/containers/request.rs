@@ -9,9 +9,8 @@ use std::time::Duration;
 use spec::image::Platform;
 use spec::runtime::ConsoleSize;
 use state::{
-    AppArmorProfile, ContainerName, DeviceRequest, DnsConfig, Endpoint, IpcMode, LogConfig,
-    MountRequest, PortRange, PortRequest, Protocol, ResourceLimits, RestartPolicy, StdinMode,
-    Timestamp,
+    ContainerName, DeviceRequest, DnsConfig, Endpoint, IpcMode, LogConfig, MountRequest, PortRange,
+    PortRequest, Protocol, ResourceLimits, RestartPolicy, StdinMode, Timestamp,
 };
 use sys::{Error, ErrorKind, Result};
 
@@ -92,7 +91,6 @@ pub struct ConfinementRequest {
     pub cap_drop: Vec<String>,
     pub no_new_privileges: bool,
     pub seccomp: SeccompRequest,
-    pub apparmor: AppArmorProfile,
     pub read_only_root: bool,
 }
 

@@ -22,7 +22,6 @@ use super::request::AttachRequest;
 use super::session::{Role, Session};
 use super::{Containers, create, logs};
 use crate::Engine;
-use crate::apparmor;
 use crate::cgroup::Hierarchies;
 use crate::crash::crash_point;
 use crate::launch::{Launched, launch, launch_from};
@@ -413,7 +412,7 @@ impl<'a> Locked<'a> {
         } else {
             devices::requested(&config.devices)?
         };
-        let mut spec = runtime_spec(&SpecInput {
+        let spec = runtime_spec(&SpecInput {
             config,
             layout,
             files,
@@ -421,9 +420,6 @@ impl<'a> Locked<'a> {
             size,
             sources: &volumes::mount_sources(engine, config)?,
         })?;
-        if let Some(process) = &mut spec.process {
-            process.apparmor_profile = apparmor::prepare(&config.confinement)?;
-        }
         let store = engine.images().store()?;
         Ok(StartSpec {
             spec,
@@ -602,7 +598,6 @@ fn health_job(config: &ContainerConfig) -> Result<Option<Box<HealthJob>>> {
     };
     let mut process = process(config, None)?;
     process.terminal = false;
-    process.apparmor_profile = apparmor::prepare(&config.confinement)?;
     process.args = match health.test.split_first() {
         Some((kind, words)) if kind == "CMD" => words.to_vec(),
         Some((_, words)) => {
