@@ -40,7 +40,7 @@ printf 'root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000:user:/tmp:/bin/sh\n' >"$
 printf 'root:x:0:\nuser:x:1000:\n' >"$root/etc/group"
 printf '%s\n' "$*" >"$root/etc/checks"
 modules=lib/modules/$release
-for part in net lib crypto fs/overlayfs fs/quota drivers/block/loop.ko drivers/net/veth.ko drivers/net/tun.ko; do
+for part in net lib crypto fs/nfs fs/nfsd fs/nfs_common fs/lockd fs/netfs fs/fscache fs/overlayfs fs/quota drivers/block/loop.ko drivers/net/veth.ko drivers/net/tun.ko; do
     mkdir -p "$root/$modules/kernel/$(dirname $part)"
     cp -r "$kernel/$modules/kernel/$part" "$root/$modules/kernel/$part"
 done

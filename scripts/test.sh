@@ -30,7 +30,8 @@ fi
 # What needs version 2 of control groups; `make test-kernels` runs all of it.
 step "Linux 6.1 with control groups of version 2, a slice"
 WHARF_KERNEL_TIMEOUT=300 scripts/test-kernels.sh "$binaries" \
-    check_limits_are_written check_limits_on_disk check_lack_of_memory_is_told check_pause_update_and_stats \
+    check_apparmor check_nfs_volume check_limits_are_written check_limits_on_disk check_lack_of_memory_is_told \
+    check_pause_update_and_stats \
     $(sed -n 's/^\(check_oci_[a-z_]*\)() {$/\1/p' tests/kernels/init.sh)
 
 step "fuzz targets, a few seconds each"

@@ -198,6 +198,49 @@ check_mounts() {
     rm -r /tmp/shared
 }
 
+# A server of the kernel's own, told by hand what its daemons would tell it: who may have what.
+nfs_server() { # nfs_server DIRECTORY
+    modprobe nfsd
+    mkdir -p /var/lib/nfs/v4recovery
+    mount -t nfsd nfsd /proc/fs/nfsd
+    echo "-3 +4 +4.1 +4.2" >/proc/fs/nfsd/versions
+    echo "nfsd 127.0.0.1 2147483647 here" >/proc/net/rpc/auth.unix.ip/channel
+    # As /: any port, no check of subtrees, asynchronous, with a number (0).
+    echo "here $1 2147483647 $((0x2 | 0x400 | 0x10 | 0x2000)) 65534 65534 0" >/proc/net/rpc/nfsd.export/channel
+    printf 'here 1 \\x00000000 2147483647 %s\n' "$1" >/proc/net/rpc/nfsd.fh/channel
+    echo "tcp 2049" >/proc/fs/nfsd/portlist
+    echo 2 >/proc/fs/nfsd/threads
+    # Nobody was there before.
+    echo Y >/proc/fs/nfsd/v4_end_grace
+}
+
+check_nfs_volume() {
+    mkdir -p /tmp/exported
+    echo from there >/tmp/exported/file
+    nfs_server /tmp/exported
+    wharf volume create -d local -o type=nfs -o o=addr=127.0.0.1,vers=4.2 -o device=:/ shared
+    # Over the host's network: the container has none.
+    wharf run --rm --network none -v shared:/data $IMAGE sh -c \
+        'grep -q "^[^ ]* /data nfs4 " /proc/mounts && grep -q there /data/file && echo written >/data/more'
+    [ "$(cat /tmp/exported/more)" = written ]
+    # Two at a time see each other, also read-only.
+    sleeper one -v shared:/data
+    sleeper two -v shared:/data:ro
+    wharf exec one sh -c 'echo now >/data/live'
+    [ "$(wharf exec two cat /data/live)" = now ]
+    fails_with 1 wharf exec two touch /data/x
+    wharf rm -f one two
+    # A server that is not there is said.
+    wharf volume create -o type=nfs -o o=addr=127.0.0.1,vers=4.2,port=2050,timeo=1,retrans=0,soft -o device=:/ gone
+    fails_with 125 wharf run --rm --network none -v gone:/data $IMAGE true 2>/tmp/why
+    grep -q 'mount /data' /tmp/why
+    wharf volume rm shared gone
+    echo 0 >/proc/fs/nfsd/threads
+    umount /proc/fs/nfsd
+    rm -r /var/lib/nfs
+    rm -r /tmp/exported /tmp/why
+}
+
 # Of volumes and of what containers write, by the project quota of ext4.
 check_limits_on_disk() {
     modprobe loop

@@ -16,7 +16,7 @@ use crate::init::{self, Born, Filter, Init, labels};
 use crate::lifecycle::{Created, Running};
 use crate::sandbox::{Identity, Sandbox};
 use crate::seccomp::notify::Agent;
-use crate::{birth, hooks, mapped_mounts, net_devices, seccomp};
+use crate::{birth, hooks, mapped_mounts, net_devices, network_mounts, seccomp};
 
 /// Everything that makes a container.
 #[derive(Debug)]
@@ -178,7 +178,8 @@ pub fn create(request: CreateRequest<'_>) -> Result<Created> {
     } else {
         None
     };
-    let mapped = mapped_mounts::open_mapped(&sandbox)?;
+    let mut opened = mapped_mounts::open_mapped(&sandbox)?;
+    opened.extend(network_mounts::open(&sandbox)?);
     let born = Born {
         waits_for_parent: id_map_writer.is_some()
             || manager == CgroupManager::Systemd
@@ -206,7 +207,7 @@ pub fn create(request: CreateRequest<'_>) -> Result<Created> {
         kind: request.init,
         gate: request.gate,
         filter,
-        mapped,
+        opened,
         born,
     };
     let child = birth::clone_init(&init.sandbox.namespaces, &init.entry, || {

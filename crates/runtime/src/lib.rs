@@ -30,6 +30,7 @@ pub mod lifecycle;
 mod mapped_mounts;
 mod mounts;
 mod net_devices;
+mod network_mounts;
 mod sandbox;
 mod seccomp;
 

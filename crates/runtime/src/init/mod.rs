@@ -59,8 +59,8 @@ pub(crate) struct Init<'a> {
     pub(crate) kind: InitProcess,
     pub(crate) gate: Gate,
     pub(crate) filter: Option<Filter>,
-    /// Mounts whose ids the parent mapped, by their place in the list.
-    pub(crate) mapped: Vec<(usize, OwnedFd)>,
+    /// Mounts that the parent opened or made, by their place in the list.
+    pub(crate) opened: Vec<(usize, OwnedFd)>,
     pub(crate) born: Born,
 }
 

@@ -42,7 +42,7 @@ pub(super) fn build<'a>(init: &'a Init<'_>) -> Result<Built<'a>> {
         return enter_only(init);
     }
     // Before the propagation changes: a shared bind stays a peer.
-    let sources = step::open_sources(&sandbox.mounts, &init.mapped)?;
+    let sources = step::open_sources(&sandbox.mounts, &init.opened)?;
     let nodes = if sandbox.namespaces.user.is_host() {
         Source::Made
     } else {

@@ -21,26 +21,27 @@ use super::root::{Root, Shape};
 use super::{copy_up, overlay};
 use crate::sandbox::invalid;
 
-/// A mount whose source was opened while the host was still in sight.
+/// A mount whose source was opened, or that was made, while the host was still
+/// in sight.
 #[derive(Debug)]
 pub(crate) struct Opened<'a> {
     plan: &'a PlannedMount,
-    bind: Option<OwnedFd>,
+    tree: Option<OwnedFd>,
 }
 
 /// Opens the sources of bind mounts, before the propagation of the host's
 /// mounts is changed: a copy made now can still be shared with them.
-/// Those in `mapped` are open.
+/// Those in `opened` are open.
 pub(crate) fn open_sources<'a>(
     mounts: &'a [PlannedMount],
-    mapped: &[(usize, OwnedFd)],
+    opened: &[(usize, OwnedFd)],
 ) -> Result<Vec<Opened<'a>>> {
     mounts
         .iter()
         .enumerate()
         .map(|(index, plan)| {
-            let ready = mapped.iter().find(|(place, _)| *place == index);
-            let bind = match (&plan.what, ready) {
+            let ready = opened.iter().find(|(place, _)| *place == index);
+            let tree = match (&plan.what, ready) {
                 (_, Some((_, mount))) => Some(rustix::io::fcntl_dupfd_cloexec(mount, 3)?),
                 (
                     What::Bind {
@@ -54,7 +55,7 @@ pub(crate) fn open_sources<'a>(
                 ),
                 _ => None,
             };
-            Ok(Opened { plan, bind })
+            Ok(Opened { plan, tree })
         })
         .collect()
 }
@@ -152,7 +153,7 @@ impl<'a> Making<'a> {
         }
         match &plan.what {
             What::Bind { .. } => {
-                let Some(tree) = mount.bind else {
+                let Some(tree) = mount.tree else {
                     return Err(Error::new(ErrorKind::Internal, "source was not opened"));
                 };
                 self.spent.add(bind(plan, &tree, self.root)?);
@@ -164,6 +165,9 @@ impl<'a> Making<'a> {
                 source,
                 options,
             } => {
+                if let Some(tree) = mount.tree {
+                    return self.attach_made(plan, tree);
+                }
                 let of = FileSystemPlan {
                     kind,
                     source: source.as_deref(),
@@ -196,6 +200,16 @@ impl<'a> Making<'a> {
             }
             What::Remount => remount(plan, self.root),
         }
+    }
+
+    /// Puts a file system where it belongs that is mounted nowhere yet.
+    fn attach_made(&mut self, plan: &PlannedMount, tree: OwnedFd) -> Result<()> {
+        let target = self.root.mount_point(&plan.destination, Shape::Directory)?;
+        attach(tree.as_fd(), target.as_fd())?;
+        self.spent.add(target);
+        finish(plan, &tree)?;
+        self.spent.add(tree);
+        Ok(())
     }
 
     fn owner(&self) -> Owner {
@@ -265,10 +279,10 @@ impl<'a> Making<'a> {
 }
 
 /// A file system to make.
-struct FileSystemPlan<'a> {
-    kind: &'a str,
-    source: Option<&'a str>,
-    options: &'a [(String, Option<String>)],
+pub(crate) struct FileSystemPlan<'a> {
+    pub(crate) kind: &'a str,
+    pub(crate) source: Option<&'a str>,
+    pub(crate) options: &'a [(String, Option<String>)],
 }
 
 impl FileSystemPlan<'_> {
@@ -283,7 +297,7 @@ impl FileSystemPlan<'_> {
     }
 
     /// Makes a detached mount of it.
-    fn mount(
+    pub(crate) fn mount(
         &self,
         plan: &PlannedMount,
         label: Option<&str>,
