@@ -67,6 +67,9 @@ fn a_paused_container_stands_still() {
             (rounds(bed, "one") > before).then_some(())
         });
         bed.run(&["unpause", "one"]).fails(1, &["not paused"]);
+        // What there is no such thing of changes nothing.
+        bed.run(&["rm", "-f", "--link", "one"])
+            .fails(1, &["wharf network disconnect"]);
         bed.run(&["stop", "one"]).ok();
         bed.run(&["pause", "one"]).fails(1, &["not running"]);
         bed.run(&["pause", "nobody"])

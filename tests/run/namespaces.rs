@@ -33,9 +33,14 @@ fn each_of_its_own_or_the_hosts() {
             ("--ipc=nonsense", "private, none"),
             ("--uts=private", "host"),
             ("--cgroupns=nonsense", "private or host"),
+            ("--userns=keep-id", "have no user namespace of their own"),
         ] {
             bed.run(&["run", "--rm", option, BUSYBOX, "true"])
                 .fails(125, &[words]);
+        }
+        // The one thing that it may be is what it is without a word.
+        for options in [&[][..], &["--userns=host"], &["--userns", ""]] {
+            assert_eq!(inside(bed, options, "user"), ours("user"), "{options:?}");
         }
     });
 }

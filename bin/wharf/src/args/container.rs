@@ -275,6 +275,8 @@ pub(crate) fn rm(command: Command) -> Command {
             "volumes",
             "Remove its anonymous volumes, too",
         ))
+        // Refused with a remedy: of Docker's legacy links nothing is here.
+        .arg(short_flag('l', "link", "Not supported: remove a link").hide(true))
         .arg(operands("CONTAINER"))
 }
 

@@ -288,8 +288,12 @@ fn outside_arguments() -> [Arg; 20] {
             "host or container:NAME: whose processes it sees",
         ),
         value("uts", "MODE", "host: whose name it has"),
+        value(
+            "userns",
+            "MODE",
+            "host: it has no user namespace of its own",
+        ),
         // What Docker's users write and what is the only way here.
-        value("userns", "MODE", "host").hide(true),
         value("runtime", "NAME", "wharf-runtime").hide(true),
     ]
 }
@@ -342,8 +346,13 @@ fn network_arguments() -> [Arg; 14] {
 
 /// Turns arguments into a request; reads the files that they name.
 pub(crate) fn request(given: &ArgMatches) -> Result<RunRequest> {
-    only(given, "userns", &["host", ""])?;
-    only(given, "runtime", &["wharf-runtime", ""])?;
+    only(
+        given,
+        "userns",
+        &["host", ""],
+        "containers have no user namespace of their own; for mounts with other owners there is -v SOURCE:DIR:idmap",
+    )?;
+    only(given, "runtime", &["wharf-runtime", ""], "leave it out")?;
     let mut words = given.texts("IMAGE").into_iter().map(str::to_owned);
     let image = words.next().unwrap_or_default();
     if image.is_empty() {
@@ -764,11 +773,11 @@ fn number<T: std::str::FromStr>(given: &ArgMatches, name: &str) -> Result<Option
 }
 
 /// Refuses other values of an option that exists for Docker's users.
-fn only(given: &ArgMatches, name: &str, values: &[&str]) -> Result<()> {
+fn only(given: &ArgMatches, name: &str, values: &[&str], why: &str) -> Result<()> {
     match given.text(name) {
         Some(value) if !values.contains(&value) => Err(Error::new(
             ErrorKind::Unsupported,
-            format!("--{name} {value} is not supported: leave it out"),
+            format!("--{name} {value} is not supported: {why}"),
         )),
         _ => Ok(()),
     }
