@@ -58,6 +58,11 @@ fn an_error_of_the_engine_is_125() {
     bed!(|bed| {
         bed.run(&["run", "--rm", "--no-such-flag", BUSYBOX])
             .fails(125, &["--no-such-flag"]);
+        // Who forgets the command is not told that the container is missing.
+        bed.run(&["exec", "nobody"])
+            .fails(125, &["an argument is missing: the command to execute"]);
+        bed.run(&["ps", "--filter", "colour=red"])
+            .fails(1, &["colour=red", "ancestor", "publish or expose"]);
         bed.run(&[
             "run",
             "--rm",

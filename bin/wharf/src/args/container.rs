@@ -123,7 +123,7 @@ pub(crate) fn exec(command: Command) -> Command {
             "User by name or number",
         ))
         .arg(short_value('w', "workdir", "DIR", "Working directory"))
-        .arg(words("CONTAINER", 2))
+        .arg(words("CONTAINER", 1))
 }
 
 /// `wharf container inspect`.

@@ -99,7 +99,10 @@ impl std::str::FromStr for ListFilter {
                 let (range, protocol) = crate::parse::expose(filter.value)?;
                 Self::Expose(range, protocol)
             }
-            _ => return Err(filter.wrong("there is no such filter")),
+            _ => return Err(filter.wrong(
+                "there is no such filter: use id, name, label, status, health, exited, ancestor, \
+                 before, since, volume, network, publish or expose",
+            )),
         })
     }
 }
