@@ -62,7 +62,10 @@ impl FromStr for EventFilter {
                 let (key, value) = filter.label();
                 Self::Label(key, value)
             }
-            _ => return Err(filter.wrong("there is no such filter")),
+            _ => return Err(filter.wrong(
+                    "there is no such filter; there are type, event, container, image, volume, network and \
+                     label",
+                )),
         })
     }
 }

@@ -54,7 +54,15 @@ pub fn seconds(text: &str) -> Result<Duration> {
 
 /// Go's durations: `1m30s`, `500ms`, `1.5h`.
 pub fn duration(text: &str) -> Result<Duration> {
-    read_duration(text).ok_or_else(|| invalid("duration", text, "write it as 1m30s or 500ms"))
+    read_duration(text).ok_or_else(|| {
+        let is_number = text.parse::<f64>().is_ok();
+        let why = if is_number {
+            "it has no unit: write it as 30s, 1m30s or 500ms"
+        } else {
+            "write it as 30s, 1m30s or 500ms"
+        };
+        invalid("duration", text, why)
+    })
 }
 
 /// A point in time: RFC 3339 (date and time may be cut off, the zone is UTC
