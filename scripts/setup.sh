@@ -20,7 +20,7 @@ bench_docker=(dockerd:docker.io)
 # The engines that the runtime is tried under, docker.io brings containerd; and crun, whose filters ours are compared with.
 reflinks=(mkfs.xfs:xfsprogs)
 interop=(criu:criu buildah:buildah script:bsdutils crun:crun)
-kernels=(/var/lib/dpkg/info/busybox-static.list:busybox-static mkfs.ext4:e2fsprogs)
+kernels=(/var/lib/dpkg/info/busybox-static.list:busybox-static mkfs.ext4:e2fsprogs apparmor_parser:apparmor)
 # By itself, for the same reason.
 kernels_qemu=(qemu-system-x86_64:qemu-system-x86)
 

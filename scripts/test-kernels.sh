@@ -33,6 +33,12 @@ mkdir -p "$root"/{bin,sbin,etc,proc,sys,dev,run,tmp,var/lib,"lib/modules/$releas
 cp -L "$(command -v busybox)" "$root/bin/busybox"
 applets "$root/bin"
 ln -s /bin/busybox "$root/sbin/modprobe"
+# The one program that is not linked statically.
+cp /sbin/apparmor_parser "$root/sbin/"
+ldd /sbin/apparmor_parser | grep -o '/lib[^ ]*' | while read -r library; do
+    mkdir -p "$root$(dirname "$library")"
+    cp -L "$library" "$root$library"
+done
 cp "$bin/wharf" "$bin/wharf-runtime" "$root/bin/"
 cp tests/kernels/init.sh "$root/init"
 cc -static -O1 -pthread tests/checkpoint/*.c -o "$root/programs"

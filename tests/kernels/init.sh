@@ -56,6 +56,40 @@ check_only_version_two_is_there() {
     [ "$(wharf run --rm --network none $IMAGE cat /proc/self/cgroup)" = 0::/ ]
 }
 
+check_apparmor() {
+    loaded() { grep -c "^$1 " /sys/kernel/security/apparmor/profiles; }
+    [ "$(cat /sys/module/apparmor/parameters/enabled)" = Y ]
+    own=$(wharf run --rm --network none $IMAGE cat /proc/self/attr/current)
+    [ "$own" = "wharf-default (enforce)" ]
+    [ "$(loaded wharf-default)" = 1 ]
+    # What the profile denies although the user could: with every capability, and without the mounts that hide it.
+    fails_with 255 wharf run --rm --network none --cap-add ALL --security-opt seccomp=unconfined $IMAGE \
+        mount -t tmpfs none /tmp
+    wharf run --rm --network none --cap-add ALL --security-opt seccomp=unconfined --security-opt apparmor=unconfined \
+        $IMAGE mount -t tmpfs none /tmp
+    # Nobody is under it who need not be.
+    [ "$(wharf run --rm --network none --privileged $IMAGE cat /proc/self/attr/current)" = unconfined ]
+    [ "$(wharf run --rm --network none --security-opt apparmor=unconfined $IMAGE cat /proc/self/attr/current)" = unconfined ]
+    wharf info 2>&1 | grep -q 'name=apparmor'
+
+    # One of the user's own, for init, what exec adds, and what is restored.
+    fails_with 125 wharf run --rm --network none --security-opt apparmor=mine $IMAGE true
+    printf 'profile mine flags=(attach_disconnected) {\n file,\n signal,\n ptrace,\n network,\n deny /www/** r,\n}\n' |
+        apparmor_parser --replace --skip-cache
+    sleeper confined --security-opt apparmor=mine
+    [ "$(field confined '{{.AppArmorProfile}}')" = mine ]
+    [ "$(wharf exec confined cat /proc/1/attr/current)" = "mine (enforce)" ]
+    fails_with 1 wharf exec confined cat /www/index.html
+    [ "$(wharf exec --privileged confined cat /proc/self/attr/current)" = unconfined ]
+    [ "$(wharf exec --privileged confined cat /www/index.html)" = served ]
+    wharf checkpoint confined kept
+    wharf restore kept --name again
+    [ "$(wharf exec again cat /proc/1/attr/current)" = "mine (enforce)" ]
+    fails_with 1 wharf exec again cat /www/index.html
+    wharf rm -f confined again
+    wharf checkpoint rm kept
+}
+
 check_the_group_is_read_only_inside() {
     wharf run --rm --network none $IMAGE sh -c 'test -e /sys/fs/cgroup/cgroup.procs && ! mkdir /sys/fs/cgroup/x'
 }
@@ -520,6 +554,7 @@ prepare() {
     mount -t tmpfs tmpfs /tmp
     mount -t tmpfs -o size=768m tmpfs /var/lib
     mount -t cgroup2 cgroup2 /sys/fs/cgroup
+    mount -t securityfs securityfs /sys/kernel/security
     ip link set lo up
 }
 
@@ -529,7 +564,7 @@ case ${1:-boot} in
         # The kernel's first file system is no mount that pivot_root(2) can leave.
         mkdir /real
         mount -t tmpfs -o size=512m tmpfs /real
-        for name in bin sbin etc lib init image.tar limited.ext4 programs; do cp -a "/$name" /real/; done
+        for name in bin sbin etc lib lib64 init image.tar limited.ext4 programs; do cp -a "/$name" /real/; done
         mkdir -p /real/proc /real/sys /real/dev /real/run /real/tmp /real/var/lib /real/root
         exec switch_root /real /init machine
         ;;

@@ -53,9 +53,12 @@ impl<'a> Store<'a> {
 
     /// Mounts it with other options (`ro`, `rw`).
     pub fn remount(&self, options: &str) {
-        // Of this mount: what containers had of it may be held a moment longer.
+        // Of this mount, and once the kernel let go of what containers wrote.
         let options = format!("remount,bind,{options}");
-        self.bed.host("mount", &["-o", &options, self.root()]).ok();
+        eventually(10, "nobody to write to the store", || {
+            let remounted = self.bed.host("mount", &["-o", &options, self.root()]);
+            remounted.status.success().then_some(())
+        });
     }
 
     /// Everything in it goes, and so does the mount.

@@ -15,6 +15,7 @@ use sys::pagemap::PAGE;
 use sys::{Context as _, Error, ErrorKind, Result};
 
 use crate::image::schema::{Checkpoint, SharedKind, SharedMemory};
+use crate::image::{Extent, PageFiles, too_short};
 
 /// `F_SEAL_SEAL`
 const F_SEAL_SEAL: u32 = 1;
@@ -67,7 +68,7 @@ impl Copies {
     pub(crate) fn fill(
         &self,
         checkpoint: &Checkpoint,
-        pages: BorrowedFd<'_>,
+        pages: &PageFiles,
         bases: Option<&Bases>,
     ) -> Result<()> {
         for (index, file) in &self.files {
@@ -106,7 +107,7 @@ impl Bases {
     pub(crate) fn make(
         checkpoint: &Checkpoint,
         directory: BorrowedFd<'_>,
-        pages: BorrowedFd<'_>,
+        pages: &PageFiles,
     ) -> Option<Self> {
         let all = checkpoint.shared.iter().enumerate();
         let anonymous: Vec<(usize, &SharedMemory)> = all
@@ -118,13 +119,19 @@ impl Bases {
         let make = || -> Result<Self> {
             let directory = rustix::io::fcntl_dupfd_cloexec(directory, 0)?;
             // Else the copy below would be one.
-            rustix::fs::ioctl_ficlone(nameless(&directory)?, pages)?;
+            for file in pages.files() {
+                rustix::fs::ioctl_ficlone(nameless(&directory)?, file)?;
+            }
             let mut files = BTreeMap::new();
             for (index, memory) in anonymous {
                 let file = nameless(&directory)?;
                 rustix::fs::ftruncate(&file, memory.size)?;
                 for (first, count, stored) in &memory.pages {
-                    share(pages, stored * PAGE, &file, first * PAGE, count * PAGE)?;
+                    let mut place = first * PAGE;
+                    for part in pages.extents(stored * PAGE, count * PAGE) {
+                        share(part, &file, place)?;
+                        place += part.length;
+                    }
                 }
                 rustix::fs::ftruncate(&file, memory.size)?;
                 files.insert(index, file);
@@ -184,36 +191,34 @@ fn nameless(directory: &OwnedFd) -> Result<OwnedFd> {
     Ok(rustix::fs::openat(directory, c".", flags, mode)?)
 }
 
-/// Lets a part of `to` have the blocks of `from`: copy_file_range(2) shares
+/// Lets `to` have the blocks of `from` at `place`: copy_file_range(2) shares
 /// what it can.
-fn share(from: BorrowedFd<'_>, at: u64, to: &OwnedFd, place: u64, length: u64) -> Result<()> {
-    let (mut at, mut place, end) = (at, place, at + length);
+fn share(from: Extent<'_>, to: &OwnedFd, mut place: u64) -> Result<()> {
+    let (mut at, end) = (from.offset, from.offset + from.length);
     while at < end {
         let wanted = usize::try_from(end - at).unwrap_or(usize::MAX);
-        let done = rustix::fs::copy_file_range(from, Some(&mut at), to, Some(&mut place), wanted)?;
+        let done =
+            rustix::fs::copy_file_range(from.file, Some(&mut at), to, Some(&mut place), wanted)?;
         if done == 0 {
-            return Err(Error::new(
-                ErrorKind::Corrupt,
-                "the checkpoint's pages end before its memory",
-            ));
+            return Err(too_short());
         }
     }
     Ok(())
 }
 
 /// Copies a piece of shared memory from the image to `file`.
-pub(crate) fn fill(
-    memory: &SharedMemory,
-    pages: BorrowedFd<'_>,
-    file: BorrowedFd<'_>,
-) -> Result<()> {
+pub(crate) fn fill(memory: &SharedMemory, pages: &PageFiles, file: BorrowedFd<'_>) -> Result<()> {
     fill_runs(pages, file, &memory.pages).context(|| "fill shared memory")?;
     // Not before: a whole page may have been written to its end.
     Ok(rustix::fs::ftruncate(file, memory.size)?)
 }
 
 /// Copies pages of the image to where they belong in `file`.
-pub(crate) fn fill_runs(pages: impl AsFd, file: impl AsFd, runs: &[(u64, u64, u64)]) -> Result<()> {
+pub(crate) fn fill_runs(
+    pages: &PageFiles,
+    file: impl AsFd,
+    runs: &[(u64, u64, u64)],
+) -> Result<()> {
     let mut buffer = vec![0; 1 << 20];
     for (first, count, stored) in runs {
         let (mut from, mut to, mut left) = (stored * PAGE, first * PAGE, count * PAGE);
@@ -221,20 +226,14 @@ pub(crate) fn fill_runs(pages: impl AsFd, file: impl AsFd, runs: &[(u64, u64, u6
             let wanted = usize::try_from(left)
                 .unwrap_or(usize::MAX)
                 .min(buffer.len());
-            let read = rustix::io::pread(&pages, &mut buffer[..wanted], from)?;
-            if read == 0 {
-                return Err(Error::new(
-                    ErrorKind::Corrupt,
-                    "the checkpoint's pages end before its memory",
-                ));
-            }
+            pages.read_exact_at(&mut buffer[..wanted], from)?;
             let mut done = 0;
-            while done < read {
-                done += rustix::io::pwrite(&file, &buffer[done..read], to + done as u64)?;
+            while done < wanted {
+                done += rustix::io::pwrite(&file, &buffer[done..wanted], to + done as u64)?;
             }
-            from += read as u64;
-            to += read as u64;
-            left -= read as u64;
+            from += wanted as u64;
+            to += wanted as u64;
+            left -= wanted as u64;
         }
     }
     Ok(())

@@ -1,14 +1,14 @@
 //! An image becomes a container's processes again.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
 use runtime::{Bounds, CreateRequest, Created, InitProcess, ProcessStdio, Running};
 use spec::runtime::Spec;
 use sys::{Context as _, Error, ErrorKind, Result};
 
 use crate::copies::Copies;
-use crate::image;
 use crate::image::schema::Checkpoint;
+use crate::image::{self, PageFiles};
 use crate::paging::Pager;
 use crate::rebuild::{Common, Material, Source, rebuild};
 use crate::staging::Staging;
@@ -32,7 +32,7 @@ pub fn restore(request: CreateRequest<'_>, directory: impl AsFd) -> Result<Creat
 pub struct Restoring {
     created: Created,
     checkpoint: Option<Checkpoint>,
-    pages: OwnedFd,
+    pages: PageFiles,
     bounds: Bounds,
     /// Where the memory is that it inherited, if it did.
     staging: Option<Staging>,
@@ -48,9 +48,9 @@ impl Restoring {
     /// The calling process must have one thread only.
     pub fn begin(request: CreateRequest<'_>, directory: impl AsFd) -> Result<Self> {
         let checkpoint = image::read(&directory)?;
-        let (pages, count) = image::open_pages(&directory)?;
-        image::verify(&checkpoint, count)?;
-        let common = Common::find(&checkpoint, pages.as_fd());
+        let pages = image::open_pages(&directory)?;
+        image::verify(&checkpoint, pages.count())?;
+        let common = Common::find(&checkpoint, &pages);
         Self::make(
             request,
             (checkpoint, common),
@@ -93,7 +93,7 @@ impl Restoring {
     fn make(
         request: CreateRequest<'_>,
         (checkpoint, common): (Checkpoint, Common),
-        pages: OwnedFd,
+        pages: PageFiles,
         (staging, copies): (Option<Staging>, Copies),
     ) -> Result<Self> {
         let bounds = Bounds::of(request.spec, request.seccomp)?;

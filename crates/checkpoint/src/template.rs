@@ -11,7 +11,7 @@ use sys::region::{HUGE, Region, Traits};
 use sys::{Context as _, ErrorKind, Result};
 
 use crate::copies::{Bases, Copies, memfd};
-use crate::image::{self, schema::Checkpoint, schema::Mapping};
+use crate::image::{self, PageFiles, schema::Checkpoint, schema::Mapping};
 use crate::maps::{self, Detail};
 use crate::rebuild::Common;
 use crate::staging::{Piece, Share, Staging, pieces};
@@ -25,7 +25,7 @@ const DENSE: u64 = HUGE / 4 * 3;
 #[derive(Debug)]
 pub struct Template {
     pub(crate) checkpoint: Checkpoint,
-    pub(crate) pages: OwnedFd,
+    pub(crate) pages: PageFiles,
     pub(crate) staging: Staging,
     pub(crate) regions: Vec<Region>,
     pub(crate) common: Common,
@@ -40,8 +40,8 @@ impl Template {
     /// ours. Memory for which there is no place is read for each clone anew.
     pub fn read(directory: impl AsFd) -> Result<Self> {
         let checkpoint = image::read(&directory)?;
-        let (pages, count) = image::open_pages(&directory)?;
-        image::verify(&checkpoint, count)?;
+        let pages = image::open_pages(&directory)?;
+        image::verify(&checkpoint, pages.count())?;
         let own = maps::read(own_pid(), Detail::Places)?;
         let taken: Vec<Range<u64>> = own.iter().map(|line| line.start..line.end).collect();
         let staging = Staging::plan(&checkpoint, &taken);
@@ -62,9 +62,9 @@ impl Template {
                 );
             }
         }
-        let common = Common::find(&checkpoint, pages.as_fd());
+        let common = Common::find(&checkpoint, &pages);
         Ok(Self {
-            bases: Bases::make(&checkpoint, directory.as_fd(), pages.as_fd()),
+            bases: Bases::make(&checkpoint, directory.as_fd(), &pages),
             common,
             checkpoint,
             pages,
@@ -107,7 +107,7 @@ impl Template {
 
     /// Fills them, which takes its time.
     pub fn fill_copies(&self, copies: &Copies) -> Result<()> {
-        copies.fill(&self.checkpoint, self.pages.as_fd(), self.bases.as_ref())
+        copies.fill(&self.checkpoint, &self.pages, self.bases.as_ref())
     }
 
     /// Gives the clone that is made of this a copy that was filled.
@@ -122,7 +122,7 @@ impl Template {
         copies
             .map(|(_, file)| file)
             .chain(bases)
-            .chain([&self.pages])
+            .chain(self.pages.files())
     }
 }
 
@@ -131,7 +131,7 @@ fn stage(
     share: &Share,
     mapping: &Mapping,
     pieces: &[Piece],
-    pages: &OwnedFd,
+    pages: &PageFiles,
 ) -> Result<Option<Region>> {
     let Some(place) = share.place(mapping) else {
         return Ok(None);
@@ -147,20 +147,16 @@ fn stage(
         let _ = region.make_huge(range.start - mapping.start, range.end - range.start);
     }
     for piece in pieces {
-        region
-            .fill(
-                piece.start - mapping.start,
-                piece.length,
-                pages.as_fd(),
-                piece.offset,
-            )
-            .map_err(|error| match error.kind() {
-                ErrorKind::Corrupt => sys::Error::new(
-                    ErrorKind::Corrupt,
-                    "the checkpoint's pages end before its memory",
-                ),
-                _ => error,
-            })?;
+        let mut at = piece.start - mapping.start;
+        for part in pages.extents(piece.offset, piece.length) {
+            region
+                .fill(at, part.length, part.file, part.offset)
+                .map_err(|error| match error.kind() {
+                    ErrorKind::Corrupt => image::too_short(),
+                    _ => error,
+                })?;
+            at += part.length;
+        }
     }
     Ok(Some(region))
 }

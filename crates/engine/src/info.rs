@@ -5,6 +5,7 @@ use std::fs;
 use state::Status;
 use sys::Result;
 
+use crate::apparmor;
 use crate::cgroup::Hierarchies;
 use crate::containers::list::ListRequest;
 use crate::copy::has_reflinks;
@@ -48,18 +49,31 @@ impl Engine {
             name: name.nodename().to_string_lossy().into_owned(),
             server_version: env!("CARGO_PKG_VERSION").to_owned(),
             runtime: "wharf-runtime".to_owned(),
-            security_options: vec!["name=seccomp,profile=builtin".to_owned()],
-            warnings: if self.has_reflinks() {
-                Vec::new()
-            } else {
-                vec![format!(
-                    "{} has no reflinks: a clone copies each file that it has open for writing; \
-                     wharf system storage makes a store that has",
-                    self.layout().root().display()
-                )]
-            },
+            security_options: security_options(),
+            warnings: self.warnings(),
         })
     }
+
+    fn warnings(&self) -> Vec<String> {
+        let no_reflinks = (!self.has_reflinks()).then(|| {
+            format!(
+                "{} has no reflinks: a clone copies each file that it has open for writing; \
+                 wharf system storage makes a store that has",
+                self.layout().root().display()
+            )
+        });
+        no_reflinks.into_iter().chain(apparmor::warning()).collect()
+    }
+}
+
+fn security_options() -> Vec<String> {
+    let apparmor = apparmor::is_active().then_some("name=apparmor");
+    let seccomp = "name=seccomp,profile=builtin";
+    apparmor
+        .into_iter()
+        .chain([seccomp])
+        .map(str::to_owned)
+        .collect()
 }
 
 /// `PRETTY_NAME` of os-release(5).

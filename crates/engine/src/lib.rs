@@ -17,6 +17,7 @@
 
 #![forbid(unsafe_code)]
 
+mod apparmor;
 mod boot;
 mod cgroup;
 pub mod check;

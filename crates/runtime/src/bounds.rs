@@ -8,6 +8,7 @@ use sys::seccomp::Instruction;
 use sys::{Error, ErrorKind, Result};
 
 use crate::create::filter_of;
+use crate::init::labels;
 use crate::sandbox::Identity;
 
 /// The bounds that a specification sets.
@@ -20,6 +21,8 @@ pub struct Bounds {
     pub uid: u32,
     /// The filter that every process has, with `SECCOMP_FILTER_FLAG_*`.
     pub filter: Option<(Vec<Instruction>, u64)>,
+    /// The AppArmor profile that every process has.
+    pub apparmor: Option<String>,
 }
 
 impl Bounds {
@@ -41,6 +44,7 @@ impl Bounds {
             no_new_privileges: process.no_new_privileges,
             uid: process.user.uid,
             filter: filter.map(|filter| (filter.program, filter.flags)),
+            apparmor: labels::confining(identity.labels).map(str::to_owned),
         })
     }
 }

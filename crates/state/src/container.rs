@@ -404,7 +404,20 @@ pub struct Confinement {
     pub cap_drop: Vec<String>,
     pub no_new_privileges: bool,
     pub seccomp: SeccompProfile,
+    pub apparmor: AppArmorProfile,
     pub read_only_root: bool,
+}
+
+/// What AppArmor confines the processes by, where it is active.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AppArmorProfile {
+    /// The engine's own, but for privileged containers.
+    #[default]
+    Default,
+    Unconfined,
+    /// One that the host has loaded.
+    Named(String),
 }
 
 /// Which system calls are filtered.

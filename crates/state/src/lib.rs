@@ -34,12 +34,12 @@ pub use checkpoint::{
     ToDumper,
 };
 pub use container::{
-    CgroupManager, CloneOf, ClonedVolume, Confinement, ContainerConfig, DeviceRequest, DnsConfig,
-    Endpoint, ExitRecord, ExitStatus, Facts, HealthAction, HealthConfig, HealthRecord,
-    HealthResult, HealthStatus, ImageMount, ImageUse, IpcMode, Link, LogConfig, LogDriver,
-    MountIdMap, MountKind, MountRequest, NamespaceModes, NetworkMode, NetworkRecord, PidMode,
-    ProcessConfig, ResourceLimits, RestartPolicy, SandboxRecord, SeccompProfile, Status, StdinMode,
-    StdioInodes, StopConfig, Ulimit, VolumeMount,
+    AppArmorProfile, CgroupManager, CloneOf, ClonedVolume, Confinement, ContainerConfig,
+    DeviceRequest, DnsConfig, Endpoint, ExitRecord, ExitStatus, Facts, HealthAction, HealthConfig,
+    HealthRecord, HealthResult, HealthStatus, ImageMount, ImageUse, IpcMode, Link, LogConfig,
+    LogDriver, MountIdMap, MountKind, MountRequest, NamespaceModes, NetworkMode, NetworkRecord,
+    PidMode, ProcessConfig, ResourceLimits, RestartPolicy, SandboxRecord, SeccompProfile, Status,
+    StdinMode, StdioInodes, StopConfig, Ulimit, VolumeMount,
 };
 pub use events::{Event, EventKind};
 pub use id::{ContainerId, ContainerName};

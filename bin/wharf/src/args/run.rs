@@ -255,7 +255,7 @@ fn outside_arguments() -> [Arg; 20] {
         list(
             "security-opt",
             "OPTION",
-            "seccomp=FILE|unconfined, no-new-privileges",
+            "seccomp=FILE|unconfined, apparmor=PROFILE|unconfined, no-new-privileges",
         ),
         list(
             "storage-opt",
@@ -688,6 +688,7 @@ fn confinement(given: &ArgMatches) -> Result<ConfinementRequest> {
                 let profile = parse::seccomp_profile(&content).context(named)?;
                 confinement.seccomp = SeccompRequest::Custom(Box::new(profile));
             }
+            SecurityOption::AppArmor(profile) => confinement.apparmor = profile,
             SecurityOption::Ignored => {}
         }
     }

@@ -8,6 +8,7 @@ mod format;
 pub(crate) mod hex;
 mod ledger;
 pub(crate) mod options;
+mod page_files;
 mod pages;
 pub mod schema;
 mod verify;
@@ -16,6 +17,7 @@ pub(crate) use address::address;
 pub(crate) use filter::{pack, unpack};
 pub use format::{LIMIT, VERSION, decode, encode, frame};
 pub(crate) use ledger::Ledger;
+pub(crate) use page_files::{Extent, PageFiles, too_short};
 pub(crate) use pages::{PageWriter, open_pages};
 pub use verify::verify;
 

@@ -7,7 +7,7 @@ use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, openat, unlinkat};
 use sys::pagemap::PAGE;
 use sys::{Context as _, Error, ErrorKind, Result};
 
-use super::{METADATA, PAGES, open_beneath};
+use super::{METADATA, PAGES, PageFiles, open_beneath};
 
 pub(super) const PAGE_SIZE: usize = 4096;
 const _: () = assert!(PAGE == 4096);
@@ -197,8 +197,8 @@ fn note(runs: &mut Vec<(u64, u64, u64)>, (place, count, stored): (u64, u64, u64)
     }
 }
 
-/// The file for reading, and how many pages it has.
-pub(crate) fn open_pages(directory: impl AsFd) -> Result<(OwnedFd, u64)> {
+/// For reading.
+pub(crate) fn open_pages(directory: impl AsFd) -> Result<PageFiles> {
     let open = || -> Result<(OwnedFd, u64)> {
         let file = open_beneath(directory, PAGES)?;
         let size = u64::try_from(rustix::fs::fstat(&file)?.st_size).unwrap_or(0);
@@ -207,5 +207,6 @@ pub(crate) fn open_pages(directory: impl AsFd) -> Result<(OwnedFd, u64)> {
         }
         Ok((file, size / PAGE))
     };
-    open().context(|| "open the checkpoint's pages")
+    let file = open().context(|| "open the checkpoint's pages")?;
+    Ok(PageFiles::new([file]))
 }

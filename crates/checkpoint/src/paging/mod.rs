@@ -21,6 +21,8 @@ use sys::clone::{Child, clone_beside, exit_now};
 use sys::userfaultfd::{self, Userfault};
 use sys::{Error, Result};
 
+use crate::image::PageFiles;
+
 pub(crate) use missing::{Missing, Stretch};
 
 /// The memory of one process, and what is missing of it.
@@ -59,26 +61,26 @@ pub struct Pager {
     /// How it went.
     report: OwnedFd,
     /// What it uses and we keep open, under the same numbers.
-    _kept: [OwnedFd; 3],
+    _kept: (PageFiles, [OwnedFd; 2]),
     is_over: bool,
 }
 
 impl Pager {
-    /// Has the rest of `spaces` given from the file `pages` to the processes
+    /// Has the rest of `spaces` given from `pages` to the processes
     /// below `init`, which stand; `None` if all of it is there, because there
     /// is none or no process for it.
     ///
     /// The calling process must have one thread only.
     pub(crate) fn start(
         spaces: Vec<Space>,
-        pages: BorrowedFd<'_>,
+        pages: &PageFiles,
         init: BorrowedFd<'_>,
     ) -> Result<Option<Self>> {
         if spaces.is_empty() {
             return Ok(None);
         }
         let (report, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        let pages = pages.try_clone_to_owned()?;
+        let pages = pages.try_clone()?;
         let init = init.try_clone_to_owned()?;
         let parent = Some(rustix::process::getpid());
         let mut spaces = Some(spaces);
@@ -86,7 +88,7 @@ impl Pager {
             // What it is called is a matter of taste.
             let _ = rustix::thread::set_name(NAME);
             let work = serve::Work {
-                pages: pages.as_fd(),
+                pages: &pages,
                 init: init.as_fd(),
                 report: writer.as_fd(),
                 parent,
@@ -95,7 +97,7 @@ impl Pager {
             exit_now(0)
         });
         let Ok(child) = child else {
-            give_all(spaces.unwrap_or_default(), pages.as_fd())?;
+            give_all(spaces.unwrap_or_default(), &pages)?;
             return Ok(None);
         };
         // They are its own from here on.
@@ -105,7 +107,7 @@ impl Pager {
         Ok(Some(Self {
             child,
             report,
-            _kept: [pages, init, writer],
+            _kept: (pages, [init, writer]),
             is_over: false,
         }))
     }
@@ -156,6 +158,6 @@ impl Drop for Pager {
 }
 
 /// Gives everything that is missing to processes that stand.
-fn give_all(spaces: Vec<Space>, pages: BorrowedFd<'_>) -> Result<Filled> {
+fn give_all(spaces: Vec<Space>, pages: &PageFiles) -> Result<Filled> {
     serve::Service::new(spaces, pages).run(&mut || true)
 }

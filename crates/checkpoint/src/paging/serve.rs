@@ -10,7 +10,8 @@ use sys::userfaultfd::{Event, Given};
 use sys::{Context as _, Error, ErrorKind, Result};
 
 use super::{Filled, REPORT_MAX, Report, Space, Stretch};
-use crate::rebuild::{PAGE_SIZE, read_exact_at};
+use crate::image::PageFiles;
+use crate::rebuild::PAGE_SIZE;
 
 /// Given at a time: what a processor keeps at hand.
 const CHUNK: usize = 256 << 10;
@@ -29,7 +30,7 @@ const END: Duration = Duration::from_mins(1);
 
 /// What the process works with; all of it belongs to its parent.
 pub(super) struct Work<'a> {
-    pub(super) pages: BorrowedFd<'a>,
+    pub(super) pages: &'a PageFiles,
     pub(super) init: BorrowedFd<'a>,
     pub(super) report: BorrowedFd<'a>,
     pub(super) parent: Option<Pid>,
@@ -38,7 +39,7 @@ pub(super) struct Work<'a> {
 /// Giving memory to processes.
 pub(super) struct Service<'a> {
     customers: Vec<Customer>,
-    pages: BorrowedFd<'a>,
+    pages: &'a PageFiles,
     buffer: Vec<u8>,
     filled: Filled,
     /// How often in a row there was no memory.
@@ -95,7 +96,7 @@ impl Work<'_> {
 }
 
 impl<'a> Service<'a> {
-    pub(super) fn new(spaces: Vec<Space>, pages: BorrowedFd<'a>) -> Self {
+    pub(super) fn new(spaces: Vec<Space>, pages: &'a PageFiles) -> Self {
         let missing = spaces.iter().map(|space| space.missing.bytes()).sum();
         Self {
             customers: spaces.into_iter().map(Customer::new).collect(),
@@ -260,7 +261,7 @@ impl Customer {
     fn give(
         &mut self,
         stretch: Stretch,
-        pages: BorrowedFd<'_>,
+        pages: &PageFiles,
         buffer: &mut [u8],
     ) -> Result<(Progress, u64)> {
         let Stretch {
@@ -272,7 +273,7 @@ impl Customer {
         let skip = buffer.as_ptr().align_offset(PAGE_SIZE);
         let length = length.min(CHUNK as u64);
         let chunk = &mut buffer[skip..][..usize::try_from(length).unwrap_or(CHUNK)];
-        read_exact_at(pages, chunk, offset)?;
+        pages.read_exact_at(chunk, offset)?;
         let Space { userfault, missing } = &mut self.space;
         let given = match userfault.give(start, chunk) {
             Err(error) if is_short(&error) => return Ok((Progress::Short, 0)),

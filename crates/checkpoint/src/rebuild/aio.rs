@@ -81,7 +81,7 @@ fn one(
 fn submit(program: &mut Program, ring: u64, count: usize, work: &Work<'_>) {
     let mut request = [0; REQUEST];
     // `aio_lio_opcode` 0 reads.
-    request[20..24].copy_from_slice(&work.pool.pages().to_le_bytes());
+    request[20..24].copy_from_slice(&work.pool.pages(0).to_le_bytes());
     let requests = program.data(&request.repeat(count));
     let pointers = program.room(8 * count);
     for index in 0..count {

@@ -4,11 +4,11 @@
 //! the pages as they did, and nobody does the same work again for each.
 
 use std::collections::BTreeMap;
-use std::os::fd::BorrowedFd;
 
 use sys::Result;
 
 use super::{Puppet, Work, filling, memory};
+use crate::image::PageFiles;
 use crate::image::schema::{Backing, Checkpoint, Mapping, Memory, ProcessState};
 use crate::inject::Program;
 use crate::staging::{self, Piece};
@@ -27,7 +27,7 @@ pub(crate) struct Common {
 impl Common {
     /// Looks for them; none if there is one process alone. What cannot be read
     /// is not alike: whoever needs it says what is wrong.
-    pub(crate) fn find(checkpoint: &Checkpoint, pages: BorrowedFd<'_>) -> Self {
+    pub(crate) fn find(checkpoint: &Checkpoint, pages: &PageFiles) -> Self {
         let mut processes = checkpoint
             .processes
             .iter()
@@ -84,7 +84,7 @@ pub(super) fn make(first: &Puppet, work: &Work<'_>) -> Result<()> {
     }
     first.run(&program)?;
     let pieces = staging::pieces(what).filter(|piece| common.has(&what.mappings[piece.mapping]));
-    filling::read(first, pieces, work.pool.pages())?;
+    filling::read(first, pieces, work)?;
     let mut program = Program::default();
     for (mapping, is_filled) in mappings() {
         memory::settle(&mut program, mapping, *is_filled, memory::Pages::Image);
@@ -113,7 +113,7 @@ fn by_mapping(memory: &Memory) -> BTreeMap<u64, Vec<Piece>> {
 }
 
 /// Whether two lists of pieces are of the same addresses and bytes.
-fn holds_the_same(one: &[Piece], other: &[Piece], pages: BorrowedFd<'_>) -> bool {
+fn holds_the_same(one: &[Piece], other: &[Piece], pages: &PageFiles) -> bool {
     let place = |piece: &Piece| (piece.start, piece.length);
     one.iter().map(place).eq(other.iter().map(place))
         && one.iter().zip(other).all(|(one, other)| {
@@ -121,15 +121,15 @@ fn holds_the_same(one: &[Piece], other: &[Piece], pages: BorrowedFd<'_>) -> bool
         })
 }
 
-fn is_equal(one: &Piece, other: &Piece, pages: BorrowedFd<'_>) -> Result<bool> {
+fn is_equal(one: &Piece, other: &Piece, pages: &PageFiles) -> Result<bool> {
     let (mut left, mut right) = (vec![0; CHUNK], vec![0; CHUNK]);
     let mut done = 0;
     while done < one.length {
         let wanted = usize::try_from(one.length - done)
             .unwrap_or(CHUNK)
             .min(CHUNK);
-        filling::read_exact_at(pages, &mut left[..wanted], one.offset + done)?;
-        filling::read_exact_at(pages, &mut right[..wanted], other.offset + done)?;
+        pages.read_exact_at(&mut left[..wanted], one.offset + done)?;
+        pages.read_exact_at(&mut right[..wanted], other.offset + done)?;
         if left[..wanted] != right[..wanted] {
             return Ok(false);
         }
@@ -141,7 +141,6 @@ fn is_equal(one: &Piece, other: &Piece, pages: BorrowedFd<'_>) -> Result<bool> {
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
-    use std::os::fd::AsFd as _;
 
     use sys::pagemap::PAGE;
 
@@ -179,7 +178,8 @@ mod tests {
             processes,
             ..Checkpoint::default()
         };
-        let found = Common::find(&checkpoint, pages.as_fd());
+        let pages = PageFiles::new([(pages.into(), 3)]);
+        let found = Common::find(&checkpoint, &pages);
         found.mappings.into_keys().collect()
     }
 

@@ -7,8 +7,14 @@ use sys::{Error, ErrorKind, Result};
 
 use crate::image::schema::Thread;
 use crate::image::{pack, unpack};
-use crate::inject::{Arg, Program};
+use crate::inject::{Arg, Outcome, Program};
 
+const WRITE: u32 = 1;
+const CLOSE: u32 = 3;
+const OPENAT: u32 = 257;
+const AT_FDCWD: i32 = -100;
+const O_WRONLY: u32 = 1;
+const O_CLOEXEC: u32 = 0o2_000_000;
 const SETREGID: u32 = 119;
 const SETGROUPS: u32 = 116;
 const SETRESUID: u32 = 117;
@@ -124,6 +130,46 @@ pub(super) fn become_again(program: &mut Program, thread: &Thread, bounds: &Boun
         }
     }
     Ok(())
+}
+
+/// Puts a thread under the AppArmor profile of its container, which others get
+/// when they execute their program. The last that it does for us: the profile
+/// need not allow more than what the program does.
+pub(super) fn confine(run: impl Fn(&Program) -> Result<Outcome>, bounds: &Bounds) -> Result<()> {
+    let Some(profile) = &bounds.apparmor else {
+        return Ok(());
+    };
+    // A file of AppArmor's own where modules are stacked (Linux 5.8). Nobody
+    // else may have opened it: the kernel compares who did with who writes.
+    let mut program = Program::default();
+    let paths = ["apparmor/current", "current"];
+    let tries = paths.map(|name| {
+        let path = program.text(format!("/proc/thread-self/attr/{name}").as_bytes());
+        let arguments = [AT_FDCWD.into(), path.into(), (O_WRONLY | O_CLOEXEC).into()];
+        program.attempt(OPENAT, &arguments)
+    });
+    let opened = run(&program)?;
+    let found = tries.map(|index| opened.result(index));
+    let Some(first) = found.into_iter().find(|result| *result >= 0) else {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("AppArmor profile {profile}: the container has no /proc to set it through"),
+        ));
+    };
+    let mut program = Program::default();
+    let text = format!("changeprofile {profile}");
+    let length = text.len() as u64;
+    let text = program.data(text.as_bytes());
+    let file = |result: i64| Arg::from(result.cast_unsigned());
+    program.call(
+        format!("run as AppArmor profile {profile}"),
+        WRITE,
+        &[file(first), text.into(), length.into()],
+    );
+    for other in found.into_iter().filter(|result| *result >= 0) {
+        program.call("close a file", CLOSE, &[file(other)]);
+    }
+    run(&program).map(drop)
 }
 
 /// A specification that lets nobody become somebody else is held to.

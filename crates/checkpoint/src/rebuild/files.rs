@@ -224,7 +224,7 @@ pub(super) fn hand_out(puppet: &Puppet, what: &Process, work: &Work<'_>) -> Resu
     let mut program = Program::default();
     epoll::fill(&mut program, what, work);
     // Numbers under which something was watched only.
-    let last = work.pool.pages() - 1;
+    let last = work.pool.lowest() - 1;
     program.call("close descriptors", CLOSE_RANGE, &[0.into(), last.into()]);
     let mut taken = BTreeSet::new();
     for descriptor in &what.descriptors {

@@ -5,16 +5,17 @@
 //! fault at a time and copy into them. Few pages, and those that have something
 //! behind them, the process reads itself.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use sys::pagemap::PAGE;
 use sys::userfaultfd::{CALL, CLOSE_ON_EXEC, Given, NONBLOCKING, Userfault};
 use sys::{Context as _, Error, ErrorKind, Result};
 
-use super::Puppet;
 use super::pool::OPENED;
+use super::{Puppet, Work};
 use crate::image::schema::{Backing, Checkpoint, Memory};
+use crate::image::{PageFiles, too_short};
 use crate::inject::{Outcome, Program};
 use crate::paging::{Missing, Space, Stretch};
 use crate::staging::{Piece, pieces};
@@ -145,7 +146,7 @@ fn take_descriptor(puppet: &Puppet) -> Result<OwnedFd> {
 pub(super) fn give(
     userfault: &Userfault,
     pieces: impl Iterator<Item = Piece>,
-    pages: BorrowedFd<'_>,
+    pages: &PageFiles,
 ) -> Result<()> {
     // Aligned: copying to and from it is twice as fast.
     let mut buffer = vec![0; CHUNK + PAGE_SIZE];
@@ -156,7 +157,7 @@ pub(super) fn give(
         while left > 0 {
             let wanted = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
             let chunk = &mut buffer[..wanted];
-            read_exact_at(pages, chunk, from)?;
+            pages.read_exact_at(chunk, from)?;
             let length = chunk.len() as u64;
             let given = userfault.give(at, chunk);
             match given.context(|| format!("give memory at {at:#x}"))? {
@@ -187,53 +188,25 @@ pub(super) fn leave(userfault: Userfault, pieces: impl Iterator<Item = Piece>) -
     (!missing.is_empty()).then_some(Space { userfault, missing })
 }
 
-/// Reads so much of the image, or says that it is cut off.
-pub(crate) fn read_exact_at(
-    pages: BorrowedFd<'_>,
-    mut buffer: &mut [u8],
-    mut from: u64,
-) -> Result<()> {
-    while !buffer.is_empty() {
-        let count = rustix::io::retry_on_intr(|| rustix::io::pread(pages, &mut *buffer, from))?;
-        if count == 0 {
-            return Err(too_short());
-        }
-        buffer = &mut buffer[count..];
-        from += count as u64;
-    }
-    Ok(())
-}
-
-fn too_short() -> Error {
-    Error::new(
-        ErrorKind::Corrupt,
-        "the checkpoint's pages end before its memory",
-    )
-}
-
 /// Has the process read pages straight to where they belong.
-pub(super) fn read(puppet: &Puppet, pieces: impl Iterator<Item = Piece>, pages: i32) -> Result<()> {
-    let mut runs = pieces.flat_map(|piece| {
-        // In parts that one read takes.
-        (0..piece.length)
-            .step_by(usize::try_from(READ_MAX).unwrap_or(usize::MAX))
-            .map(move |skip| {
-                let length = (piece.length - skip).min(READ_MAX);
-                (piece.start + skip, length, piece.offset + skip)
-            })
-    });
+pub(super) fn read(
+    puppet: &Puppet,
+    pieces: impl Iterator<Item = Piece>,
+    work: &Work<'_>,
+) -> Result<()> {
+    let mut runs = pieces.flat_map(|piece| stretches(piece, work.pages));
     let mut next = runs.next();
     while next.is_some() {
         let mut program = Program::default();
         let mut expected = Vec::new();
         for _ in 0..READS {
-            let Some((_, _, offset)) = next else {
+            let Some((_, _, (file, offset))) = next else {
                 break;
             };
             let mut vectors = Vec::new();
             let mut total = 0;
             while let Some((start, length, stored)) = next
-                && stored == offset + total
+                && stored == (file, offset + total)
                 && vectors.len() < RANGES * 16
                 && total + length <= READ_MAX
             {
@@ -248,7 +221,7 @@ pub(super) fn read(puppet: &Puppet, pieces: impl Iterator<Item = Piece>, pages: 
                 "read memory from the checkpoint",
                 PREADV,
                 &[
-                    pages.into(),
+                    work.pool.pages(file).into(),
                     place.into(),
                     (count as u64).into(),
                     offset.into(),
@@ -265,6 +238,22 @@ pub(super) fn read(puppet: &Puppet, pieces: impl Iterator<Item = Piece>, pages: 
         }
     }
     Ok(())
+}
+
+/// Where it is to be, bytes, file and byte in it, in parts that one read takes.
+fn stretches(piece: Piece, pages: &PageFiles) -> impl Iterator<Item = (u64, u64, (usize, u64))> {
+    let step = usize::try_from(READ_MAX).unwrap_or(usize::MAX);
+    let mut start = piece.start;
+    pages
+        .extents(piece.offset, piece.length)
+        .flat_map(move |part| {
+            let begin = start;
+            start += part.length;
+            (0..part.length).step_by(step).map(move |skip| {
+                let length = (part.length - skip).min(READ_MAX);
+                (begin + skip, length, (part.index, part.offset + skip))
+            })
+        })
 }
 
 const _: () = assert!(PAGE_SIZE as u64 == PAGE && CHUNK.is_multiple_of(PAGE_SIZE));

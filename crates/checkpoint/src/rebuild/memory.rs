@@ -149,7 +149,7 @@ pub(super) fn make(puppet: &Puppet, memory: &Memory, work: &Work<'_>) -> Result<
         let mapping = &memory.mappings[piece.mapping];
         matches!(pages_of(mapping), Pages::Image) && !is_given(piece) && !work.common.has(mapping)
     });
-    filling::read(puppet, missing, pool.pages())?;
+    filling::read(puppet, missing, work)?;
     let mut space = None;
     if let Some((userfault, _)) = taken {
         let now = staging::pieces(memory).filter(|it| is_given(it) && !waits(it.mapping));

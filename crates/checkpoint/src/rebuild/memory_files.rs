@@ -10,13 +10,14 @@ use sys::{Context as _, Error, ErrorKind, Result};
 
 use crate::collect::memory_files::{open, own};
 use crate::copies;
+use crate::image::PageFiles;
 use crate::image::schema::{Checkpoint, Entry, EntryKind, MemoryFiles};
 
 /// Permissions of files that are put back: no rights of others with them.
 const OF_FILES: u32 = 0o1777;
 const OF_DIRECTORIES: u32 = 0o3777;
 
-pub(super) fn make(init: i32, checkpoint: &Checkpoint, pages: &OwnedFd) -> Result<()> {
+pub(super) fn make(init: i32, checkpoint: &Checkpoint, pages: &PageFiles) -> Result<()> {
     if checkpoint.memory_files.is_empty() {
         return Ok(());
     }
@@ -45,7 +46,7 @@ pub(super) fn make(init: i32, checkpoint: &Checkpoint, pages: &OwnedFd) -> Resul
     Ok(())
 }
 
-fn fill(directory: &OwnedFd, files: &MemoryFiles, pages: &OwnedFd) -> Result<()> {
+fn fill(directory: &OwnedFd, files: &MemoryFiles, pages: &PageFiles) -> Result<()> {
     let named = |entry: &Entry| format!("put back {}/{}", files.place, entry.path);
     for entry in &files.entries {
         put(directory, entry, pages).context(|| named(entry))?;
@@ -59,7 +60,7 @@ fn fill(directory: &OwnedFd, files: &MemoryFiles, pages: &OwnedFd) -> Result<()>
     Ok(())
 }
 
-fn put(directory: &OwnedFd, entry: &Entry, pages: &OwnedFd) -> Result<()> {
+fn put(directory: &OwnedFd, entry: &Entry, pages: &PageFiles) -> Result<()> {
     let (parent, name) = parent_of(directory, &entry.path)?;
     match &entry.what {
         EntryKind::Directory => match rustix::fs::mkdirat(&parent, name, Mode::from(0o700)) {

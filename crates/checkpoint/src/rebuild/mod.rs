@@ -24,20 +24,21 @@ mod timers;
 mod tree;
 
 use std::ops::Range;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 
 use runtime::Bounds;
 use sys::ptrace::{self, Stop};
 use sys::{Context as _, Error, ErrorKind, Result};
 
 use crate::copies::Copies;
+use crate::image::PageFiles;
 use crate::image::schema::Checkpoint;
 use crate::inject::{Area, Program, Thread, find_syscall};
 use crate::maps::{self, Detail, END_OF_MEMORY, Line};
 use crate::paging::Pager;
 
 pub(crate) use common::Common;
-pub(crate) use filling::{PAGE_SIZE, read_exact_at};
+pub(crate) use filling::PAGE_SIZE;
 pub(crate) use memory::Source;
 pub(crate) use pool::Pool;
 
@@ -74,7 +75,7 @@ pub(crate) struct Work<'a> {
     pub(crate) pool: Pool,
     pub(crate) source: Source<'a>,
     /// The image's, as we hold it.
-    pub(crate) pages: BorrowedFd<'a>,
+    pub(crate) pages: &'a PageFiles,
     pub(crate) copies: &'a Copies,
     pub(crate) common: &'a Common,
     /// Its standard descriptors are a terminal that was made for it.
@@ -87,7 +88,7 @@ pub(crate) struct Work<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Material<'a> {
     pub(crate) checkpoint: &'a Checkpoint,
-    pub(crate) pages: &'a OwnedFd,
+    pub(crate) pages: &'a PageFiles,
     pub(crate) source: Source<'a>,
     pub(crate) copies: &'a Copies,
     pub(crate) common: &'a Common,
@@ -115,13 +116,13 @@ pub(crate) fn rebuild(
     } = material;
     let staged = source.span();
     let first = take(init, checkpoint, &staged)?;
-    let pool = Pool::prepare(&first, checkpoint, (pages.as_fd(), copies))?;
+    let pool = Pool::prepare(&first, checkpoint, (pages, copies))?;
     let work = Work {
         checkpoint,
         bounds,
         pool,
         source,
-        pages: pages.as_fd(),
+        pages,
         copies,
         common,
         has_console,
@@ -130,7 +131,7 @@ pub(crate) fn rebuild(
     clear(&first, staged)?;
     process::continue_clocks(&first, checkpoint.clocks)?;
     memory_files::make(init, checkpoint, pages)?;
-    shared_memory::make(&first, pidfd, &work, pages)?;
+    shared_memory::make(&first, pidfd, &work)?;
     system_v::make(&first, &work)?;
     terminals::make(&first, &work)?;
     files::open_all(&first, &work)?;
@@ -147,7 +148,7 @@ pub(crate) fn rebuild(
         spaces.extend(space);
     }
     // From here on the kernel may need what is missing, for rseq(2) for one.
-    let pager = Pager::start(spaces, pages.as_fd(), pidfd)?;
+    let pager = Pager::start(spaces, pages, pidfd)?;
     let init = puppets
         .first()
         .ok_or_else(|| Error::new(ErrorKind::Internal, "no init"))?;

@@ -2,12 +2,13 @@
 //! each description is opened once, by init, before the tree is grown. So
 //! what was shared is shared again.
 
-use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 
 use sys::{Error, ErrorKind, Result};
 
 use super::Puppet;
 use crate::copies::Copies;
+use crate::image::PageFiles;
 use crate::image::schema::Checkpoint;
 use crate::inject::Program;
 
@@ -19,11 +20,12 @@ const RLIMIT_NOFILE: u32 = 7;
 /// Descriptors of ours are below it.
 const LOWEST: i32 = 512;
 
-/// Which number is what, from `base` on: the pages, standard input, output
-/// and error, then shared memory, mapped files, descriptions and terminals.
+/// Which number is what, from `base` on: standard input, output and error, the
+/// files of pages, then shared memory, mapped files, descriptions and terminals.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pool {
     base: i32,
+    pages: i32,
     shared: i32,
     files: i32,
     descriptions: i32,
@@ -38,7 +40,7 @@ impl Pool {
     pub(super) fn prepare(
         puppet: &Puppet,
         checkpoint: &Checkpoint,
-        (pages, copies): (BorrowedFd<'_>, &Copies),
+        (pages, copies): (&PageFiles, &Copies),
     ) -> Result<Self> {
         let highest = checkpoint
             .processes
@@ -49,20 +51,25 @@ impl Pool {
             .unwrap_or(0);
         let count = |length: usize| i32::try_from(length).unwrap_or(i32::MAX / 8);
         let base = highest.saturating_add(1).max(LOWEST);
-        let shared = base.saturating_add(4);
+        let first_page = base.saturating_add(3);
+        let shared = first_page.saturating_add(count(pages.files().count()));
         let files = shared.saturating_add(count(checkpoint.shared.len()));
         let descriptions = files.saturating_add(count(checkpoint.files.len()));
         let terminals = descriptions.saturating_add(count(checkpoint.descriptions.len()));
         let end = terminals.saturating_add(count(checkpoint.terminals.len()));
         let pool = Self {
             base,
+            pages: first_page,
             shared,
             files,
             descriptions,
             terminals,
         };
         let brought = copies.all().map(|(_, file)| file.as_raw_fd());
-        if brought.chain([pages.as_raw_fd()]).any(|fd| fd >= LOWEST) {
+        if brought
+            .chain(pages.files().map(OwnedFd::as_raw_fd))
+            .any(|fd| fd >= LOWEST)
+        {
             return Err(Error::new(
                 ErrorKind::Internal,
                 "too many descriptors of ours",
@@ -97,7 +104,9 @@ impl Pool {
         let dup = |program: &mut Program, from: i32, to: i32| {
             program.attempt(DUP3, &[from.into(), to.into(), 0.into()]);
         };
-        dup(&mut program, pages.as_raw_fd(), pool.pages());
+        for (index, file) in pages.files().enumerate() {
+            dup(&mut program, file.as_raw_fd(), pool.pages(index));
+        }
         for number in 0..=2 {
             dup(&mut program, number, pool.stdio(number));
         }
@@ -110,12 +119,18 @@ impl Pool {
         Ok(pool)
     }
 
-    pub(super) fn pages(self) -> i32 {
+    /// Everything below it is free.
+    pub(super) fn lowest(self) -> i32 {
         self.base
     }
 
+    /// A file of [`PageFiles::files`].
+    pub(super) fn pages(self, index: usize) -> i32 {
+        self.pages + i32::try_from(index).unwrap_or(0)
+    }
+
     pub(super) fn stdio(self, number: i32) -> i32 {
-        self.base + 1 + number
+        self.base + number
     }
 
     pub(super) fn shared(self, index: usize) -> i32 {

@@ -1,7 +1,7 @@
 //! Memory that several mappings or descriptors show. It cannot be shared
 //! copy-on-write, so it is copied.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd};
 
 use rustix::fs::MemfdFlags;
 use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
@@ -55,12 +55,7 @@ impl<'a> Work<'a> {
 }
 
 /// Makes and fills all of it; each piece has its number in the pool.
-pub(super) fn make(
-    puppet: &Puppet,
-    pidfd: BorrowedFd<'_>,
-    work: &Work<'_>,
-    pages: &OwnedFd,
-) -> Result<()> {
+pub(super) fn make(puppet: &Puppet, pidfd: BorrowedFd<'_>, work: &Work<'_>) -> Result<()> {
     for (index, memory) in work.checkpoint.shared.iter().enumerate() {
         if let SharedKind::SystemV { .. } = memory.kind {
             make_system_v(puppet, work, memory).context(|| "make a System V segment")?;
@@ -74,7 +69,7 @@ pub(super) fn make(
         open(puppet, memory, place)?;
         let ours = pidfd_getfd(pidfd, place, PidfdGetfdFlags::empty())
             .context(|| "take hold of shared memory")?;
-        copies::fill(memory, pages.as_fd(), ours.as_fd())?;
+        copies::fill(memory, work.pages, ours.as_fd())?;
     }
     Ok(())
 }
@@ -214,19 +209,23 @@ fn make_system_v(puppet: &Puppet, work: &Work<'_>, memory: &SharedMemory) -> Res
     let at = puppet.area.base + puppet.area.size;
     program.call("attach a segment", SHMAT, &[id.into(), at.into(), 0.into()]);
     for (first, count, stored) in &memory.pages {
-        let vector = [at + first * PAGE, count * PAGE];
-        let vector = program.data(&vector.map(u64::to_le_bytes).concat());
-        program.call(
-            "read a segment from the checkpoint",
-            PREADV,
-            &[
-                work.pool.pages().into(),
-                vector.into(),
-                1.into(),
-                (stored * PAGE).into(),
-                0.into(),
-            ],
-        );
+        let mut place = at + first * PAGE;
+        for part in work.pages.extents(stored * PAGE, count * PAGE) {
+            let vector = [place, part.length];
+            let vector = program.data(&vector.map(u64::to_le_bytes).concat());
+            program.call(
+                "read a segment from the checkpoint",
+                PREADV,
+                &[
+                    work.pool.pages(part.index).into(),
+                    vector.into(),
+                    1.into(),
+                    part.offset.into(),
+                    0.into(),
+                ],
+            );
+            place += part.length;
+        }
     }
     program.call("detach a segment", SHMDT, &[at.into()]);
     puppet.run(&program).map(drop)

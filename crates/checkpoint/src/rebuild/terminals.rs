@@ -107,7 +107,7 @@ fn open_masters(puppet: &Puppet, console: Option<u32>, work: &Work<'_>) -> Resul
     };
     let is_there = console.is_some_and(|console| console < highest);
     let count = i32::try_from(highest).unwrap_or(i32::MAX - 1) + 1 - i32::from(is_there);
-    if count >= work.pool.pages() {
+    if count >= work.pool.lowest() {
         return Err(Error::new(
             ErrorKind::Unsupported,
             format!("/dev/pts/{highest} has a higher number than can be had again"),

@@ -52,8 +52,9 @@ pub(super) fn finish(puppet: &Puppet, what: &Process, work: &Work<'_>) -> Result
         let mut program = Program::default();
         settle(&mut program, what, saved)?;
         credentials::become_again(&mut program, saved, work.bounds)?;
-        thread
-            .run(puppet.area, &program)
+        let run = |program: &Program| thread.run(puppet.area, program);
+        run(&program)
+            .and_then(|_| credentials::confine(run, work.bounds))
             .context(|| format!("thread {}", saved.tid))?;
     }
     let Some(main) = what.threads.first() else {
@@ -74,7 +75,8 @@ pub(super) fn finish(puppet: &Puppet, what: &Process, work: &Work<'_>) -> Result
     );
     timers::set(&mut program, what);
     sockets::listen_again(&mut program, what, work);
-    puppet.run(&program).map(drop)
+    puppet.run(&program)?;
+    credentials::confine(|program| puppet.run(program), work.bounds)
 }
 
 fn settle(program: &mut Program, what: &Process, saved: &Saved) -> Result<()> {

@@ -2,8 +2,8 @@
 //! gives: that has to be granted by whoever imports it.
 
 use state::{
-    Confinement, ContainerConfig, LogConfig, MountKind, MountRequest, NamespaceModes, NetworkMode,
-    ResourceLimits, SeccompProfile,
+    AppArmorProfile, Confinement, ContainerConfig, LogConfig, MountKind, MountRequest,
+    NamespaceModes, NetworkMode, ResourceLimits, SeccompProfile,
 };
 
 /// Each of them in words.
@@ -53,6 +53,9 @@ fn confinement(asked: &Confinement, demands: &mut Vec<String>) {
     if asked.seccomp != SeccompProfile::Builtin {
         demands.push("another filter of system calls".to_owned());
     }
+    if asked.apparmor != AppArmorProfile::Default {
+        demands.push("another AppArmor profile".to_owned());
+    }
     // Named so that a new field is looked at here.
     let Confinement {
         privileged: _,
@@ -60,6 +63,7 @@ fn confinement(asked: &Confinement, demands: &mut Vec<String>) {
         cap_drop: _,
         no_new_privileges: _,
         seccomp: _,
+        apparmor: _,
         read_only_root: _,
     } = asked;
 }
@@ -132,6 +136,10 @@ mod tests {
             (
                 with(&|config| config.confinement.seccomp = SeccompProfile::Unconfined),
                 "filter",
+            ),
+            (
+                with(&|config| config.confinement.apparmor = AppArmorProfile::Unconfined),
+                "AppArmor",
             ),
             (
                 with(&|config| config.network = NetworkMode::Host),

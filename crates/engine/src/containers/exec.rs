@@ -16,6 +16,7 @@ use super::request::ExecRequest;
 use super::session::{Role, Session};
 use super::stop::no_such;
 use crate::Engine;
+use crate::apparmor;
 use crate::launch::launch;
 use crate::runtime_spec;
 
@@ -130,6 +131,8 @@ fn process(config: &ContainerConfig, request: &ExecRequest) -> Result<Process> {
     }
     if request.privileged {
         process.capabilities = Some(runtime_spec::all_capabilities()?);
+    } else {
+        process.apparmor_profile = apparmor::prepare(&config.confinement)?;
     }
     Ok(process)
 }

@@ -6,8 +6,8 @@ use std::path::Path;
 use serde::Serialize;
 use spec::image::{Empty, Healthcheck};
 use state::{
-    ContainerConfig, Endpoint, HealthConfig, HealthStatus, IpcMode, LogDriver, MountKind,
-    MountRequest, NetworkMode, NetworkRecord, PidMode, PortMapping, PortRange, Protocol,
+    AppArmorProfile, ContainerConfig, Endpoint, HealthConfig, HealthStatus, IpcMode, LogDriver,
+    MountKind, MountRequest, NetworkMode, NetworkRecord, PidMode, PortMapping, PortRange, Protocol,
     RestartPolicy, RootFs, SeccompProfile, Status, StdinMode, Timestamp,
 };
 use sys::Result;
@@ -17,6 +17,7 @@ use super::list::network_name;
 use super::observe::{self, Observed};
 use super::stop::no_such;
 use super::words::state_word;
+use crate::apparmor;
 use crate::parse::signal_name;
 use crate::runtime_spec::{MASKED_PATHS, READONLY_PATHS, SHM_SIZE};
 use crate::volumes;
@@ -382,7 +383,7 @@ impl Containers<'_> {
             platform: "linux".to_owned(),
             mount_label: String::new(),
             process_label: String::new(),
-            app_armor_profile: String::new(),
+            app_armor_profile: apparmor::shown(&config.confinement),
             exec_ids: None,
             host_config: host_config(config),
             graph_driver: graph_driver(rootfs),
@@ -679,6 +680,11 @@ fn security_options(config: &ContainerConfig) -> Option<Vec<String>> {
             let text = serde_json::to_string(profile).unwrap_or_default();
             options.push(format!("seccomp={text}"));
         }
+    }
+    match &config.confinement.apparmor {
+        AppArmorProfile::Default => {}
+        AppArmorProfile::Unconfined => options.push("apparmor=unconfined".to_owned()),
+        AppArmorProfile::Named(name) => options.push(format!("apparmor={name}")),
     }
     (!options.is_empty()).then_some(options)
 }

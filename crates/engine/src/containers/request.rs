@@ -9,8 +9,9 @@ use std::time::Duration;
 use spec::image::Platform;
 use spec::runtime::ConsoleSize;
 use state::{
-    ContainerName, DeviceRequest, DnsConfig, Endpoint, IpcMode, LogConfig, MountRequest, PortRange,
-    PortRequest, Protocol, ResourceLimits, RestartPolicy, StdinMode, Timestamp,
+    AppArmorProfile, ContainerName, DeviceRequest, DnsConfig, Endpoint, IpcMode, LogConfig,
+    MountRequest, PortRange, PortRequest, Protocol, ResourceLimits, RestartPolicy, StdinMode,
+    Timestamp,
 };
 use sys::{Error, ErrorKind, Result};
 
@@ -91,6 +92,7 @@ pub struct ConfinementRequest {
     pub cap_drop: Vec<String>,
     pub no_new_privileges: bool,
     pub seccomp: SeccompRequest,
+    pub apparmor: AppArmorProfile,
     pub read_only_root: bool,
 }
 

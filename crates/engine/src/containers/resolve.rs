@@ -297,6 +297,7 @@ fn confinement(request: &RunRequest) -> Result<Confinement> {
         cap_drop: wish.cap_drop.clone(),
         no_new_privileges: wish.no_new_privileges,
         seccomp,
+        apparmor: wish.apparmor.clone(),
         read_only_root: wish.read_only_root,
     })
 }

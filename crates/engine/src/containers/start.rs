@@ -22,6 +22,7 @@ use super::request::AttachRequest;
 use super::session::{Role, Session};
 use super::{Containers, create, logs};
 use crate::Engine;
+use crate::apparmor;
 use crate::cgroup::Hierarchies;
 use crate::crash::crash_point;
 use crate::launch::{Launched, launch, launch_from};
@@ -412,7 +413,7 @@ impl<'a> Locked<'a> {
         } else {
             devices::requested(&config.devices)?
         };
-        let spec = runtime_spec(&SpecInput {
+        let mut spec = runtime_spec(&SpecInput {
             config,
             layout,
             files,
@@ -420,6 +421,9 @@ impl<'a> Locked<'a> {
             size,
             sources: &volumes::mount_sources(engine, config)?,
         })?;
+        if let Some(process) = &mut spec.process {
+            process.apparmor_profile = apparmor::prepare(&config.confinement)?;
+        }
         let store = engine.images().store()?;
         Ok(StartSpec {
             spec,
@@ -598,6 +602,7 @@ fn health_job(config: &ContainerConfig) -> Result<Option<Box<HealthJob>>> {
     };
     let mut process = process(config, None)?;
     process.terminal = false;
+    process.apparmor_profile = apparmor::prepare(&config.confinement)?;
     process.args = match health.test.split_first() {
         Some((kind, words)) if kind == "CMD" => words.to_vec(),
         Some((_, words)) => {

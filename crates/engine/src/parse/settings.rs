@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use state::{DeviceRequest, PortRange, PortRequest, Protocol, RestartPolicy, Ulimit};
+use state::{
+    AppArmorProfile, DeviceRequest, PortRange, PortRequest, Protocol, RestartPolicy, Ulimit,
+};
 use sys::Result;
 
 use super::invalid;
@@ -277,11 +279,12 @@ pub enum SecurityOption {
     SeccompBuiltin,
     /// The caller reads the file and gives it to [`super::seccomp_profile`].
     SeccompFile(PathBuf),
+    AppArmor(AppArmorProfile),
     /// Of a security module that is not in use here: nothing to confine by.
     Ignored,
 }
 
-/// `seccomp=…`, `no-new-privileges[=…]`, `apparmor=unconfined`, `label=…`.
+/// `seccomp=…`, `no-new-privileges[=…]`, `apparmor=…`, `label=disable`.
 pub fn security_option(text: &str) -> Result<SecurityOption> {
     let wrong = |why: &str| invalid("security option", text, why);
     let (key, value) = match text.split_once(['=', ':']) {
@@ -296,11 +299,22 @@ pub fn security_option(text: &str) -> Result<SecurityOption> {
         ("seccomp", Some(path)) if !path.is_empty() => {
             Ok(SecurityOption::SeccompFile(PathBuf::from(path)))
         }
-        ("apparmor", Some("unconfined")) | ("label", Some("disable")) => {
-            Ok(SecurityOption::Ignored)
-        }
-        ("apparmor" | "label", _) => Err(wrong("this host has no such security module in use")),
-        _ => Err(wrong("use seccomp=… or no-new-privileges")),
+        ("apparmor", Some(profile)) => apparmor(profile)
+            .map(SecurityOption::AppArmor)
+            .ok_or_else(|| wrong("a profile's name has no white space")),
+        ("label", Some("disable")) => Ok(SecurityOption::Ignored),
+        ("label", _) => Err(wrong("SELinux labels are not supported")),
+        _ => Err(wrong("use seccomp=…, apparmor=… or no-new-privileges")),
+    }
+}
+
+fn apparmor(name: &str) -> Option<AppArmorProfile> {
+    match name {
+        "" | "default" => Some(AppArmorProfile::Default),
+        "unconfined" => Some(AppArmorProfile::Unconfined),
+        // It is written to the kernel as one of several words.
+        name if name.contains(|c: char| c.is_whitespace() || c.is_control()) => None,
+        name => Some(AppArmorProfile::Named(name.to_owned())),
     }
 }
 
@@ -397,5 +411,16 @@ mod tests {
             SecurityOption::SeccompFile("/p.json".into())
         );
         assert!(security_option("what").is_err());
+        assert_eq!(
+            security_option("apparmor=mine").unwrap(),
+            SecurityOption::AppArmor(AppArmorProfile::Named("mine".to_owned()))
+        );
+        assert_eq!(
+            security_option("apparmor:unconfined").unwrap(),
+            SecurityOption::AppArmor(AppArmorProfile::Unconfined)
+        );
+        assert!(
+            security_option("apparmor=a exec b").is_err() && security_option("label=x").is_err()
+        );
     }
 }

@@ -21,7 +21,7 @@ pub(crate) fn check(labels: Labels<'_>, mount_label: Option<&str>) -> Result<()>
             format!("{field} needs {module}, which is not active on this host; leave it out"),
         ))
     };
-    if labels.apparmor.is_some_and(|profile| profile != UNCONFINED) && !has_apparmor() {
+    if confining(labels).is_some() && !has_apparmor() {
         return inactive("process.apparmorProfile", "AppArmor");
     }
     if labels.selinux.is_some() && !has_selinux() {
@@ -31,6 +31,11 @@ pub(crate) fn check(labels: Labels<'_>, mount_label: Option<&str>) -> Result<()>
         return inactive("linux.mountLabel", "SELinux");
     }
     Ok(())
+}
+
+/// The AppArmor profile that is asked for, if it is one.
+pub(crate) fn confining(labels: Labels<'_>) -> Option<&str> {
+    labels.apparmor.filter(|profile| *profile != UNCONFINED)
 }
 
 /// Whether AppArmor is active.
