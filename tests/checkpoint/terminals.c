@@ -52,6 +52,9 @@ static void session(int slave, int report)
 	if (!reader) {
 		char line[64];
 		signal(SIGINT, interrupted);
+		/* Who reads from the background is stopped. */
+		while (getpgrp() != getpid() || tcgetpgrp(tty) != getpid())
+			usleep(1000);
 		for (;;) {
 			ssize_t count = read(tty, line, sizeof line);
 			if (count <= 0)
