@@ -5,6 +5,7 @@
 
 mod images;
 mod objects;
+mod parents;
 mod pauses;
 mod refused;
 mod servers;
@@ -16,7 +17,7 @@ use std::path::PathBuf;
 
 use black_box_tests::{Bed, Bundle, Outcome, eventually};
 
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 9] = [
     "programs.c",
     "sockets.c",
     "terminals.c",
@@ -25,6 +26,7 @@ const SOURCES: [&str; 8] = [
     "aio.c",
     "written.c",
     "sharing.c",
+    "revised.c",
 ];
 
 /// A container that runs one of the programs.

@@ -794,6 +794,7 @@ static const struct {
 	{ "terminals", terminals }, { "watching", watching }, { "aio", aio },
 	{ "written", written },	  { "settled", settled },
 	{ "shared_settled", shared_settled }, { "shared_written", shared_written },
+	{ "revised", revised },
 };
 
 int main(int count, char **arguments)

@@ -55,3 +55,6 @@ void settled(void);
 /* sharing.c */
 void shared_settled(void);
 void shared_written(void);
+
+/* revised.c */
+void revised(void);

@@ -45,6 +45,7 @@ mod template;
 pub use check::check;
 pub use copies::Copies;
 pub use dump::{DumpOptions, Dumped, Held, TcpPolicy, dump, hold};
+pub use image::{Base, CHAIN_MAX, Difference, Parents, stand_on};
 pub use mend::mend;
 pub use paging::{Filled, Pager};
 pub use restore::{Restoring, restore};

@@ -8,7 +8,7 @@ use sys::{Context as _, Error, ErrorKind, Result};
 
 use crate::copies::Copies;
 use crate::image::schema::Checkpoint;
-use crate::image::{self, PageFiles};
+use crate::image::{self, Loaded, PageFiles, Parents};
 use crate::paging::Pager;
 use crate::rebuild::{Common, Material, Source, rebuild};
 use crate::staging::Staging;
@@ -16,12 +16,12 @@ use crate::template::Template;
 
 /// Makes the container that `request` describes and fills it with the
 /// processes of the image in `directory`. What it may do is up to `request`
-/// alone. The caller is the parent of its init: [`Created::adopt`] it, or
+/// alone. Images that it stands on are where its link leads. The caller is the parent of its init: [`Created::adopt`] it, or
 /// [`Created::leave`] it.
 ///
 /// The calling process must have one thread only.
 pub fn restore(request: CreateRequest<'_>, directory: impl AsFd) -> Result<Created> {
-    let mut restoring = Restoring::begin(request, directory)?;
+    let mut restoring = Restoring::begin(request, directory, &Parents::Linked)?;
     restoring.fill(false, &mut |_| Ok(()))?;
     Ok(restoring.created)
 }
@@ -46,10 +46,14 @@ impl Restoring {
     /// Verifies the image and makes the container.
     ///
     /// The calling process must have one thread only.
-    pub fn begin(request: CreateRequest<'_>, directory: impl AsFd) -> Result<Self> {
-        let checkpoint = image::read(&directory)?;
-        let pages = image::open_pages(&directory)?;
-        image::verify(&checkpoint, pages.count())?;
+    pub fn begin(
+        request: CreateRequest<'_>,
+        directory: impl AsFd,
+        parents: &Parents,
+    ) -> Result<Self> {
+        let Loaded {
+            checkpoint, pages, ..
+        } = image::load(&directory, parents)?;
         let common = Common::find(&checkpoint, &pages);
         Self::make(
             request,

@@ -11,7 +11,7 @@ use sys::region::{HUGE, Region, Traits};
 use sys::{Context as _, ErrorKind, Result};
 
 use crate::copies::{Bases, Copies, memfd};
-use crate::image::{self, PageFiles, schema::Checkpoint, schema::Mapping};
+use crate::image::{self, Loaded, PageFiles, Parents, schema::Checkpoint, schema::Mapping};
 use crate::maps::{self, Detail};
 use crate::rebuild::Common;
 use crate::staging::{Piece, Share, Staging, pieces};
@@ -39,9 +39,9 @@ impl Template {
     /// Reads and verifies the image in `directory` and takes its memory into
     /// ours. Memory for which there is no place is read for each clone anew.
     pub fn read(directory: impl AsFd) -> Result<Self> {
-        let checkpoint = image::read(&directory)?;
-        let pages = image::open_pages(&directory)?;
-        image::verify(&checkpoint, pages.count())?;
+        let Loaded {
+            checkpoint, pages, ..
+        } = image::load(&directory, &Parents::none())?;
         let own = maps::read(own_pid(), Detail::Places)?;
         let taken: Vec<Range<u64>> = own.iter().map(|line| line.start..line.end).collect();
         let staging = Staging::plan(&checkpoint, &taken);

@@ -138,7 +138,10 @@ impl Monitor {
                 FdRole::NetworkNamespace => network = Some(fd),
                 FdRole::Namespace => namespaces.push(fd),
                 FdRole::Port => ports.push(fd),
-                FdRole::Memory => memory = Some(GivenMemory::Image(fd)),
+                FdRole::Memory => match &mut memory {
+                    Some(GivenMemory::Image(_, parents)) => parents.push(fd),
+                    _ => memory = Some(GivenMemory::Image(fd, Vec::new())),
+                },
             }
         }
         let launcher = Client::new(Channel::from_fd(control), Role::Launcher)?;

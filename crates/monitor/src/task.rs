@@ -3,7 +3,7 @@
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
-use checkpoint::{Pager, Restoring, Template};
+use checkpoint::{Pager, Parents, Restoring, Template};
 use runtime::{
     CgroupManager, CgroupPath, CreateRequest, Created, ExecRequest, Gate, InitProcess, Keyring,
     Lifetime, ProcessStdio, RootSwitch, Running,
@@ -24,8 +24,8 @@ pub(crate) struct Given {
 /// The memory that a container goes on from.
 #[derive(Debug)]
 pub(crate) enum GivenMemory {
-    /// The directory of an image.
-    Image(OwnedFd),
+    /// The directory of an image, and those of the images that it stands on.
+    Image(OwnedFd, Vec<OwnedFd>),
     /// It is here already: a template is our parent.
     Template(Box<Template>),
 }
@@ -140,7 +140,9 @@ impl Task {
                 )
             })?;
             Made::Empty(Box::new(match memory {
-                GivenMemory::Image(directory) => Restoring::begin(request, &directory)?,
+                GivenMemory::Image(directory, parents) => {
+                    Restoring::begin(request, &directory, &Parents::Given(parents))?
+                }
                 GivenMemory::Template(template) => Restoring::begin_from(request, *template)?,
             }))
         } else {

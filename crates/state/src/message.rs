@@ -87,7 +87,8 @@ pub enum FdRole {
     Namespace,
     /// Holds a published port on the host; only kept open.
     Port,
-    /// The directory of the memory image to go on from.
+    /// The directory of the memory image to go on from; after it those of the
+    /// images that it stands on.
     Memory,
 }
 

@@ -110,6 +110,8 @@ const VERBS: [(&str, &str, &str, &str); 17] = [
         "[OPTION...] ID",
         "write what the processes of a container are to disk, and end them",
         "  --image-path DIR              where to (checkpoint)
+  --pre-dump                    it goes on; the one that counts comes later, with --parent-path
+  --parent-path DIR             an earlier one, relative to --image-path: only what differs is stored
   --leave-running               let them go on
 ",
     ),

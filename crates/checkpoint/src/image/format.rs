@@ -1,9 +1,10 @@
 //! The bytes of the file `checkpoint`: a header of 32 bytes and JSON.
 
+use serde::Deserialize;
 use sys::{Error, ErrorKind, Result};
 
 use super::crc::crc32;
-use super::schema::Checkpoint;
+use super::schema::{Checkpoint, Parent};
 
 const MAGIC: [u8; 8] = *b"WHARFCKP";
 /// Of the format; readers refuse every other one.
@@ -37,6 +38,25 @@ pub fn frame(json: &[u8]) -> Vec<u8> {
 /// Understands the file or says in one sentence why it does not. Whoever
 /// wrote it may have been anybody.
 pub fn decode(bytes: &[u8]) -> Result<Checkpoint> {
+    parse(content(bytes)?)
+}
+
+/// As [`decode`], but only what image it stands on.
+pub(super) fn decode_parent(bytes: &[u8]) -> Result<Option<Parent>> {
+    #[derive(Deserialize)]
+    struct Only {
+        #[serde(default)]
+        parent: Option<Parent>,
+    }
+    Ok(parse::<Only>(content(bytes)?)?.parent)
+}
+
+fn parse<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T> {
+    serde_json::from_slice(json).map_err(|error| Error::new(ErrorKind::Corrupt, error.to_string()))
+}
+
+/// What is behind the header, if that is right.
+fn content(bytes: &[u8]) -> Result<&[u8]> {
     let wrong = |why: &str| Err(Error::new(ErrorKind::Corrupt, why));
     let Some((header, json)) = bytes.split_at_checked(HEADER) else {
         return wrong("it is shorter than its header");
@@ -70,9 +90,7 @@ pub fn decode(bytes: &[u8]) -> Result<Checkpoint> {
     if crc32(json) != word(24) {
         return wrong("the checksum of its content does not match");
     }
-    let checkpoint: Checkpoint = serde_json::from_slice(json)
-        .map_err(|error| Error::new(ErrorKind::Corrupt, error.to_string()))?;
-    Ok(checkpoint)
+    Ok(json)
 }
 
 #[cfg(test)]

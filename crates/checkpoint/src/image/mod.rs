@@ -1,12 +1,14 @@
 //! A checkpoint on disk: a directory with `checkpoint` (what there was) and
-//! `pages` (what memory held). `docs/checkpoint.md` has the format.
+//! `pages` (what memory held), or `changed` (what of that its parent has not). `docs/checkpoint.md` has the format.
 
 mod address;
 pub(crate) mod crc;
+mod difference;
 mod filter;
 mod format;
 pub(crate) mod hex;
 mod ledger;
+mod load;
 pub(crate) mod options;
 mod page_files;
 mod pages;
@@ -14,11 +16,14 @@ pub mod schema;
 mod verify;
 
 pub(crate) use address::address;
+pub use difference::{Base, Difference, stand_on};
 pub(crate) use filter::{pack, unpack};
 pub use format::{LIMIT, VERSION, decode, encode, frame};
 pub(crate) use ledger::Ledger;
+pub use load::{CHAIN_MAX, Parents};
+pub(crate) use load::{Loaded, load};
 pub(crate) use page_files::{Extent, PageFiles, too_short};
-pub(crate) use pages::{PageWriter, open_pages};
+pub(crate) use pages::PageWriter;
 pub use verify::verify;
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -31,6 +36,10 @@ use schema::Checkpoint;
 
 const METADATA: &str = "checkpoint";
 const PAGES: &str = "pages";
+/// In its place, in an image that stands on another one.
+const CHANGED: &str = "changed";
+/// Leads to that one, if nobody says where it is.
+const LINK: &str = "parent";
 
 /// Writes the metadata, last of all: a directory without it is no checkpoint.
 pub(crate) fn write(directory: impl AsFd, checkpoint: &Checkpoint) -> Result<()> {
@@ -55,26 +64,22 @@ pub(crate) fn write(directory: impl AsFd, checkpoint: &Checkpoint) -> Result<()>
     write().context(|| "write the checkpoint")
 }
 
-/// Reads and verifies the metadata.
-pub fn read(directory: impl AsFd) -> Result<Checkpoint> {
-    let read = || -> Result<Vec<u8>> {
-        let file = open_beneath(&directory, METADATA)?;
-        let size = u64::try_from(rustix::fs::fstat(&file)?.st_size).unwrap_or(u64::MAX);
-        if size > LIMIT {
-            return Err(Error::new(ErrorKind::Corrupt, "it is too large"));
+/// The bytes of the metadata.
+fn read_metadata(directory: impl AsFd) -> Result<Vec<u8>> {
+    let file = open_beneath(directory, METADATA)?;
+    let size = u64::try_from(rustix::fs::fstat(&file)?.st_size).unwrap_or(u64::MAX);
+    if size > LIMIT {
+        return Err(Error::new(ErrorKind::Corrupt, "it is too large"));
+    }
+    let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
+    let mut done = 0;
+    while done < bytes.len() {
+        match rustix::io::read(&file, &mut bytes[done..])? {
+            0 => return Err(Error::new(ErrorKind::Corrupt, "it is cut off")),
+            count => done += count,
         }
-        let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
-        let mut done = 0;
-        while done < bytes.len() {
-            match rustix::io::read(&file, &mut bytes[done..])? {
-                0 => return Err(Error::new(ErrorKind::Corrupt, "it is cut off")),
-                count => done += count,
-            }
-        }
-        Ok(bytes)
-    };
-    let bytes = read().context(|| "read the checkpoint")?;
-    decode(&bytes).context(|| "read the checkpoint")
+    }
+    Ok(bytes)
 }
 
 /// A regular file of the image, never through a symlink.

@@ -5,9 +5,9 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, openat, unlinkat};
 use sys::pagemap::PAGE;
-use sys::{Context as _, Error, ErrorKind, Result};
+use sys::{Context as _, Result};
 
-use super::{METADATA, PAGES, PageFiles, open_beneath};
+use super::{CHANGED, LINK, METADATA, PAGES};
 
 pub(super) const PAGE_SIZE: usize = 4096;
 const _: () = assert!(PAGE == 4096);
@@ -41,9 +41,11 @@ impl PageWriter {
     pub(crate) fn create(directory: impl AsFd) -> Result<Self> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let create = || -> Result<OwnedFd> {
-            for name in [METADATA, PAGES] {
+            for name in [METADATA, PAGES, CHANGED, LINK] {
                 match unlinkat(&directory, name, AtFlags::empty()) {
                     Err(rustix::io::Errno::NOENT) => {}
+                    // Not a link of ours.
+                    Err(rustix::io::Errno::ISDIR) if name == LINK => {}
                     done => done?,
                 }
             }
@@ -195,18 +197,4 @@ fn note(runs: &mut Vec<(u64, u64, u64)>, (place, count, stored): (u64, u64, u64)
         }
         _ => runs.push((place, count, stored)),
     }
-}
-
-/// For reading.
-pub(crate) fn open_pages(directory: impl AsFd) -> Result<PageFiles> {
-    let open = || -> Result<(OwnedFd, u64)> {
-        let file = open_beneath(directory, PAGES)?;
-        let size = u64::try_from(rustix::fs::fstat(&file)?.st_size).unwrap_or(0);
-        if !size.is_multiple_of(PAGE) {
-            return Err(Error::new(ErrorKind::Corrupt, "it is cut off"));
-        }
-        Ok((file, size / PAGE))
-    };
-    let file = open().context(|| "open the checkpoint's pages")?;
-    Ok(PageFiles::new([file]))
 }

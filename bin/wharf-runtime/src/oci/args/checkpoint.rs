@@ -19,6 +19,10 @@ pub(crate) struct Checkpoint {
     pub(crate) leave_running: bool,
     pub(crate) tcp: TcpPolicy,
     pub(crate) external_sockets: bool,
+    /// It is taken again later, and goes on until then.
+    pub(crate) is_before: bool,
+    /// Where an earlier one is, relative to the image.
+    pub(crate) parent: Option<PathBuf>,
 }
 
 /// A container to make from one.
@@ -34,10 +38,14 @@ const IMAGE: &str = "checkpoint";
 pub(super) fn checkpoint(words: &mut Words) -> Result<Checkpoint> {
     let (mut image, mut leave_running) = (PathBuf::from(IMAGE), false);
     let (mut tcp, mut external_sockets) = (TcpPolicy::Refuse, false);
-    let mut work = None;
+    let (mut work, mut parent, mut is_before) = (None, None, false);
     let id = id_and(words, |name, words| match name {
         "image-path" => words.value().map(|value| image = value.into()),
         "work-path" => words.value().map(|value| work = Some(value.into())),
+        "pre-dump" => words.flag().map(|flag| is_before = flag),
+        "parent-path" => words
+            .value()
+            .map(|value| parent = Some(PathBuf::from(value))),
         "leave-running" => words.flag().map(|flag| leave_running = flag),
         "tcp-established" => words.flag().map(|flag| {
             if flag {
@@ -59,6 +67,8 @@ pub(super) fn checkpoint(words: &mut Words) -> Result<Checkpoint> {
         leave_running,
         tcp,
         external_sockets,
+        is_before,
+        parent: parent.filter(|path| !path.as_os_str().is_empty()),
     })
 }
 
@@ -88,8 +98,8 @@ fn granted(name: &str, words: &mut Words) -> Result<()> {
         "tcp-established" | "tcp-close" | "tcp-skip-in-flight" | "ext-unix-sk" | "shell-job" => {
             words.flag().map(drop)
         }
-        "pre-dump" | "parent-path" | "lazy-pages" | "page-server" | "status-fd" | "empty-ns"
-        | "lsm-profile" | "lsm-mount-context" => Err(Error::new(
+        "lazy-pages" | "page-server" | "status-fd" | "empty-ns" | "lsm-profile"
+        | "lsm-mount-context" => Err(Error::new(
             ErrorKind::Unsupported,
             format!("--{name} is not supported"),
         )),

@@ -15,6 +15,7 @@ pub use system_v::{Owner, Queue, Semaphores};
 pub use terminals::{Master, Terminal};
 
 use serde::{Deserialize, Serialize};
+use spec::Digest;
 
 /// A container's processes and everything of theirs that a restart of the
 /// programs would lose.
@@ -41,6 +42,19 @@ pub struct Checkpoint {
     pub queues: Vec<Queue>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub terminals: Vec<Terminal>,
+    /// The image that this one stands on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Parent>,
+}
+
+/// An image whose pages come before one's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Parent {
+    /// Of its file `checkpoint`.
+    pub digest: Digest,
+    /// How many it has, those of its own parents among them.
+    pub pages: u64,
 }
 
 /// What has to be the same where it goes on.
