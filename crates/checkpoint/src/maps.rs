@@ -1,5 +1,6 @@
 //! The mappings of a process, as `/proc/PID/maps` and `smaps` list them.
 
+use sys::pagemap::Run;
 use sys::{Error, ErrorKind, Result};
 
 use crate::procfs;
@@ -51,6 +52,13 @@ impl Line {
     /// By the program itself.
     pub(crate) fn is_readable(&self) -> bool {
         self.protection & 1 != 0
+    }
+
+    pub(crate) fn range(&self) -> Run {
+        Run {
+            start: self.start,
+            end: self.end,
+        }
     }
 
     /// Its link in `/proc/PID/map_files`.
