@@ -20,19 +20,29 @@ struct Subject<'a> {
 
 impl<'a> Subject<'a> {
     fn running(bed: &'a Bed) -> Self {
+        Self::running_with(bed, &[])
+    }
+
+    /// Gives signs of life, of which only one copy of it may write any.
+    fn beating(bed: &'a Bed) -> Self {
+        Self::running_with(bed, &["beat"])
+    }
+
+    fn running_with(bed: &'a Bed, arguments: &[&str]) -> Self {
         let data = bed.dir().join("data");
         fs::create_dir(&data).unwrap();
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/remember/filling.c");
         let program = data.join("filling");
         let binary = program.to_str().unwrap();
         let options = ["-static", "-O1", "-Wall", "-Wextra", "-Werror", "-pthread"];
-        let arguments = [&options[..], &[source, "-o", binary]].concat();
-        bed.host("cc", &arguments).ok();
+        let compile = [&options[..], &[source, "-o", binary]].concat();
+        bed.host("cc", &compile).ok();
         let volume = format!("{}:/data", data.display());
         let network = ["--network", "none", "-v", &volume];
         let run = ["run", "-d", "--name", "one", "--stop-timeout", "0"];
         let command = [BUSYBOX, "/data/filling"];
-        bed.run(&[&run[..], &network, &command].concat()).ok();
+        bed.run(&[&run[..], &network, &command, arguments].concat())
+            .ok();
         let subject = Self { bed, data };
         eventually(30, "it to have filled its memory", || subject.said("ready"));
         subject
@@ -191,7 +201,7 @@ fn is_written_down_again_at_once() {
 #[test]
 fn goes_on_before_its_memory_is_there() {
     bed!(|bed| {
-        let subject = Subject::running(bed);
+        let subject = Subject::beating(bed);
         let (resume, pager) = subject.goes_on_with_stopped_pager();
         resume.finish().ok();
         subject.goes_on();
