@@ -189,6 +189,68 @@ fn registries_and_archives_carry_it() {
     });
 }
 
+/// Bytes of the files of that name that hold memory in images, on the disk.
+fn memory_files(bed: &Bed, name: &str) -> Vec<u64> {
+    let script = "find \"$0\" -path \"*.wharf-memory/memory/$1\" -exec stat -c %s {} +";
+    let found = bed.host("sh", &["-c", script, bed.root().to_str().unwrap(), name]);
+    let mut sizes: Vec<u64> = found
+        .ok()
+        .lines()
+        .map(|size| size.parse().unwrap())
+        .collect();
+    sizes.sort_unstable();
+    sizes
+}
+
+#[test]
+fn only_what_differs_from_the_image_before_is_stored() {
+    const LARGE: u64 = 8_000_000;
+    bed!(|bed| {
+        let program = format!(
+            "A=$(head -c {LARGE} /dev/zero | tr '\\0' x); i=0; \
+             while :; do i=$((i+1)); [ ${{#A}} = {LARGE} ] && echo $i; sleep 0.05; done"
+        );
+        let command = [BUSYBOX, "sh", "-c", &program];
+        run(bed, "one", &command);
+        counts_on(bed, "one");
+        let mut before = count(bed, "one");
+        let mut last = "one";
+        for (name, image) in [("two", "first"), ("three", "second"), ("four", "third")] {
+            bed.run(&["commit", "--memory", last, image]).ok();
+            bed.run(&["rm", "-f", last]).ok();
+            assert_eq!(run(bed, name, &[image]), "");
+            assert!(first(bed, name) > before);
+            counts_on(bed, name);
+            before = count(bed, name);
+            last = name;
+        }
+        let is_whole = |bed: &Bed| {
+            let whole = memory_files(bed, "pages");
+            assert!(whole.len() == 1 && whole[0] > LARGE, "{whole:?}");
+            let changed = memory_files(bed, "changed");
+            assert_eq!(changed.len(), 2, "{changed:?}");
+            assert!(
+                changed.iter().all(|size| (1..LARGE / 4).contains(size)),
+                "{changed:?}"
+            );
+        };
+        is_whole(bed);
+        // What it stands on goes along.
+        let archive = bed.dir().join("warm.tar");
+        let archive = archive.to_str().unwrap();
+        bed.run(&["save", "-o", archive, "third"]).ok();
+        bed.run(&["rm", "-f", "four"]).ok();
+        bed.run(&["rmi", "first", "second", "third"]).ok();
+        assert_eq!(memory_files(bed, "*"), Vec::<u64>::new());
+        bed.run(&["load", "-q", "-i", archive]).ok();
+        is_whole(bed);
+        assert_eq!(run(bed, "five", &["third"]), "");
+        assert!(first(bed, "five") > 1);
+        counts_on(bed, "five");
+        bed.run(&["rm", "-f", "five"]).ok();
+    });
+}
+
 #[test]
 fn a_commit_that_cannot_be_leaves_nothing() {
     bed!(|bed| {

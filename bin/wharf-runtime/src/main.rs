@@ -1,4 +1,4 @@
-//! The runtime's command line: `monitor`, `template` and `dump` for the engine, the verbs of the OCI
+//! The runtime's command line: `monitor`, `template`, `dump` and `difference` for the engine, the verbs of the OCI
 //! runtime command line for everybody else.
 //!
 //! It links no TLS, HTTP or argument parser: it is started once per container
@@ -9,6 +9,7 @@
 #![cfg_attr(not(test), no_main)]
 #![cfg_attr(test, allow(dead_code))]
 
+mod difference_command;
 mod dump_command;
 mod exe_guard;
 mod monitor_command;
@@ -43,6 +44,8 @@ fn run() -> u8 {
         resolver_command::run()
     } else if is_verb(c"dump") {
         dump_command::run()
+    } else if is_verb(c"difference") {
+        difference_command::run()
     } else {
         return oci::run();
     };

@@ -27,6 +27,7 @@ pub mod config;
 pub mod containers;
 mod copy;
 mod crash;
+mod difference;
 pub mod disk;
 mod dumper;
 pub mod engine;

@@ -90,6 +90,25 @@ pub enum Connections {
     Keep,
 }
 
+/// What `wharf-runtime difference` needs to know. The directory of a memory
+/// image comes at [`crate::message::FIRST_EXTRA_FD`]; after it come those that
+/// it is to stand on: the next one below, what that one stands on, and so on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DifferenceJob {
+    /// How many those are.
+    pub bases: usize,
+}
+
+/// From such a process, once.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FromDifference {
+    /// Pages that the image has itself now, and that those below have.
+    Made { own: u64, shared: u64 },
+    /// The image is as it was.
+    Failed(sys::Error),
+}
+
 /// To a process that takes processes to the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -267,6 +267,7 @@ impl Containers<'_> {
         let config: ContainerConfig = state::Record::read(&name)?;
         let origin = Origin::Memory {
             directory: template.memory(),
+            parents: Vec::new(),
             has_connections: false,
             record: None,
             template: place.socket.map(Path::to_owned),

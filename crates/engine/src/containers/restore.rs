@@ -52,6 +52,7 @@ impl Containers<'_> {
         let memory = checkpoints::place(self.engine.layout(), &checkpoint.name).join("memory");
         let origin = Origin::Memory {
             directory: memory,
+            parents: Vec::new(),
             record: None,
             hook: None,
             template: None,

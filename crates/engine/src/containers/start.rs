@@ -90,6 +90,9 @@ pub(super) enum Origin {
     /// They go on from memory on the disk.
     Memory {
         directory: PathBuf,
+        /// What that stands on, the nearest first; more than it needs does no
+        /// harm.
+        parents: Vec<PathBuf>,
         /// Says that it is suspended, until they do.
         record: Option<PathBuf>,
         /// Runs in it before they do.
@@ -160,10 +163,12 @@ impl<'a> Locked<'a> {
         attach: Option<&AttachRequest>,
         tell: &dyn Fn(&Error),
     ) -> Result<Channel> {
-        if let Some(directory) = self.warm_memory()? {
+        let mut memory = self.warm_memory()?.into_iter();
+        if let Some(directory) = memory.next() {
             let mut undo = Undo::new();
             let origin = Origin::Memory {
                 directory,
+                parents: memory.collect(),
                 record: None,
                 hook: None,
                 template: None,
@@ -182,6 +187,7 @@ impl<'a> Locked<'a> {
         let origin = if let Status::Suspended(record) = &self.observed.status {
             Origin::Memory {
                 directory: layout.container_memory(&id),
+                parents: Vec::new(),
                 record: Some(layout.container_suspended(&id)),
                 hook: None,
                 template: None,
@@ -262,14 +268,20 @@ impl<'a> Locked<'a> {
             roles.push(FdRole::Port);
         }
         let (memory, template) = match origin {
-            Origin::Program => (None, None),
+            Origin::Program => (Vec::new(), None),
             Origin::Memory {
                 template: Some(socket),
                 ..
-            } => (None, Some(socket)),
-            Origin::Memory { directory, .. } => (Some(open_memory(directory)?), None),
+            } => (Vec::new(), Some(socket)),
+            Origin::Memory {
+                directory, parents, ..
+            } => {
+                let all = [directory].into_iter().chain(parents);
+                let opened: Result<Vec<_>> = all.map(|one| open_memory(one)).collect();
+                (opened?, None)
+            }
         };
-        if let Some(memory) = &memory {
+        for memory in &memory {
             extra.push(memory.as_fd());
             roles.push(FdRole::Memory);
         }

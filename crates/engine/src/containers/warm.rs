@@ -29,6 +29,7 @@ use super::start::Locked;
 use super::{Containers, DumpProgress};
 use crate::copy::copy_merged;
 use crate::crash::crash_point;
+use crate::difference::leave_out;
 use crate::templates::Held;
 
 /// Says that an image may be warm, so that others need not be looked at.
@@ -38,6 +39,9 @@ pub(super) const LABEL: &str = "io.wharf.memory";
 const PLACE: &str = ".wharf-memory";
 
 const VERSION: u32 = 1;
+
+/// More than a memory image may consist of need not be looked for.
+const MEMORIES_MAX: usize = 32;
 
 /// What the memory in an image goes with (`warm.json`).
 #[derive(Debug, Serialize, Deserialize)]
@@ -69,6 +73,9 @@ impl Containers<'_> {
         }
         let label = (LABEL.to_owned(), VERSION.to_string());
         options.config.labels.extend([label]);
+        // What the image's memory has is in the new image as well.
+        let bases = memories(&store, &parent.chain)?;
+        leave_out(self.engine, &template.memory(), &bases)?;
         let hidden = hidden_layers(&template, &record)?;
         crash_point!(self.engine, "after hidden layers");
         let written = image::template_layers(&template.path());
@@ -241,17 +248,40 @@ impl Warm {
 
 impl Locked<'_> {
     /// The memory that the first start of a container from a warm image goes
-    /// on from.
-    pub(super) fn warm_memory(&self) -> Result<Option<PathBuf>> {
+    /// on from, and what it may stand on; empty if there is none.
+    pub(super) fn warm_memory(&self) -> Result<Vec<PathBuf>> {
         let observed = &self.observed;
         let never_ran = matches!(observed.status, Status::Created) && observed.exit.is_none();
         let Some(layer) = observed.config.warm.filter(|_| never_ran) else {
-            return Ok(None);
+            return Ok(Vec::new());
+        };
+        let chain = &observed.config.image.chain;
+        let Some(top) = chain.iter().position(|one| *one == layer) else {
+            return Ok(Vec::new());
         };
         let store = self.engine.images().store()?;
-        let place = place_in(&store.snapshots().fs(&layer), "memory/checkpoint")?;
-        Ok(place.map(|place| place.join("memory")))
+        let own = place_in(&store.snapshots().fs(&layer), "memory/checkpoint")?;
+        match own {
+            Some(_) => memories(&store, &chain[..=top]),
+            None => Ok(Vec::new()),
+        }
     }
+}
+
+/// The memory in an image and in those that it was made from, each of which is
+/// below the one before. As many as one image may consist of.
+fn memories(store: &Store, chain: &[ChainId]) -> Result<Vec<PathBuf>> {
+    let snapshots = store.snapshots();
+    let mut found = Vec::new();
+    for layer in chain.iter().rev() {
+        if found.len() == MEMORIES_MAX {
+            break;
+        }
+        if let Some(place) = place_in(&snapshots.fs(layer), "memory/checkpoint")? {
+            found.push(place.join("memory"));
+        }
+    }
+    Ok(found)
 }
 
 /// Where the memory is in a layer, if `wanted` is in it. The layer comes from
