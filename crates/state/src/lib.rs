@@ -29,7 +29,10 @@ pub mod template_process;
 pub mod time;
 
 pub use channel::{Channel, Frame, Listener};
-pub use checkpoint::{CheckpointRecord, Connections, Departure, DifferenceJob, DumpJob, FromDifference, FromDumper, MemoryImage, SuspendRecord, ToDumper};
+pub use checkpoint::{
+    CheckpointRecord, Connections, Departure, DifferenceJob, DumpJob, FromDifference, FromDumper,
+    MemoryImage, SuspendRecord, ToDumper,
+};
 pub use container::{
     AppArmorProfile, CgroupManager, CloneOf, ClonedVolume, Confinement, ContainerConfig,
     DeviceRequest, DnsConfig, Endpoint, ExitRecord, ExitStatus, Facts, HealthAction, HealthConfig,
