@@ -95,6 +95,15 @@ impl Channel {
         self.send_with_fds(message, &[])
     }
 
+    /// Sends a message that will be answered. An end that is gone is no error
+    /// here: [`Channel::receive`] tells what it said last, and then `None`.
+    pub fn ask<T: Serialize>(&self, message: &T, fds: &[BorrowedFd<'_>]) -> Result<()> {
+        match self.send_with_fds(message, fds) {
+            Err(error) if is_hang_up(&error) => Ok(()),
+            result => result,
+        }
+    }
+
     /// Sends a message with descriptors (at most 8).
     pub fn send_with_fds<T: Serialize>(&self, message: &T, fds: &[BorrowedFd<'_>]) -> Result<()> {
         let text = serde_json::to_vec(message)
@@ -289,6 +298,14 @@ impl AsFd for Listener {
     }
 }
 
+/// Whether a send failed since the other end is gone: it closed, or it never
+/// took what we sent, or even the connection, before it closed.
+pub fn is_hang_up(error: &Error) -> bool {
+    [Errno::PIPE, Errno::CONNRESET]
+        .iter()
+        .any(|errno| error.errno() == Some(errno.raw_os_error()))
+}
+
 fn tag_of(stream: Stream) -> u8 {
     match stream {
         Stream::Stdin => TAG_STDIN,
@@ -358,6 +375,25 @@ mod tests {
         let (frame, _) = one.receive::<FromMonitor>().unwrap().unwrap();
         assert!(matches!(frame, Frame::Message(FromMonitor::Ready)));
         assert!(one.receive::<FromMonitor>().unwrap().is_none());
+    }
+
+    #[test]
+    fn who_asks_an_end_that_went_away_hears_that_it_did() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("control");
+        let listener = Listener::bind(&path).unwrap();
+        let never_accepted = Channel::connect(&path).unwrap();
+        drop(listener);
+        let error = never_accepted.send(&ToMonitor::Wait).unwrap_err();
+        assert!(is_hang_up(&error), "{error}");
+        let (one, two) = Channel::pair().unwrap();
+        one.send(&ToMonitor::Wait).unwrap();
+        drop(two);
+        for channel in [never_accepted, one] {
+            channel.ask(&ToMonitor::Wait, &[]).unwrap();
+            channel.ask(&ToMonitor::Wait, &[]).unwrap();
+            assert!(channel.receive::<FromMonitor>().unwrap().is_none());
+        }
     }
 
     #[test]

@@ -16,11 +16,12 @@ impl Containers<'_> {
         let channel = running(self.engine, &id, container)?;
         refuse_if_paused(self.engine, &id, container)?;
         if let Some(size) = attach.size {
-            channel.send(&ToMonitor::Resize(size))?;
+            channel.ask(&ToMonitor::Resize(size), &[])?;
         }
-        channel.send(&ToMonitor::Attach {
+        let message = ToMonitor::Attach {
             stdin: attach.stdin,
-        })?;
+        };
+        channel.ask(&message, &[])?;
         Ok(Session::new(self.engine, id, channel, Role::Guest))
     }
 }
@@ -28,12 +29,6 @@ impl Containers<'_> {
 /// A connection to the monitor of a running container; `Conflict` if it does
 /// not run.
 pub(super) fn running(engine: &Engine, id: &ContainerId, named: &str) -> Result<Channel> {
-    let conflict = || {
-        Error::new(
-            ErrorKind::Conflict,
-            format!("container {named} is not running"),
-        )
-    };
     let observed = observe::observe(engine, id)?
         .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("no such container: {named}")))?;
     match observed.status {
@@ -47,9 +42,16 @@ pub(super) fn running(engine: &Engine, id: &ContainerId, named: &str) -> Result<
         Status::Suspended(_) => {
             return Err(super::stop::suspended(named, "resume it first"));
         }
-        Status::Created | Status::Exited(_) => return Err(conflict()),
+        Status::Created | Status::Exited(_) => return Err(not_running(named)),
     }
-    connect(engine, id)?.ok_or_else(conflict)
+    connect(engine, id)?.ok_or_else(|| not_running(named))
+}
+
+pub(super) fn not_running(named: &str) -> Error {
+    Error::new(
+        ErrorKind::Conflict,
+        format!("container {named} is not running"),
+    )
 }
 
 /// What stands still, or is on the disk, can neither be talked to nor start

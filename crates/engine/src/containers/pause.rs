@@ -28,7 +28,7 @@ impl Containers<'_> {
 
 /// Waits until the monitor has done what it is asked for.
 pub(super) fn ask(channel: &Channel, message: &ToMonitor, fds: &[BorrowedFd<'_>]) -> Result<()> {
-    channel.send_with_fds(message, fds)?;
+    channel.ask(message, fds)?;
     loop {
         match channel.receive::<FromMonitor>()? {
             Some((Frame::Message(FromMonitor::Done), _)) => return Ok(()),

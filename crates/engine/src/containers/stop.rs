@@ -3,12 +3,13 @@
 use std::fs;
 use std::time::Duration;
 
+use state::channel::is_hang_up;
 use state::{
     Channel, ContainerId, Durability, ExitRecord, ExitStatus, Record, Status, Timestamp, ToMonitor,
 };
 use sys::{Context as _, Error, ErrorKind, Result};
 
-use super::attach::{connect, running};
+use super::attach::{connect, not_running, running};
 use super::start::Locked;
 use super::wait::{Heard, exit_of};
 use super::{Containers, observe};
@@ -21,8 +22,8 @@ const KILL: i32 = 9;
 pub(super) const KILL_PATIENCE: Duration = Duration::from_secs(30);
 
 impl Containers<'_> {
-    /// Stops it: `signal`, then SIGKILL after `timeout` (its own if absent). Fine if it does not run. Afterwards everything it used is
-    /// free again.
+    /// Stops it: `signal`, then SIGKILL after `timeout` (its own if absent).
+    /// Fine if it does not run. Afterwards everything it used is free again.
     pub fn stop(
         &self,
         container: &str,
@@ -66,11 +67,14 @@ impl Containers<'_> {
             self.engine.tell(&observed.config, "kill", &number);
         }
         if signal != KILL {
-            return channel.send(&ToMonitor::Signal(signal));
+            return match channel.send(&ToMonitor::Signal(signal)) {
+                Err(error) if is_hang_up(&error) => Err(not_running(container)),
+                sent => sent,
+            };
         }
-        channel.send(&ToMonitor::Wait)?;
-        channel.send(&ToMonitor::StopRequested)?;
-        channel.send(&ToMonitor::Signal(KILL))?;
+        channel.ask(&ToMonitor::Wait, &[])?;
+        channel.ask(&ToMonitor::StopRequested, &[])?;
+        channel.ask(&ToMonitor::Signal(KILL), &[])?;
         match exit_of(&channel, Some(KILL_PATIENCE))? {
             Heard::TimeOut => Err(does_not_die(&id)),
             Heard::Exited(_) | Heard::Suspended | Heard::Gone => self.engine.cleanup(&id),
@@ -127,10 +131,10 @@ pub(super) fn end_by(
     timeout: Duration,
 ) -> Result<()> {
     let ask = || -> Result<Heard> {
-        channel.send(&ToMonitor::Wait)?;
+        channel.ask(&ToMonitor::Wait, &[])?;
         // First, so that no policy restarts it.
-        channel.send(&ToMonitor::StopRequested)?;
-        channel.send(&ToMonitor::Signal(signal))?;
+        channel.ask(&ToMonitor::StopRequested, &[])?;
+        channel.ask(&ToMonitor::Signal(signal), &[])?;
         let first = if signal == KILL {
             KILL_PATIENCE
         } else {
@@ -139,14 +143,13 @@ pub(super) fn end_by(
         if let Heard::Exited(record) = exit_of(channel, Some(first))? {
             return Ok(Heard::Exited(record));
         }
-        channel.send(&ToMonitor::Signal(KILL))?;
+        channel.ask(&ToMonitor::Signal(KILL), &[])?;
         exit_of(channel, Some(KILL_PATIENCE))
     };
     match ask() {
         Ok(Heard::TimeOut) => Err(does_not_die(id)),
+        // If it died while we talked, clean-up looks at what is true then.
         Ok(Heard::Exited(_) | Heard::Suspended | Heard::Gone) => Ok(()),
-        // It died while we talked: clean-up looks at what is true then.
-        Err(error) if error.errno() == Some(rustix::io::Errno::PIPE.raw_os_error()) => Ok(()),
         Err(error) => Err(error),
     }
 }

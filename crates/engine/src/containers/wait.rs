@@ -19,7 +19,7 @@ impl Containers<'_> {
         let Some(channel) = connect(self.engine, &id)? else {
             return recorded(self.engine, &id);
         };
-        channel.send(&ToMonitor::Wait)?;
+        channel.ask(&ToMonitor::Wait, &[])?;
         match exit_of(&channel, None)? {
             Heard::Exited(record) => Ok(record),
             Heard::Suspended | Heard::Gone | Heard::TimeOut => recorded(self.engine, &id),

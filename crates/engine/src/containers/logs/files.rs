@@ -315,7 +315,7 @@ impl Watch {
                 | inotify::WatchFlags::CREATE
                 | inotify::WatchFlags::MOVED_TO;
             inotify::add_watch(&changes, directory, flags)?;
-            monitor.send(&ToMonitor::Wait)?;
+            monitor.ask(&ToMonitor::Wait, &[])?;
             Ok(Self { changes, monitor })
         };
         watch().context(|| format!("follow {}", log.display()))

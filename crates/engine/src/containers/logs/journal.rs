@@ -75,7 +75,7 @@ pub(super) fn logs(
 ) -> Result<()> {
     // Asked before anything is read, so that the end is not missed.
     if let Some(monitor) = &monitor {
-        monitor.send(&ToMonitor::Wait)?;
+        monitor.ask(&ToMonitor::Wait, &[])?;
     }
     synchronize();
     let mut back = Back::default();
