@@ -349,3 +349,19 @@ fn a_removal_that_was_cut_off_is_finished_by_the_next_command() {
         assert!(!left.exists());
     });
 }
+
+#[test]
+fn a_slip_of_the_fingers() {
+    bed!(|bed| {
+        for (words, meant) in [
+            (&["container", "lss"][..], "did you mean ls?"),
+            (&["container", "lsit"], "did you mean list?"),
+            (&["netwrok", "ls"], "did you mean network?"),
+            (&["volume", "inspcet", "v"], "did you mean inspect?"),
+            (&["volume", "zzzzz"], "wharf volume --help"),
+            (&["rnu"], "did you mean run?"),
+        ] {
+            bed.run(words).fails(1, &["there is no command", meant]);
+        }
+    });
+}

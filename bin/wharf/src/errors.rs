@@ -3,6 +3,8 @@
 use clap::error::{ContextKind, ContextValue};
 use sys::{Error, ErrorKind};
 
+use crate::commands::{NOUNS, Noun, VERBS, Verb};
+
 /// Exit code when `run`, `create` or `exec` failed before the container's
 /// command could run.
 const ENGINE: u8 = 125;
@@ -182,8 +184,13 @@ pub(crate) fn usage(error: &clap::Error) -> Error {
     Error::new(ErrorKind::InvalidInput, sentence)
 }
 
-/// What was probably meant, or where to look.
-pub(crate) fn usage_hint(error: &clap::Error, verb: Option<&str>) -> String {
+/// What was probably meant, or where to look. `verb` and `noun` are those that
+/// were written, as far as they are known.
+pub(crate) fn usage_hint(
+    error: &clap::Error,
+    verb: Option<&str>,
+    noun: Option<&'static Noun>,
+) -> String {
     let text = |kind: ContextKind| match error.get(kind)? {
         ContextValue::String(text) => Some(text.clone()),
         // The best one comes last.
@@ -193,7 +200,7 @@ pub(crate) fn usage_hint(error: &clap::Error, verb: Option<&str>) -> String {
     // Of commands we know better: a short word is like many.
     let command = text(ContextKind::InvalidSubcommand).filter(|_| verb.is_none());
     let suggested = command
-        .and_then(|word| nearest(&word))
+        .and_then(|word| nearest(&word, noun))
         .or_else(|| text(ContextKind::SuggestedSubcommand))
         .or_else(|| text(ContextKind::SuggestedArg))
         .or_else(|| text(ContextKind::SuggestedValue));
@@ -205,21 +212,38 @@ pub(crate) fn usage_hint(error: &clap::Error, verb: Option<&str>) -> String {
         (_, Some(_)) if is_global => format!("{flag} stands before the command"),
         (Some(suggested), _) => format!("did you mean {suggested}?"),
         (None, Some(verb)) => format!("wharf {verb} --help shows its arguments"),
-        (None, None) => "wharf --help lists the commands".to_owned(),
+        (None, None) => match noun {
+            Some(noun) => format!("wharf {} --help lists its commands", noun.name),
+            None => "wharf --help lists the commands".to_owned(),
+        },
     }
 }
 
 /// The commands that are fewest slips of the fingers away, at most two:
-/// `rm or run`.
-fn nearest(word: &str) -> Option<String> {
-    let names = crate::commands::VERBS.iter().filter(|verb| !verb.hidden);
-    let mut near: Vec<(usize, &str)> = names
-        .map(|verb| (slips(word, verb.name), verb.name))
-        .filter(|(slips, name)| *slips <= 2 && *slips < name.len())
-        .collect();
-    near.sort_unstable();
-    let least = near.first()?.0;
-    let mut names: Vec<&str> = near
+/// `rm or run`. Behind a noun its own, by whichever of their names.
+fn nearest(word: &str, noun: Option<&'static Noun>) -> Option<String> {
+    let near = |name: &'static str| {
+        let slips = slips(word, name);
+        (slips <= 2 && slips < name.len()).then_some((slips, name))
+    };
+    let mut found: Vec<(usize, &str)> = if let Some(noun) = noun {
+        let verbs = noun.verbs.iter().filter(|(_, _, verb)| !verb.hidden);
+        // Each once, by its first name unless another one is nearer.
+        let nearest = |(name, others, _): &(&'static str, &'static [&'static str], Verb)| {
+            let names = [*name].into_iter().chain(others.iter().copied());
+            names.filter_map(near).min_by_key(|(slips, _)| *slips)
+        };
+        verbs.filter_map(nearest).collect()
+    } else {
+        let verbs = VERBS.iter().filter(|verb| !verb.hidden);
+        let nouns = NOUNS.iter().filter(|noun| !noun.hidden);
+        let names = verbs.map(|verb| verb.name);
+        let names = names.chain(nouns.map(|noun| noun.name));
+        names.filter_map(near).collect()
+    };
+    found.sort_unstable();
+    let least = found.first()?.0;
+    let mut names: Vec<&str> = found
         .iter()
         .take_while(|(slips, _)| *slips == least)
         .map(|(_, name)| *name)
@@ -273,11 +297,22 @@ mod tests {
 
     #[test]
     fn typing_errors_are_understood() {
-        assert_eq!(nearest("rnu").as_deref(), Some("run"));
-        assert_eq!(nearest("imgaes").as_deref(), Some("images"));
-        assert_eq!(nearest("stpo").as_deref(), Some("stop"));
-        assert_eq!(nearest("rn").as_deref(), Some("rm or run"));
-        assert_eq!(nearest("kubernetes"), None);
+        let top = |word| nearest(word, None);
+        assert_eq!(top("rnu").as_deref(), Some("run"));
+        assert_eq!(top("imgaes").as_deref(), Some("images"));
+        assert_eq!(top("stpo").as_deref(), Some("stop"));
+        assert_eq!(top("rn").as_deref(), Some("rm or run"));
+        assert_eq!(top("netwrok").as_deref(), Some("network"));
+        assert_eq!(top("kubernetes"), None);
+        let container = NOUNS.iter().find(|noun| noun.name == "container");
+        let behind = |word| nearest(word, container);
+        assert_eq!(behind("lss").as_deref(), Some("ls"));
+        assert_eq!(behind("lsit").as_deref(), Some("list"));
+        assert_eq!(behind("remvoe").as_deref(), Some("remove"));
+        // Two names of one command are one.
+        assert_eq!(behind("s").as_deref(), Some("ls"));
+        // No command of a container.
+        assert_eq!(behind("pulll"), None);
         assert_eq!(slips("", "abc"), 3);
     }
 

@@ -96,7 +96,8 @@ fn misuse(error: &clap::Error, words: &[OsString]) -> ExitCode {
         _ => {}
     }
     let verb = commands::mentioned(words);
-    let hint = errors::usage_hint(error, verb.as_ref().map(|(name, _)| name.as_str()));
+    let name = verb.as_ref().map(|(name, _)| name.as_str());
+    let hint = errors::usage_hint(error, name, commands::noun(words));
     output::note(&format!(
         "{}\nhint: {hint}",
         errors::message(&errors::usage(error), false)

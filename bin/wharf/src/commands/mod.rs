@@ -993,14 +993,9 @@ pub(crate) fn called(given: &ArgMatches) -> Option<(&'static Verb, &ArgMatches)>
 /// name as written.
 pub(crate) fn mentioned(words: &[OsString]) -> Option<(String, &'static Verb)> {
     let mut words = words.iter().skip(1).filter_map(|word| word.to_str());
-    let (noun, verb) = words.find_map(|word| {
-        let noun = NOUNS.iter().find(|noun| noun.name == word);
-        let verb = VERBS.iter().find(|verb| verb.name == word);
-        (noun.is_some() || verb.is_some()).then_some((noun, verb))
-    })?;
-    match (noun, verb) {
-        (None, verb) => verb.map(|verb| (verb.name.to_owned(), verb)),
-        (Some(noun), _) => {
+    match words.find_map(known)? {
+        Known::Verb(verb) => Some((verb.name.to_owned(), verb)),
+        Known::Noun(noun) => {
             let word = words.next()?;
             let found = noun
                 .verbs
@@ -1009,6 +1004,26 @@ pub(crate) fn mentioned(words: &[OsString]) -> Option<(String, &'static Verb)> {
             found.map(|(name, _, verb)| (format!("{} {name}", noun.name), verb))
         }
     }
+}
+
+/// The noun that was meant by such words.
+pub(crate) fn noun(words: &[OsString]) -> Option<&'static Noun> {
+    let mut words = words.iter().skip(1).filter_map(|word| word.to_str());
+    match words.find_map(known)? {
+        Known::Noun(noun) => Some(noun),
+        Known::Verb(_) => None,
+    }
+}
+
+enum Known {
+    Noun(&'static Noun),
+    Verb(&'static Verb),
+}
+
+fn known(word: &str) -> Option<Known> {
+    let noun = NOUNS.iter().find(|noun| noun.name == word);
+    let verb = || VERBS.iter().find(|verb| verb.name == word);
+    noun.map(Known::Noun).or_else(|| verb().map(Known::Verb))
 }
 
 /// A name of an image as users write it.
