@@ -135,3 +135,44 @@ fn start_with_an_address_and_a_port() {
         bed.run(&["network", "rm", "net"]).ok();
     });
 }
+
+#[test]
+fn update_of_ports() {
+    bed!(|bed| {
+        let id = bed.start(&["--name", "one", "-p", "127.0.0.1:7010:1"]);
+        let (old, new) = ("1/tcp -> 127.0.0.1:7010", "2/tcp -> 127.0.0.1:7011");
+        let update = [
+            "update",
+            "--unpublish",
+            "1",
+            "-p",
+            "127.0.0.1:7011:2",
+            "one",
+        ];
+        crash_everywhere(bed, &update, |bed| {
+            bed.run(&["system", "check", "--repair"]).ok();
+            let asked = bed.inspect("one", "{{json .HostConfig.PortBindings}}");
+            let (is, other) = if asked.contains("7010") {
+                (old, "127.0.0.1:7011")
+            } else {
+                (new, "127.0.0.1:7010")
+            };
+            assert_eq!(bed.run(&["port", "one"]).ok(), is);
+            assert_eq!(rules(bed, &id[..12]), 1);
+            // Nobody holds the other one.
+            std::net::TcpListener::bind(other).unwrap();
+            if is == new {
+                bed.run(&[
+                    "update",
+                    "--unpublish",
+                    "2",
+                    "-p",
+                    "127.0.0.1:7010:1",
+                    "one",
+                ])
+                .ok();
+            }
+        });
+        bed.run(&["rm", "-f", "one"]).ok();
+    });
+}

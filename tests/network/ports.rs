@@ -323,3 +323,151 @@ fn ports_go_with_the_way_out() {
         bed.run(&["network", "rm", "one", "two", "inner"]).ok();
     });
 }
+
+/// Says something and hears it again.
+fn echoes(stream: &mut TcpStream) {
+    stream.write_all(b"x").unwrap();
+    let mut byte = [0];
+    stream.read_exact(&mut byte).unwrap();
+    assert_eq!(&byte, b"x");
+}
+
+fn echo_at(address: &str) -> TcpStream {
+    eventually(10, &format!("an echo at {address}"), || {
+        let mut stream = TcpStream::connect(address).ok()?;
+        stream
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        stream.write_all(b"x").ok()?;
+        let mut byte = [0];
+        stream.read_exact(&mut byte).ok().map(|()| stream)
+    })
+}
+
+fn is_closed(address: &str) {
+    assert!(TcpStream::connect(address).is_err(), "{address} is open");
+    // And anybody's.
+    TcpListener::bind(address).unwrap();
+}
+
+#[test]
+fn change_while_it_runs() {
+    bed!(|bed| {
+        let script = "nc -ll -p 81 -e cat & nc -ll -p 80 -e cat";
+        let id = bed
+            .run(&[
+                "run",
+                "-d",
+                "--restart",
+                "always",
+                "-p",
+                "127.0.0.1:8080:80",
+                BUSYBOX,
+                "sh",
+                "-c",
+                script,
+            ])
+            .ok();
+        let pid = bed.inspect(&id, "{{.State.Pid}}");
+        let mut first = echo_at("127.0.0.1:8080");
+        let update = |words: &[&str]| {
+            let mut arguments = vec!["update"];
+            arguments.extend(words);
+            arguments.push(&id);
+            let outcome = bed.run(&arguments);
+            outcome.ok();
+            assert_eq!(outcome.error(), "");
+            bed.run(&["port", &id]).ok()
+        };
+        // One more, while somebody talks through the first.
+        assert_eq!(
+            update(&["-p", "127.0.0.1:8081:81", "--restart", "always"]),
+            "80/tcp -> 127.0.0.1:8080\n81/tcp -> 127.0.0.1:8081"
+        );
+        echoes(&mut first);
+        let _second = echo_at("127.0.0.1:8081");
+        // Taken away.
+        update(&["--unpublish", "81"]);
+        is_closed("127.0.0.1:8081");
+        echoes(&mut first);
+        // The same port of the host for another one inside: it stands in its own way.
+        assert_eq!(
+            update(&["--unpublish", "80", "-p", "127.0.0.1:8080:81"]),
+            "81/tcp -> 127.0.0.1:8080"
+        );
+        let _third = echo_at("127.0.0.1:8080");
+        // On every address now.
+        assert!(update(&["-p", "8080:81"]).starts_with("81/tcp -> 0.0.0.0:8080"));
+        let _fourth = echo_at("127.0.0.1:8080");
+        // A range with one that is there, and one of the kernel's choice.
+        assert_eq!(
+            update(&["-p", "127.0.0.1:8080-8081:80-81", "--unpublish", "81"]),
+            "80/tcp -> 127.0.0.1:8080\n81/tcp -> 127.0.0.1:8081"
+        );
+        let mut fifth = echo_at("127.0.0.1:8081");
+        let many: Vec<String> = (0..30).map(|port| format!("{}", 9000 + port)).collect();
+        let mut words = Vec::new();
+        for port in &many {
+            words.extend(["-p", port]);
+        }
+        assert!(update(&words).lines().count() >= 32);
+        let mut words = Vec::new();
+        for port in &many {
+            words.extend(["--unpublish", port]);
+        }
+        assert_eq!(update(&words).lines().count(), 2);
+        echoes(&mut fifth);
+        assert_eq!(bed.inspect(&id, "{{.State.Pid}}"), pid);
+        // All of it is so after a start as well.
+        bed.run(&["restart", "-t", "0", &id]).ok();
+        let _sixth = echo_at("127.0.0.1:8081");
+        is_closed("127.0.0.1:9000");
+    });
+}
+
+#[test]
+fn what_cannot_be_published_changes_nothing() {
+    bed!(|bed| {
+        let id = serve(bed, &["-p", "127.0.0.1:8080:80"]);
+        answers("127.0.0.1:8080");
+        let other = TcpListener::bind("127.0.0.1:9000").unwrap();
+        let state = || {
+            let ports = bed.run(&["port", &id]).ok();
+            let asked = bed.inspect(
+                &id,
+                "{{.HostConfig.Memory}} {{json .HostConfig.PortBindings}}",
+            );
+            let rules = bed.host("nft", &["list", "ruleset"]).ok();
+            (ports, asked, rules.matches(&id[..12]).count())
+        };
+        let before = state();
+        // Also where its own port has to go first for that.
+        let moved = ["-p", "127.0.0.1:9000:80", "-p", "127.0.0.1:8080:81"];
+        for ports in [&moved[..2], &moved[..]] {
+            let mut words = vec!["update", "-m", "64m"];
+            words.extend(ports);
+            words.push(&id);
+            let outcome = bed.run(&words);
+            outcome.fails(1, &["port 9000 on 127.0.0.1 is already in use", "hint: "]);
+            assert_eq!(state(), before);
+            answers("127.0.0.1:8080");
+            assert!(TcpListener::bind("127.0.0.1:8080").is_err());
+        }
+        // A limit that the kernel refuses takes the port back.
+        let refused = [
+            "update",
+            "--cpuset-cpus",
+            "4000",
+            "-p",
+            "127.0.0.1:9001:80",
+            &id,
+        ];
+        bed.run(&refused).fails(1, &["4000"]);
+        assert_eq!(state(), before);
+        is_closed("127.0.0.1:9001");
+        drop(other);
+        bed.run(&["update", "-p", "127.0.0.1:9000:80", &id]).ok();
+        answers("127.0.0.1:9000");
+        is_closed("127.0.0.1:8080");
+    });
+}

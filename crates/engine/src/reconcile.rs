@@ -72,10 +72,9 @@ impl Engine {
             self.network_host()
                 .repair(|id| run.run_container(id).exists()),
         );
-        for sentence in errors
-            .keep(self.containers().repair_connections())
-            .unwrap_or_default()
-        {
+        let connections = errors.keep(self.containers().repair_connections());
+        let ports = errors.keep(self.containers().repair_ports());
+        for sentence in [connections, ports].into_iter().flatten().flatten() {
             repaired.say(sentence);
         }
         errors.into_result()?;

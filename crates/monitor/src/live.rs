@@ -1,12 +1,14 @@
 //! What changes while the container runs: standing still, limits, policy,
 //! health. What is changed is written down before anybody is told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
+use rustix::net::{SocketType, getsockname, sockopt};
 use state::{
-    Event as Happening, EventKind, FromMonitor, HealthAction, HealthStatus, LiveUpdate, Record,
-    StartSpec, Timestamp,
+    Event as Happening, EventKind, FromMonitor, HealthAction, HealthStatus, LiveUpdate,
+    PortMapping, Protocol, Record, StartSpec, Timestamp,
 };
 use sys::{Context as _, Error, ErrorKind, Result};
 
@@ -96,6 +98,36 @@ impl Monitor {
         if let Some(policy) = update.restart {
             self.events.push_back(Event::PolicyChanged(policy));
         }
+        Ok(())
+    }
+
+    /// More published ports.
+    pub(crate) fn hold_ports(&mut self, count: usize, sockets: Vec<OwnedFd>) -> Result<()> {
+        if sockets.len() != count {
+            // The kernel leaves out what there is no room for.
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                "its monitor may not have so many files open: each published port takes one or two",
+            ));
+        }
+        self.ports.extend(sockets);
+        Ok(())
+    }
+
+    /// Lets go of all ports but those on the list.
+    pub(crate) fn keep_ports(&mut self, fds: &[OwnedFd]) -> Result<()> {
+        let read = || -> Result<HashSet<(SocketAddr, Protocol)>> {
+            let list = fds
+                .first()
+                .ok_or_else(|| Error::new(ErrorKind::InvalidInput, "there is no list"))?;
+            let text = sys::memfd::read_sealed(list, WORK_MAX)?;
+            let ports: Vec<PortMapping> = serde_json::from_slice(&text)
+                .map_err(|error| Error::new(ErrorKind::InvalidInput, error.to_string()))?;
+            Ok(ports.iter().map(|one| (one.host, one.protocol)).collect())
+        };
+        let kept = read().context(|| "read which ports are held from now on")?;
+        self.ports
+            .retain(|socket| place_of(socket).is_ok_and(|place| kept.contains(&place)));
         Ok(())
     }
 
@@ -210,4 +242,15 @@ impl Monitor {
 
 fn not_running() -> Error {
     Error::new(ErrorKind::Conflict, "it is not running")
+}
+
+/// Which port a socket holds.
+fn place_of(socket: &OwnedFd) -> Result<(SocketAddr, Protocol)> {
+    let address = SocketAddr::try_from(getsockname(socket)?)?;
+    let protocol = if sockopt::socket_type(socket)? == SocketType::DGRAM {
+        Protocol::Udp
+    } else {
+        Protocol::Tcp
+    };
+    Ok((address, protocol))
 }

@@ -460,12 +460,12 @@ impl Monitor {
             let Some((frame, fds)) = client.receive() else {
                 return;
             };
-            self.hear(index, frame, &fds);
+            self.hear(index, frame, fds);
         }
     }
 
     /// Descriptors that nobody asked for are closed.
-    fn hear(&mut self, index: usize, frame: Frame<ToMonitor>, fds: &[OwnedFd]) {
+    fn hear(&mut self, index: usize, frame: Frame<ToMonitor>, fds: Vec<OwnedFd>) {
         let client = &mut self.clients[index];
         match frame {
             Frame::Stdin(data) if client.sends_input => self.stdio.input.push(&data),
@@ -493,8 +493,12 @@ impl Monitor {
                 ToMonitor::Pause => self.answer(index, Self::pause),
                 ToMonitor::Unpause => self.answer(index, Self::unpause),
                 ToMonitor::Update(update) => {
-                    self.answer(index, |monitor| monitor.update(&update, fds));
+                    self.answer(index, |monitor| monitor.update(&update, &fds));
                 }
+                ToMonitor::HoldPorts { count } => {
+                    self.answer(index, |monitor| monitor.hold_ports(count, fds));
+                }
+                ToMonitor::KeepPorts => self.answer(index, |monitor| monitor.keep_ports(&fds)),
                 ToMonitor::Hold if self.task.pager.is_some() => client.waits_for_memory = true,
                 ToMonitor::Hold => self.answer(index, |monitor| monitor.hold(index)),
                 ToMonitor::Seal { record } => {

@@ -158,11 +158,20 @@ impl Networks {
                 ..before.clone()
             },
         )?;
-        let change = host.firewall.remove(&elements(address, &before), &[])?;
-        host.firewall.forget_flows(&before.ports)?;
+        // What stays is there all the time, and so are flows through it.
+        let gone = Lease {
+            ports: without(&before.ports, ports),
+            ..before.clone()
+        };
+        let change = host.firewall.remove(&elements(address, &gone), &[])?;
+        host.firewall.forget_flows(&gone.ports)?;
         host.leases.replace(address, &lease)?;
         let change = match change {
-            Change::Done => host.publish(address, &lease)?,
+            Change::Done => {
+                let change = host.firewall.add(&elements(address, &lease), &[])?;
+                host.firewall.forget_flows(&without(ports, &before.ports))?;
+                change
+            }
             Change::OutOfStep => Change::OutOfStep,
         };
         drop(host);
@@ -482,6 +491,11 @@ impl Host {
         self.firewall.forget_flows(&lease.ports)?;
         Ok(change)
     }
+}
+
+fn without(all: &[PortMapping], some: &[PortMapping]) -> Vec<PortMapping> {
+    let is_left = |port: &&PortMapping| !some.contains(port);
+    all.iter().filter(is_left).copied().collect()
 }
 
 /// The published ports of a lease.

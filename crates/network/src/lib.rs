@@ -44,7 +44,7 @@ pub use audit::foreign_filters;
 pub use definition::{Definition, Driver, Ipv6Prefix};
 pub use names::{HostsFile, hosts_file, resolv_conf};
 pub use netns::create_namespace;
-pub use ports::{Reserved, reserve_ports};
+pub use ports::{Reserved, Standing, reserve_again, reserve_ports, standing};
 pub use request::NetworkRequest;
 
 /// The name of the network a container is on unless it asks otherwise.

@@ -12,7 +12,7 @@ use std::os::fd::OwnedFd;
 use rustix::net::{
     AddressFamily, SocketFlags, SocketType, bind, getsockname, socket_with, sockopt,
 };
-use state::{PortMapping, PortRequest, Protocol};
+use state::{PortMapping, PortRange, PortRequest, Protocol};
 use sys::{Error, ErrorKind, Result};
 
 /// Tries to find a port that is free for both IP versions.
@@ -40,13 +40,7 @@ pub fn reserve_ports(requests: &[PortRequest]) -> Result<Vec<Reserved>> {
                 reserved.extend(first_free(request, &addresses, ports)?);
             }
             Some(host) if host.count() != request.container.count() => {
-                return Err(Error::new(
-                    ErrorKind::InvalidInput,
-                    format!(
-                        "host ports {}-{} and container ports {}-{} differ in number",
-                        host.first, host.last, request.container.first, request.container.last
-                    ),
-                ));
+                return Err(uneven(request, host));
             }
             Some(host) => {
                 let pairs =
@@ -63,6 +57,109 @@ pub fn reserve_ports(requests: &[PortRequest]) -> Result<Vec<Reserved>> {
         }
     }
     Ok(reserved)
+}
+
+/// Reserves ports that were reserved before, the same numbers.
+pub fn reserve_again(mappings: &[PortMapping]) -> Result<Vec<Reserved>> {
+    mappings
+        .iter()
+        .map(|one| reserve(one.protocol, one.host, one.container))
+        .collect()
+}
+
+/// How what is held stands to what is asked for.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Held and asked for.
+    pub kept: Vec<PortMapping>,
+    /// Held and not asked for.
+    pub gone: Vec<PortMapping>,
+    /// Asked for and not held, or not all that belongs together of it.
+    pub missing: Vec<PortRequest>,
+}
+
+/// What `requests` mean for ports that are held already.
+pub fn standing(requests: &[PortRequest], held: &[PortMapping]) -> Result<Standing> {
+    let mut standing = Standing::default();
+    for request in requests {
+        for single in singles(request)? {
+            match answered(&single, held)? {
+                Some(mappings) => standing.kept.extend(mappings),
+                None => standing.missing.push(single),
+            }
+        }
+    }
+    let is_kept = |port: &&PortMapping| standing.kept.contains(port);
+    standing.gone = held.iter().filter(|port| !is_kept(port)).copied().collect();
+    // Two requests may be answered by the same.
+    standing.kept = held.iter().filter(is_kept).copied().collect();
+    Ok(standing)
+}
+
+/// The same request, a port of the container at a time.
+fn singles(request: &PortRequest) -> Result<Vec<PortRequest>> {
+    let ports = request.container.first..=request.container.last;
+    let single = |container, host| PortRequest {
+        container: PortRange {
+            first: container,
+            last: container,
+        },
+        host,
+        ..request.clone()
+    };
+    match request.host {
+        None => Ok(ports.map(|port| single(port, None)).collect()),
+        Some(host) if request.container.count() == 1 => {
+            Ok(ports.map(|port| single(port, Some(host))).collect())
+        }
+        Some(host) if host.count() != request.container.count() => Err(uneven(request, host)),
+        Some(host) => {
+            let pairs = (host.first..=host.last).zip(ports);
+            let one = |(host, port)| {
+                let host = PortRange {
+                    first: host,
+                    last: host,
+                };
+                single(port, Some(host))
+            };
+            Ok(pairs.map(one).collect())
+        }
+    }
+}
+
+/// What of `held` is just what a request for one port of the container asks
+/// for.
+fn answered(request: &PortRequest, held: &[PortMapping]) -> Result<Option<Vec<PortMapping>>> {
+    let addresses = addresses(request)?;
+    let may_be = |port: u16| {
+        let range = request.host;
+        range.is_none_or(|range| (range.first..=range.last).contains(&port))
+    };
+    let fits: Vec<&PortMapping> = held
+        .iter()
+        .filter(|one| {
+            (one.protocol, one.container) == (request.protocol, request.container.first)
+                && may_be(one.host.port())
+        })
+        .collect();
+    let on_all = |port: u16| -> Option<Vec<PortMapping>> {
+        let on = |address: &IpAddr| {
+            let host = SocketAddr::new(*address, port);
+            fits.iter().find(|one| one.host == host).map(|one| **one)
+        };
+        addresses.iter().map(on).collect()
+    };
+    Ok(fits.iter().find_map(|one| on_all(one.host.port())))
+}
+
+fn uneven(request: &PortRequest, host: PortRange) -> Error {
+    Error::new(
+        ErrorKind::InvalidInput,
+        format!(
+            "host ports {}-{} and container ports {}-{} differ in number",
+            host.first, host.last, request.container.first, request.container.last
+        ),
+    )
 }
 
 /// The host's addresses a request is about.
@@ -244,6 +341,38 @@ mod tests {
         let one = reserve_ports(&[request(&format!("127.0.0.1:{port}-{next}:80"))]).unwrap();
         assert_eq!(one.len(), 1);
         assert!((port + 1..=next).contains(&one[0].mapping.host.port()));
+    }
+
+    #[test]
+    fn what_is_asked_for_and_held_stays() {
+        let mapping = |host: &str, container| PortMapping {
+            host: host.parse().unwrap(),
+            container,
+            protocol: Protocol::Tcp,
+        };
+        let held = [
+            mapping("127.0.0.1:8080", 80),
+            mapping("127.0.0.1:8081", 81),
+            mapping("127.0.0.1:40000", 82),
+        ];
+        let asked = [
+            request("127.0.0.1:8080-8082:80-82"),
+            request("127.0.0.1::82"),
+            request("127.0.0.2:8081:81"),
+        ];
+        let found = standing(&asked, &held).unwrap();
+        assert_eq!(found.kept, held);
+        assert_eq!(found.gone, []);
+        let missing = [request("127.0.0.1:8082:82"), request("127.0.0.2:8081:81")];
+        assert_eq!(found.missing, missing);
+        // A port of one address is none of every address.
+        let wide = standing(&[request("8080:80")], &held[..1]).unwrap();
+        assert_eq!(wide.missing, [request("8080:80")]);
+        assert_eq!(wide.gone, held[..1]);
+        // Any of a range will do.
+        let any = standing(&[request("127.0.0.1:8000-8100:80")], &held).unwrap();
+        assert_eq!((&*any.kept, &*any.gone), (&held[..1], &held[1..]));
+        assert!(any.missing.is_empty());
     }
 
     #[test]

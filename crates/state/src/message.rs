@@ -219,6 +219,12 @@ pub enum ToMonitor {
     Unpause,
     /// Change what can change while it runs; answered likewise.
     Update(Box<LiveUpdate>),
+    /// So many sockets that hold published ports come with it, and are kept
+    /// open with the others from here on; answered likewise.
+    HoldPorts { count: usize },
+    /// Let go of all ports but those listed on a sealed memfd that comes with
+    /// it, as [`crate::PortMapping`]s; answered likewise.
+    KeepPorts,
     /// Its processes are about to be written down: put nothing into it until
     /// `Release`, or until this connection closes; answered likewise.
     Hold,

@@ -30,7 +30,7 @@ pub(super) fn run(call: &Call<'_>) -> Result<u8> {
         let updated = engine.containers().update(name, &request);
         if updated.context(|| format!("update {name}"))? == Effect::NextStart {
             output::note(&format!(
-                "environment, ports and mounts of {name} change when it is started again \
+                "environment and mounts of {name} change when it is started again \
                  (wharf restart {name})"
             ));
         }

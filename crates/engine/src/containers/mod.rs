@@ -25,6 +25,7 @@ mod networking;
 pub(crate) mod observe;
 mod pause;
 mod prune;
+mod publish;
 mod random_name;
 mod remove;
 mod rename;

@@ -6,18 +6,18 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use network::Reserved;
 use rustix::fs::{Mode, OFlags};
 use state::{
     Channel, ContainerConfig, ContainerId, Durability, ExitRecord, ExitStatus, FdRole, FileLock,
-    HealthJob, MonitorJob, NetworkMode, PidMode, PortRequest, Record, RestoreSpec, StartSpec,
-    Status, Timestamp, ToMonitor, Work,
+    HealthJob, MonitorJob, NetworkMode, PidMode, Record, RestoreSpec, StartSpec, Status, Timestamp,
+    ToMonitor, Work,
 };
 use sys::{Context as _, Error, ErrorKind, Result};
 
 use super::hook::Hook;
 use super::networking::{self, attach_all};
 use super::observe::{self, Observed};
+use super::publish::reserve;
 use super::request::AttachRequest;
 use super::session::{Role, Session};
 use super::{Containers, create, logs};
@@ -472,45 +472,6 @@ fn open_memory(directory: &Path) -> Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::open(directory, flags, Mode::empty())
         .context(|| format!("open {}", directory.display()))
-}
-
-/// Ports of `-p`, and of `-P` for what is exposed.
-fn reserve(engine: &Engine, config: &ContainerConfig) -> Result<Vec<Reserved>> {
-    if config.network != NetworkMode::Bridge {
-        return Ok(Vec::new());
-    }
-    let default = engine.config().settings.publish.default_address;
-    let mut requests = config.ports.clone();
-    for request in &mut requests {
-        request.host_ip = request.host_ip.or(default);
-    }
-    if config.publish_all {
-        let published = |port: &(state::PortRange, state::Protocol)| {
-            config
-                .ports
-                .iter()
-                .any(|request| (request.container, request.protocol) == *port)
-        };
-        for port in config.exposed.iter().filter(|port| !published(port)) {
-            requests.push(PortRequest {
-                host_ip: default,
-                host: None,
-                container: port.0,
-                protocol: port.1,
-            });
-        }
-    }
-    if requests.is_empty() || !networking::leads_out(engine, config)? {
-        return Ok(Vec::new());
-    }
-    match network::reserve_ports(&requests) {
-        // A container that died with its monitor may hold rules for it.
-        Err(error) if error.kind() == ErrorKind::Unavailable => {
-            engine.reconcile()?;
-            network::reserve_ports(&requests)
-        }
-        reserved => reserved,
-    }
 }
 
 /// The network namespace that the monitor is given, if it is given one.

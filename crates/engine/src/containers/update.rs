@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use spec::runtime::Pids;
 use state::{
-    Channel, ContainerConfig, Durability, LiveUpdate, MountKind, MountRequest, PortRange,
-    PortRequest, Protocol, Record, ResourceLimits, RestartPolicy, ToMonitor,
+    Channel, ContainerConfig, Durability, LiveUpdate, MountKind, MountRequest, PortMapping,
+    PortRange, PortRequest, Protocol, Record, ResourceLimits, RestartPolicy, ToMonitor,
 };
 use sys::{Error, ErrorKind, Result};
 
@@ -18,7 +18,8 @@ use super::pause::ask;
 use super::resolve::resources as checked;
 use super::snapshot::Running;
 use super::start::Locked;
-use super::{Containers, merge_env};
+use super::{Containers, merge_env, publish};
+use crate::crash::crash_point;
 use crate::runtime_spec;
 use crate::undo::Undo;
 
@@ -47,17 +48,13 @@ pub enum Effect {
 
 impl UpdateRequest {
     fn waits_for_a_start(&self) -> bool {
-        !(self.env.is_empty()
-            && self.publish.is_empty()
-            && self.unpublish.is_empty()
-            && self.mounts.is_empty()
-            && self.unmount.is_empty())
+        !(self.env.is_empty() && self.mounts.is_empty() && self.unmount.is_empty())
     }
 }
 
 impl Containers<'_> {
-    /// Changes limits and restart policy at once if it runs; environment,
-    /// ports and mounts with the next start.
+    /// Changes limits, restart policy and ports at once if it runs;
+    /// environment and mounts with the next start.
     pub fn update(&self, container: &str, request: &UpdateRequest) -> Result<Effect> {
         let id = self.resolve(container)?;
         let mut locked = Locked::take(self.engine, id)?;
@@ -91,7 +88,6 @@ impl Containers<'_> {
         channel: Option<&Channel>,
     ) -> Result<()> {
         let config = &mut locked.observed.config;
-        let id = config.id;
         if let Some(restart) = request.restart {
             if config.auto_remove && restart != RestartPolicy::No {
                 return Err(Error::new(
@@ -109,24 +105,46 @@ impl Containers<'_> {
         change_ports(&mut config.ports, request)?;
         let mut undo = Undo::new();
         let dropped = self.change_mounts(config, request, &mut undo)?;
-        for name in dropped {
-            // Nobody's from here on, and before the change is true: what is
-            // noted and not mounted is removed after a crash, and this has data.
-            forget_anonymous(self.engine.layout(), &id, &name)?;
-        }
-        let written = || -> Result<()> {
-            if let Some(channel) = channel {
-                update_live(locked, request, channel)?;
-            }
-            let path = self.engine.layout().container_config(&id);
-            Record::write(&path, &locked.observed.config, Durability::Fast)
-        };
-        match written() {
-            Ok(()) => undo.disarm(),
+        let ports = match self.take_effect(locked, request, (channel, &dropped), &mut undo) {
+            Ok(ports) => ports,
             Err(error) => return Err(undo.roll_back(error)),
+        };
+        undo.disarm();
+        if let (Some(channel), Some(ports)) = (channel, &ports) {
+            // If that cannot be, it just ended, and nothing is held any more.
+            let _ = publish::let_go(channel, ports);
         }
         self.engine.tell(&locked.observed.config, "update", &[]);
         Ok(())
+    }
+
+    /// Does at once what can be done so, and writes the configuration down.
+    /// Gives the ports that are published, if they changed.
+    fn take_effect<'u>(
+        &'u self,
+        locked: &Locked<'_>,
+        request: &UpdateRequest,
+        (channel, dropped): (Option<&'u Channel>, &[String]),
+        undo: &mut Undo<'u>,
+    ) -> Result<Option<Vec<PortMapping>>> {
+        let (engine, config) = (self.engine, &locked.observed.config);
+        let mut ports = None;
+        if let Some(channel) = channel {
+            if !(request.publish.is_empty() && request.unpublish.is_empty()) {
+                ports = publish::publish(engine, config, channel, undo)?;
+            }
+            // The one that cannot be undone.
+            update_live(locked, request, channel)?;
+        }
+        for name in dropped {
+            // Nobody's from here on, and before the change is true: what is
+            // noted and not mounted is removed after a crash, and this has data.
+            forget_anonymous(engine.layout(), &config.id, name)?;
+        }
+        let path = engine.layout().container_config(&config.id);
+        Record::write(&path, config, Durability::Fast)?;
+        crash_point!(engine, "after the changed configuration");
+        Ok(ports)
     }
 
     /// Gives the names of anonymous volumes that are mounted no more.
