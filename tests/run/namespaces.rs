@@ -30,7 +30,11 @@ fn each_of_its_own_or_the_hosts() {
         for (option, words) in [
             ("--pid=nonsense", "host or container:NAME"),
             ("--pid=container:", "host or container:NAME"),
-            ("--ipc=nonsense", "private, none"),
+            (
+                "--ipc=nonsense",
+                "private, shareable, none, host or container:NAME",
+            ),
+            ("--ipc=container:", "container:NAME"),
             ("--uts=private", "host"),
             ("--cgroupns=nonsense", "private or host"),
             ("--userns=keep-id", "have no user namespace of their own"),
@@ -197,5 +201,88 @@ fn volumes_of_another_container() {
         bed.run(&["run", "--rm", "--volumes-from", "one:z:z", BUSYBOX, "true"])
             .fails(125, &["--volumes-from"]);
         bed.run(&["rm", "-v", "one"]).ok();
+    });
+}
+
+#[test]
+fn shared_memory_of_another_container() {
+    bed!(|bed| {
+        bed.start(&["--name", "one", "--ipc", "shareable"]);
+        bed.start(&["--name", "two", "--ipc", "container:one"]);
+        let run = |name: &str, script: &str| bed.run(&["exec", name, "sh", "-c", script]).ok();
+        let link = "readlink /proc/self/ns/ipc";
+        assert_eq!(run("one", link), run("two", link));
+        assert_eq!(
+            bed.inspect("two", "{{.HostConfig.IpcMode}}"),
+            format!("container:{}", bed.inspect("one", "{{.Id}}"))
+        );
+        // Of System V, where nothing is shared but the namespace.
+        let namespace = format!(
+            "--ipc=/proc/{}/ns/ipc",
+            bed.inspect("one", "{{.State.Pid}}")
+        );
+        bed.host("nsenter", &[&namespace, "ipcmk", "-M", "12345"])
+            .ok();
+        for name in ["one", "two"] {
+            assert!(
+                run(name, "cat /proc/sysvipc/shm").contains("12345"),
+                "{name}"
+            );
+        }
+        // Of POSIX: files, and queues.
+        run("two", "echo shared > /dev/shm/file");
+        assert_eq!(run("one", "cat /dev/shm/file"), "shared");
+        run(
+            "one",
+            "echo back > /dev/shm/file; test -e /dev/mqueue && touch /dev/mqueue/q",
+        );
+        assert_eq!(run("two", "cat /dev/shm/file; ls /dev/mqueue"), "back\nq");
+        // Nothing else of it is seen, and all of it again after a restart.
+        assert_ne!(
+            run("one", "readlink /proc/self/ns/mnt"),
+            run("two", "readlink /proc/self/ns/mnt")
+        );
+        bed.run(&["restart", "-t", "0", "two"]).ok();
+        assert_eq!(run("two", "cat /dev/shm/file"), "back");
+        bed.run(&["suspend", "two"])
+            .fails(1, &["its shared memory is another container's"]);
+        // It can have both of another container's.
+        let both = ["--ipc", "container:one", "--pid", "container:one"];
+        let seen = bed.shell(&both, "cat /dev/shm/file; grep -c sleep /proc/1/cmdline");
+        assert_eq!(seen.ok(), "back\n1");
+        // What is not shared is not to be had, nor what does not run.
+        bed.start(&["--name", "private"]);
+        let join = |name: &str| {
+            let ipc = format!("container:{name}");
+            bed.run(&["run", "--rm", "--ipc", &ipc, BUSYBOX, "true"])
+        };
+        join("private").fails(
+            125,
+            &["keeps its shared memory to itself", "--ipc shareable"],
+        );
+        join("nobody").fails(125, &["no such container"]);
+        bed.run(&["stop", "-t", "0", "one"]).ok();
+        join("one").fails(125, &["whose shared memory is used, is not running"]);
+    });
+}
+
+/// A container that shares its memory cannot show others what lies elsewhere.
+#[test]
+fn a_link_in_the_place_of_shared_memory() {
+    bed!(|bed| {
+        let privileged = ["--name", "one", "--ipc", "shareable", "--privileged"];
+        bed.start(&privileged);
+        let script = "umount /dev/shm && rmdir /dev/shm && ln -s /etc /dev/shm";
+        bed.run(&["exec", "one", "sh", "-c", script]).ok();
+        let run = [
+            "run",
+            "--rm",
+            "--ipc",
+            "container:one",
+            BUSYBOX,
+            "ls",
+            "/dev/shm",
+        ];
+        bed.run(&run).fails(125, &["/dev/shm"]);
     });
 }

@@ -51,8 +51,8 @@ pub use config::{Config, Settings};
 pub use containers::copy::CopyRequest;
 pub use containers::request::{
     Access, AttachRequest, CommitCompression, CommitRequest, ConfinementRequest, ExecRequest,
-    HealthRequest, LogsRequest, NamespacesRequest, NetworkRequest, PidRequest, ProcessRequest,
-    PullPolicy, RemoveRequest, RunRequest, SeccompRequest, StopRequest, Streams,
+    HealthRequest, IpcRequest, LogsRequest, NamespacesRequest, NetworkRequest, PidRequest,
+    ProcessRequest, PullPolicy, RemoveRequest, RunRequest, SeccompRequest, StopRequest, Streams,
 };
 pub use containers::request::{endpoint, endpoint_option};
 pub use containers::update::{Effect, UpdateRequest};

@@ -16,7 +16,7 @@ use crate::init::{self, Born, Filter, Init, labels};
 use crate::lifecycle::{Created, Running};
 use crate::sandbox::{Identity, Sandbox};
 use crate::seccomp::notify::Agent;
-use crate::{birth, hooks, mapped_mounts, net_devices, network_mounts, seccomp};
+use crate::{birth, elsewhere, hooks, mapped_mounts, net_devices, network_mounts, seccomp};
 
 /// Everything that makes a container.
 #[derive(Debug)]
@@ -180,6 +180,7 @@ pub fn create(request: CreateRequest<'_>) -> Result<Created> {
     };
     let mut opened = mapped_mounts::open_mapped(&sandbox)?;
     opened.extend(network_mounts::open(&sandbox)?);
+    opened.extend(elsewhere::open_sources(&sandbox)?);
     let born = Born {
         waits_for_parent: id_map_writer.is_some()
             || manager == CgroupManager::Systemd

@@ -24,6 +24,10 @@ pub(crate) enum FromInit {
     Born {
         pidfd: OwnedFd,
     },
+    /// From a process that only did this; what it opened.
+    Done {
+        opened: Option<OwnedFd>,
+    },
     /// The mounts are made; hooks of the parent may run.
     Built,
     /// It stands at the gate; what was bent, in words.
@@ -71,6 +75,10 @@ impl Link {
     pub(crate) fn tell_parent(&self, message: &FromInit) -> Result<()> {
         match message {
             FromInit::Born { pidfd } => self.send(b'p', &[], &[pidfd.as_fd()]),
+            FromInit::Done { opened } => {
+                let fds: Vec<BorrowedFd<'_>> = opened.iter().map(AsFd::as_fd).collect();
+                self.send(b'd', &[], &fds)
+            }
             FromInit::Built => self.send(b'b', &[], &[]),
             FromInit::Ready { warnings, console } => {
                 let fds: Vec<BorrowedFd<'_>> = console.iter().map(AsFd::as_fd).collect();
@@ -115,6 +123,7 @@ impl Link {
                 Some(pidfd) => Ok(Some(FromInit::Born { pidfd })),
                 None => Err(strange()),
             },
+            b'd' => Ok(Some(FromInit::Done { opened: fds.pop() })),
             b'b' => Ok(Some(FromInit::Built)),
             b'x' => Ok(Some(FromInit::Executing)),
             b'f' => serde_json::from_slice(&payload)

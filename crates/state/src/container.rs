@@ -338,9 +338,13 @@ pub enum PidMode {
 pub enum IpcMode {
     #[default]
     Private,
+    /// Its own, and others may join it.
+    Shareable,
     /// Private, and without /dev/shm.
     None,
     Host,
+    /// The queues, semaphores and shared memory of another container.
+    Container(ContainerId),
 }
 
 /// What the container may use; absent means unlimited.

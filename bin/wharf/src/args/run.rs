@@ -7,13 +7,12 @@ use std::path::Path;
 use clap::{Arg, ArgMatches, Command};
 use engine::parse::{self, SecurityOption};
 use engine::{
-    Access, ConfinementRequest, HealthRequest, NamespacesRequest, NetworkRequest, PidRequest,
-    ProcessRequest, PullPolicy, RunRequest, SeccompRequest, StopRequest,
+    Access, ConfinementRequest, HealthRequest, IpcRequest, NamespacesRequest, NetworkRequest,
+    PidRequest, ProcessRequest, PullPolicy, RunRequest, SeccompRequest, StopRequest,
 };
 use spec::image::Platform;
 use state::{
-    DnsConfig, HealthAction, IpcMode, LogConfig, LogDriver, ResourceLimits, RestartPolicy,
-    StdinMode,
+    DnsConfig, HealthAction, LogConfig, LogDriver, ResourceLimits, RestartPolicy, StdinMode,
 };
 use sys::{Context as _, Error, ErrorKind, Result};
 
@@ -280,7 +279,11 @@ fn outside_arguments() -> [Arg; 20] {
             "CONTAINER[:ro]",
             "Mount what another container mounts",
         ),
-        value("ipc", "MODE", "private, none (without /dev/shm) or host"),
+        value(
+            "ipc",
+            "MODE",
+            "private, shareable, none (without /dev/shm), host or container:NAME",
+        ),
         value("cgroupns", "MODE", "private or host"),
         value(
             "pid",
@@ -476,10 +479,17 @@ fn namespaces(given: &ArgMatches) -> Result<NamespacesRequest> {
             },
         },
         ipc: match given.text("ipc") {
-            None | Some("" | "private" | "shareable") => IpcMode::Private,
-            Some("none") => IpcMode::None,
-            Some("host") => IpcMode::Host,
-            Some(other) => return Err(wrong("ipc", other, "private, none or host")),
+            None | Some("" | "private") => IpcRequest::Private,
+            Some("shareable") => IpcRequest::Shareable,
+            Some("none") => IpcRequest::None,
+            Some("host") => IpcRequest::Host,
+            Some(other) => match other.strip_prefix("container:") {
+                Some(name) if !name.is_empty() => IpcRequest::Container(name.to_owned()),
+                _ => {
+                    let words = "private, shareable, none, host or container:NAME";
+                    return Err(wrong("ipc", other, words));
+                }
+            },
         },
         uts_of_host: is_host("uts", &[], "host")?,
         cgroup_of_host: is_host("cgroupns", &["private"], "private or host")?,

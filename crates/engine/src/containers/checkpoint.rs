@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use state::checkpoint::CHECKPOINT_VERSION;
 use state::{
     Channel, CheckpointRecord, Connections, ContainerConfig, ContainerName, Departure, DumpJob,
-    MountKind, MountRequest, PidMode, RootFs, Timestamp, ToMonitor, VolumeMount,
+    IpcMode, MountKind, MountRequest, PidMode, RootFs, Timestamp, ToMonitor, VolumeMount,
 };
 use sys::{Context as _, Error, ErrorKind, Result};
 
@@ -16,7 +16,7 @@ use super::attach::running;
 use super::pause::ask;
 use super::start::Locked;
 use super::stop::no_such;
-use super::suspend::depart;
+use super::suspend::{SHARED_IPC, depart};
 use super::{Containers, DumpProgress, observe};
 use crate::checkpoints::{self, Unfinished};
 use crate::copy::{copy_layers, copy_merged};
@@ -72,6 +72,9 @@ impl Containers<'_> {
         let mut found = Vec::new();
         if observed.config.namespaces.pid != PidMode::Private {
             found.push("its process ids are not its own; run it without --pid".to_owned());
+        }
+        if matches!(observed.config.namespaces.ipc, IpcMode::Container(_)) {
+            found.push(SHARED_IPC.to_owned());
         }
         let job = DumpJob {
             init: sandbox.init,

@@ -12,11 +12,12 @@ use std::path::PathBuf;
 use image::{Image, Store};
 use state::{
     ContainerConfig, ContainerId, ContainerName, Durability, Endpoint, EventKind, FileLock,
-    ImageUse, Link, MountKind, MountRequest, Names, NetworkMode, PidMode, Record, Timestamp,
+    ImageUse, IpcMode, Link, MountKind, MountRequest, Names, NetworkMode, PidMode, Record,
+    Timestamp,
 };
 use sys::{Context as _, Error, ErrorKind, Result};
 
-use super::request::{Access, NetworkRequest, PidRequest, PullPolicy, RunRequest};
+use super::request::{Access, IpcRequest, NetworkRequest, PidRequest, PullPolicy, RunRequest};
 use super::resolve::{Known, resolve};
 use super::stop::no_such;
 use super::warm::Warm;
@@ -41,6 +42,7 @@ impl Containers<'_> {
         store.ensure_unpacked(&image)?;
         let network = self.network_mode(&request.network)?;
         let pid = self.pid_mode(&request.namespaces.pid)?;
+        let ipc = self.ipc_mode(&request.namespaces.ipc)?;
         let more_mounts = self.mounts_of(&request.volumes_from)?;
         let id = ContainerId::random()?;
         let create = || {
@@ -53,7 +55,7 @@ impl Containers<'_> {
                 request,
                 &store,
                 &image,
-                (id, &network, &pid, &more_mounts),
+                (id, &network, (&pid, &ipc), &more_mounts),
                 &mut undo,
             ) {
                 Ok(warnings) => {
@@ -80,7 +82,12 @@ impl Containers<'_> {
         request: &RunRequest,
         store: &'u Store,
         image: &Image,
-        (id, network, pid, more_mounts): (ContainerId, &NetworkMode, &PidMode, &[MountRequest]),
+        (id, network, (pid, ipc), more_mounts): (
+            ContainerId,
+            &NetworkMode,
+            (&PidMode, &IpcMode),
+            &[MountRequest],
+        ),
         undo: &mut Undo<'u>,
     ) -> Result<Vec<String>>
     where
@@ -106,6 +113,7 @@ impl Containers<'_> {
             endpoints: self.endpoints(&request.network)?,
             links: self.links(&request.links)?,
             pid: pid.clone(),
+            ipc: ipc.clone(),
             more_mounts: more_mounts.to_vec(),
             shared_host_name: if request.namespaces.uts_of_host {
                 self.shared_host_name(&NetworkMode::Host)?
@@ -230,6 +238,28 @@ impl Containers<'_> {
             PidRequest::Host => PidMode::Host,
             PidRequest::Container(other) => PidMode::Container(self.resolve(other)?),
         })
+    }
+
+    fn ipc_mode(&self, request: &IpcRequest) -> Result<IpcMode> {
+        let other = match request {
+            IpcRequest::Private => return Ok(IpcMode::Private),
+            IpcRequest::Shareable => return Ok(IpcMode::Shareable),
+            IpcRequest::None => return Ok(IpcMode::None),
+            IpcRequest::Host => return Ok(IpcMode::Host),
+            IpcRequest::Container(other) => other,
+        };
+        let id = self.resolve(other)?;
+        let observed = observe::observe(self.engine, &id)?.ok_or_else(|| no_such(other))?;
+        if observed.config.namespaces.ipc != IpcMode::Shareable {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!(
+                    "container {other} keeps its shared memory to itself: \
+                     make it with --ipc shareable"
+                ),
+            ));
+        }
+        Ok(IpcMode::Container(id))
     }
 
     /// The volumes and directories that other containers have.

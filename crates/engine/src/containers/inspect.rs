@@ -571,12 +571,13 @@ fn host_config(config: &ContainerConfig) -> InspectHostConfig {
         extra_hosts: some(&hosts),
         links: some(&links),
         group_add: some(&config.process.groups),
-        ipc_mode: match config.namespaces.ipc {
-            IpcMode::Private => "private",
-            IpcMode::None => "none",
-            IpcMode::Host => "host",
-        }
-        .to_owned(),
+        ipc_mode: match &config.namespaces.ipc {
+            IpcMode::Private => "private".to_owned(),
+            IpcMode::Shareable => "shareable".to_owned(),
+            IpcMode::None => "none".to_owned(),
+            IpcMode::Host => "host".to_owned(),
+            IpcMode::Container(other) => format!("container:{other}"),
+        },
         pid_mode: match &config.namespaces.pid {
             PidMode::Private => String::new(),
             PidMode::Host => "host".to_owned(),

@@ -9,9 +9,8 @@ use std::time::Duration;
 use spec::image::Platform;
 use spec::runtime::ConsoleSize;
 use state::{
-    AppArmorProfile, ContainerName, DeviceRequest, DnsConfig, Endpoint, IpcMode, LogConfig,
-    MountRequest, PortRange, PortRequest, Protocol, ResourceLimits, RestartPolicy, StdinMode,
-    Timestamp,
+    AppArmorProfile, ContainerName, DeviceRequest, DnsConfig, Endpoint, LogConfig, MountRequest,
+    PortRange, PortRequest, Protocol, ResourceLimits, RestartPolicy, StdinMode, Timestamp,
 };
 use sys::{Error, ErrorKind, Result};
 
@@ -131,7 +130,7 @@ pub enum NetworkRequest {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NamespacesRequest {
     pub pid: PidRequest,
-    pub ipc: IpcMode,
+    pub ipc: IpcRequest,
     pub uts_of_host: bool,
     pub cgroup_of_host: bool,
 }
@@ -140,6 +139,17 @@ pub struct NamespacesRequest {
 pub enum PidRequest {
     #[default]
     Private,
+    Host,
+    /// Name, id or prefix of another container.
+    Container(String),
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum IpcRequest {
+    #[default]
+    Private,
+    Shareable,
+    None,
     Host,
     /// Name, id or prefix of another container.
     Container(String),

@@ -7,9 +7,9 @@ use std::time::Duration;
 use spec::image::ImageConfig;
 use state::container::CONFIG_VERSION;
 use state::{
-    Confinement, ContainerConfig, ContainerId, ContainerName, Endpoint, ImageUse, Link, LogConfig,
-    MountKind, MountRequest, NamespaceModes, NetworkMode, PidMode, PortRange, ProcessConfig,
-    Protocol, ResourceLimits, SeccompProfile, StopConfig, Timestamp, VolumeMount,
+    Confinement, ContainerConfig, ContainerId, ContainerName, Endpoint, ImageUse, IpcMode, Link,
+    LogConfig, MountKind, MountRequest, NamespaceModes, NetworkMode, PidMode, PortRange,
+    ProcessConfig, Protocol, ResourceLimits, SeccompProfile, StopConfig, Timestamp, VolumeMount,
 };
 use sys::{Error, ErrorKind, Result};
 
@@ -33,6 +33,7 @@ pub(super) struct Known<'a> {
     pub(super) links: Vec<Link>,
     /// Likewise.
     pub(super) pid: PidMode,
+    pub(super) ipc: IpcMode,
     /// What `--volumes-from` brings.
     pub(super) more_mounts: Vec<MountRequest>,
     /// Of whose network it shares, if it has none of its own.
@@ -74,7 +75,7 @@ pub(super) fn resolve(request: &RunRequest, known: Known<'_>) -> Result<Containe
         dns: request.dns.clone(),
         namespaces: NamespaceModes {
             pid: known.pid,
-            ipc: request.namespaces.ipc.clone(),
+            ipc: known.ipc,
             uts_of_host: request.namespaces.uts_of_host,
             cgroup_of_host: request.namespaces.cgroup_of_host,
         },
@@ -385,6 +386,7 @@ mod tests {
         let digest = Digest::sha256([0; 32]);
         Known {
             pid: PidMode::Private,
+            ipc: IpcMode::Private,
             more_mounts: Vec::new(),
             id: ContainerId::from_bytes([7; 32]),
             name: "db".parse().unwrap(),

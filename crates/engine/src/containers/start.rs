@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 use state::{
     Channel, ContainerConfig, ContainerId, Durability, ExitRecord, ExitStatus, FdRole, FileLock,
-    HealthJob, MonitorJob, NetworkMode, PidMode, Record, RestoreSpec, StartSpec, Status, Timestamp,
-    ToMonitor, Work,
+    HealthJob, IpcMode, MonitorJob, NetworkMode, PidMode, Record, RestoreSpec, StartSpec, Status,
+    Timestamp, ToMonitor, Work,
 };
 use sys::{Context as _, Error, ErrorKind, Result};
 
@@ -251,6 +251,7 @@ impl<'a> Locked<'a> {
         let ports = reserve(engine, config)?;
         let netns = namespace(self)?;
         let pid_namespace = pid_namespace(self)?;
+        let ipc_namespaces = ipc_namespaces(self)?;
         let files = make_run_dir(engine, config, undo)?;
         crash_point!(engine, "after run dir");
         let mut extra: Vec<BorrowedFd<'_>> = Vec::new();
@@ -259,7 +260,7 @@ impl<'a> Locked<'a> {
             extra.push(netns.as_fd());
             roles.push(FdRole::NetworkNamespace);
         }
-        if let Some(fd) = &pid_namespace {
+        for fd in pid_namespace.iter().chain(ipc_namespaces.iter().flatten()) {
             extra.push(fd.as_fd());
             roles.push(FdRole::Namespace);
         }
@@ -493,6 +494,16 @@ fn pid_namespace(locked: &Locked<'_>) -> Result<Option<OwnedFd>> {
             namespace_of(locked.engine, other, "pid", "processes are joined").map(Some)
         }
     }
+}
+
+/// What the monitor is given if shared memory is another container's: that
+/// one's ipc namespace, and its mounts, of which /dev/shm is one.
+fn ipc_namespaces(locked: &Locked<'_>) -> Result<Option<[OwnedFd; 2]>> {
+    let IpcMode::Container(other) = &locked.observed.config.namespaces.ipc else {
+        return Ok(None);
+    };
+    let of = |kind| namespace_of(locked.engine, other, kind, "shared memory is used");
+    Ok(Some([of("ipc")?, of("mnt")?]))
 }
 
 pub(super) fn namespace_of(

@@ -12,8 +12,8 @@ use std::path::Path;
 
 use state::checkpoint::CHECKPOINT_VERSION;
 use state::{
-    Channel, Connections, Departure, DumpJob, Durability, MemoryImage, NetworkMode, PidMode,
-    Record, Status, SuspendRecord, Timestamp, ToMonitor,
+    Channel, Connections, Departure, DumpJob, Durability, IpcMode, MemoryImage, NetworkMode,
+    PidMode, Record, Status, SuspendRecord, Timestamp, ToMonitor,
 };
 use sys::{Context as _, Error, ErrorKind, Result};
 
@@ -35,6 +35,9 @@ pub struct DumpProgress {
     /// About so many will be written, if that is known.
     pub total: Option<u64>,
 }
+
+pub(super) const SHARED_IPC: &str = "its shared memory is another container's, which would not \
+     come along; run it without --ipc container:NAME";
 
 impl Containers<'_> {
     /// Takes the processes of a running container to the disk and ends them;
@@ -143,6 +146,9 @@ impl Locked<'_> {
                 "its process ids are not its own (--pid), so its processes could not get them \
                  back; run it without --pid",
             ));
+        }
+        if matches!(self.observed.config.namespaces.ipc, IpcMode::Container(_)) {
+            return Err(Error::new(ErrorKind::Unsupported, SHARED_IPC));
         }
         let sandbox = self
             .observed

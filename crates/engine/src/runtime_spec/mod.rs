@@ -168,10 +168,8 @@ fn rlimits(resources: &ResourceLimits) -> Vec<Rlimit> {
 fn namespaces(config: &ContainerConfig) -> Vec<Namespace> {
     use NamespaceKind::{Cgroup, Ipc, Mount, Network, Pid, Uts};
     let modes = &config.namespaces;
-    let joined = match &modes.pid {
-        PidMode::Container(_) => Some(joined_pid_namespace(config)),
-        PidMode::Private | PidMode::Host => None,
-    };
+    let pid = matches!(modes.pid, PidMode::Container(_)).then(|| given(config, Given::Pid));
+    let ipc = matches!(modes.ipc, IpcMode::Container(_)).then(|| given(config, Given::Ipc));
     [
         (Pid, modes.pid != PidMode::Host),
         (Mount, true),
@@ -184,19 +182,38 @@ fn namespaces(config: &ContainerConfig) -> Vec<Namespace> {
     .filter(|(_, own)| *own)
     .map(|(kind, _)| Namespace {
         kind,
-        path: joined.clone().filter(|_| kind == Pid),
+        path: match kind {
+            Pid => pid.clone(),
+            Ipc => ipc.clone(),
+            _ => None,
+        },
     })
     .collect()
 }
 
-/// Where the monitor has the namespace that it was given: behind that of the
-/// network, if it was given one.
-fn joined_pid_namespace(config: &ContainerConfig) -> PathBuf {
+/// A namespace of another container that the monitor is given.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Given {
+    Pid,
+    Ipc,
+    /// Where the shared memory is mounted that goes with that one.
+    Mount,
+}
+
+/// Where the monitor has it: in this order, behind that of the network, if it
+/// was given one.
+fn given(config: &ContainerConfig, which: Given) -> PathBuf {
     let has_network = matches!(
         config.network,
         NetworkMode::Bridge | NetworkMode::Container(_)
     );
-    let number = FIRST_EXTRA_FD + i32::from(has_network);
+    let joins_pid = matches!(config.namespaces.pid, PidMode::Container(_));
+    let before = [
+        has_network,
+        joins_pid && which > Given::Pid,
+        which > Given::Ipc,
+    ];
+    let number = before.into_iter().map(i32::from).sum::<i32>() + FIRST_EXTRA_FD;
     PathBuf::from(format!("/proc/self/fd/{number}"))
 }
 

@@ -54,8 +54,17 @@ pub(super) fn mounts(input: &SpecInput<'_>) -> Vec<Mount> {
         };
         mounts.push(mount(target, "bind", Some(source), options));
     }
-    match config.namespaces.ipc {
-        IpcMode::Private => {}
+    match &config.namespaces.ipc {
+        IpcMode::Private | IpcMode::Shareable => {}
+        // Its queues come with the namespace.
+        IpcMode::Container(_) => {
+            mounts.retain(|one| one.destination != Path::new("/dev/shm"));
+            let namespace = super::given(config, super::Given::Mount);
+            let namespace = format!("namespace={}", namespace.display());
+            let options = ["bind", "rprivate", &namespace];
+            let shm = Path::new("/dev/shm");
+            mounts.push(mount("/dev/shm", "bind", Some(shm), &options));
+        }
         IpcMode::None => mounts.retain(|one| one.destination != Path::new("/dev/shm")),
         // With the host's queues and semaphores comes its shared memory.
         IpcMode::Host => {

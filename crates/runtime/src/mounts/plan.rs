@@ -21,6 +21,8 @@ pub(crate) struct PlannedMount {
     pub(crate) propagation: Option<(Propagation, Depth)>,
     /// Whose ids the files show.
     pub(crate) id_map: Option<IdMap>,
+    /// The mount namespace that the source of a bind is in, if not the host's.
+    pub(crate) namespace: Option<PathBuf>,
     /// A tmpfs begins with what the image has at its place.
     pub(crate) copy_up: bool,
 }
@@ -108,6 +110,7 @@ fn plan_one(mount: &Mount, bundle: &Path) -> Result<PlannedMount> {
         recursive: AttributeChange::default(),
         propagation: None,
         id_map: None,
+        namespace: None,
         copy_up: false,
     };
     let mut remount = false;
@@ -144,6 +147,13 @@ fn plan_one(mount: &Mount, bundle: &Path) -> Result<PlannedMount> {
                 .ok_or_else(|| invalid("a bind mount needs a source"))?;
             let source = bundle.join(source);
             let subpath = take_subpath(&mut data)?;
+            planned.namespace = take_path(&mut data, NAMESPACE, bundle)?;
+            if planned.namespace.is_some() && (!subpath.as_os_str().is_empty() || id_map.is_some())
+            {
+                return Err(invalid(
+                    "options namespace, subpath and idmap do not go together",
+                ));
+            }
             if let Some((key, _)) = data.first() {
                 return Err(invalid(format!(
                     "option {key:?} means nothing to a bind mount"
@@ -206,7 +216,8 @@ fn plan_one(mount: &Mount, bundle: &Path) -> Result<PlannedMount> {
 const LAYER: &str = "lowerdir+";
 const UPPER: &str = "upperdir";
 const WORK: &str = "workdir";
-/// An option of ours.
+/// Options of ours.
+const NAMESPACE: &str = "namespace";
 const SUBPATH: &str = "subpath";
 
 fn take_path(
