@@ -22,8 +22,12 @@ static size_t every = 97;
 
 static void put(char *place, uint64_t kind, uint64_t page, uint64_t generation)
 {
-	struct tag tag = { "WHARFTAG", kind, page, generation };
-	memcpy(place, &tag, sizeof tag);
+	/* In place: one on the stack may lie at the beginning of a page, and be counted. */
+	struct tag *tag = (struct tag *)place;
+	memcpy(tag->magic, "WHARFTAG", sizeof tag->magic);
+	tag->kind = kind;
+	tag->page = page;
+	tag->generation = generation;
 }
 
 static size_t share(size_t kind)
