@@ -31,7 +31,15 @@ pub(crate) fn run() -> Result<()> {
 
 fn dump(asked: &Asked, channel: &Channel) -> Result<()> {
     let dumped = inherited::take(FIRST_EXTRA_FD).and_then(|directory: OwnedFd| {
-        checkpoint::hold(asked.init, &asked.cgroup, &directory, asked.options)
+        // Who is not there any more need not be told.
+        let mut stand = || drop(channel.send(&FromDumper::Stand));
+        checkpoint::hold(
+            asked.init,
+            &asked.cgroup,
+            &directory,
+            asked.options,
+            &mut stand,
+        )
     });
     let (held, dumped) = match dumped {
         Ok(dumped) => dumped,

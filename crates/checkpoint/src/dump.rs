@@ -1,6 +1,6 @@
 //! A container's processes become an image.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use runtime::Cgroup;
@@ -65,12 +65,29 @@ const PAUSE: Duration = Duration::from_millis(7);
 #[derive(Debug)]
 pub struct Held {
     since: Instant,
+    leaves_running: bool,
     connections: Vec<Stilled>,
     stopped: Stopped,
     /// Both end after the stop: the container waits neither for the watch nor
     /// for what the file system does when a file is closed.
     watched: Precopied,
-    _writer: PageWriter,
+    image: Image,
+}
+
+/// The image, of which nothing is missing but what is written when nobody
+/// waits for it any more.
+#[derive(Debug)]
+struct Image {
+    directory: OwnedFd,
+    checkpoint: Checkpoint,
+    writer: PageWriter,
+}
+
+impl Image {
+    fn write(&mut self) -> Result<()> {
+        self.writer.finish()?;
+        image::write(&self.directory, &self.checkpoint)
+    }
 }
 
 /// Writes the processes below `init`, which are all that is in `cgroup`, into
@@ -82,7 +99,7 @@ pub fn dump(
     directory: impl AsFd,
     options: DumpOptions,
 ) -> Result<Dumped> {
-    let (held, mut dumped) = hold(init, cgroup, directory, options)?;
+    let (held, mut dumped) = hold(init, cgroup, directory, options, &mut || {})?;
     if options.leave_running {
         dumped.stood = held.release()?;
     } else {
@@ -92,12 +109,16 @@ pub fn dump(
 }
 
 /// As [`dump`], but they stand until it is decided what becomes of them. On
-/// any failure they go on.
+/// any failure they go on. If they are to be left running, the image is whole
+/// only after [`Held::release`].
+///
+/// `stand` is called when they stand, again if it has to be tried again.
 pub fn hold(
     init: ProcessRef,
     cgroup: &Cgroup,
     directory: impl AsFd,
     options: DumpOptions,
+    stand: &mut dyn FnMut(),
 ) -> Result<(Held, Dumped)> {
     if !init.is_alive() {
         return Err(Error::new(
@@ -108,6 +129,9 @@ pub fn hold(
     crate::mend(init).context(|| "let connections go on that another dump left")?;
     let mut writer = PageWriter::create(&directory)?;
     let precopied = precopy(init.pid, cgroup, &mut writer, options);
+    if options.leave_running {
+        writer.hold_back();
+    }
     let mut copies = Copies {
         writer,
         standing: 0,
@@ -116,7 +140,7 @@ pub fn hold(
     let deadline = Instant::now() + PATIENCE;
     let (stopped, checkpoint, connections, since) = loop {
         let since = Instant::now();
-        let (done, kept) = attempt(init.pid, cgroup, copies, options);
+        let (done, kept) = attempt(init.pid, cgroup, copies, options, stand);
         copies = kept;
         match done {
             // Something is half done that will be done in a moment.
@@ -129,7 +153,6 @@ pub fn hold(
             }
         }
     };
-    image::write(&directory, &checkpoint)?;
     let dumped = Dumped {
         processes: checkpoint.processes.len(),
         pages: copies.writer.pages() * sys::pagemap::PAGE,
@@ -138,13 +161,22 @@ pub fn hold(
         stood: since.elapsed(),
         connections: checkpoint.connections(),
     };
+    let mut image = Image {
+        directory: directory.as_fd().try_clone_to_owned()?,
+        checkpoint,
+        writer: copies.writer,
+    };
+    if !options.leave_running {
+        image.write()?;
+    }
     Ok((
         Held {
             since,
+            leaves_running: options.leave_running,
             connections,
             stopped,
             watched: copies.precopied,
-            _writer: copies.writer,
+            image,
         },
         dumped,
     ))
@@ -153,13 +185,17 @@ pub fn hold(
 impl Held {
     /// Lets them go on; for how long they stood. After an error they do, too,
     /// but the image is not to be used.
-    pub fn release(self) -> Result<Duration> {
+    pub fn release(mut self) -> Result<Duration> {
         drop(self.connections);
         self.stopped
             .release()
             .context(|| "let the container go on")?;
         let stood = self.since.elapsed();
+
         self.watched.confirm_mappings()?;
+        if self.leaves_running {
+            self.image.write()?;
+        }
         Ok(stood)
     }
 
@@ -181,11 +217,13 @@ fn attempt(
     cgroup: &Cgroup,
     copies: Copies,
     options: DumpOptions,
+    stand: &mut dyn FnMut(),
 ) -> (Result<(Stopped, Checkpoint, Vec<Stilled>)>, Copies) {
     let stopped = match freeze::stop(init, cgroup) {
         Ok(stopped) => stopped,
         Err(error) => return (Err(error), copies),
     };
+    stand();
     let (collected, copies) = collect(&stopped, copies, options);
     let attempt = || -> Result<_> {
         let (checkpoint, connections) = collected?;

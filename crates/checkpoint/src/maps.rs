@@ -17,11 +17,34 @@ pub(crate) struct Line {
     pub(crate) protection: u32,
     pub(crate) is_shared: bool,
     pub(crate) offset: u64,
-    pub(crate) device: String,
+    /// Major and minor number.
+    pub(crate) device: (u32, u32),
     pub(crate) inode: u64,
     pub(crate) name: String,
-    /// Two letters each.
-    pub(crate) flags: Vec<String>,
+    pub(crate) flags: Flags,
+}
+
+/// The flags of a mapping, two letters each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Flags(Vec<[u8; 2]>);
+
+impl Flags {
+    fn parse(text: &str) -> Self {
+        let words = text.split_ascii_whitespace();
+        Self(
+            words
+                .filter_map(|word| word.as_bytes().try_into().ok())
+                .collect(),
+        )
+    }
+
+    pub(crate) fn has(&self, flag: &str) -> bool {
+        <[u8; 2]>::try_from(flag.as_bytes()).is_ok_and(|flag| self.0.contains(&flag))
+    }
+
+    pub(crate) fn remove(&mut self, flag: &str) {
+        self.0.retain(|known| known != flag.as_bytes());
+    }
 }
 
 /// How much to ask for: flags cost a walk over all pages.
@@ -33,7 +56,7 @@ pub(crate) enum Detail {
 
 impl Line {
     pub(crate) fn has(&self, flag: &str) -> bool {
-        self.flags.iter().any(|known| known == flag)
+        self.flags.has(flag)
     }
 
     /// Private, and of no file.
@@ -102,7 +125,7 @@ fn parse(text: &str) -> Result<Vec<Line>> {
     for line in text.lines() {
         if let Some(flags) = line.strip_prefix("VmFlags:") {
             if let Some(last) = all.last_mut() {
-                last.flags = flags.split_whitespace().map(str::to_owned).collect();
+                last.flags = Flags::parse(flags);
             }
         } else if line
             .as_bytes()
@@ -130,7 +153,7 @@ fn parse_line(line: &str) -> Option<Line> {
     let (start, end) = field()?.split_once('-')?;
     let permissions = field()?.as_bytes();
     let offset = field()?;
-    let device = field()?.to_owned();
+    let (major, minor) = field()?.split_once(':')?;
     let rest = rest.trim_start();
     let (inode, name) = rest.split_once(' ').unwrap_or((rest, ""));
     let protection = [(b'r', 1), (b'w', 2), (b'x', 4)]
@@ -138,16 +161,17 @@ fn parse_line(line: &str) -> Option<Line> {
         .filter(|(letter, _)| permissions.contains(letter))
         .fold(0, |all, (_, bit)| all | bit);
     let hex = |text| u64::from_str_radix(text, 16).ok();
+    let number = |text| u32::from_str_radix(text, 16).ok();
     Some(Line {
         start: hex(start)?,
         end: hex(end)?,
         protection,
         is_shared: permissions.get(3) == Some(&b's'),
         offset: hex(offset)?,
-        device,
+        device: (number(major)?, number(minor)?),
         inode: inode.parse().ok()?,
         name: name.trim_start().replace("\\012", "\n"),
-        flags: Vec::new(),
+        flags: Flags::default(),
     })
 }
 
@@ -174,7 +198,7 @@ ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsysca
         // Flags from before are good for what is still the same.
         let mut now = lines.clone();
         for line in &mut now {
-            line.flags.clear();
+            line.flags = Flags::default();
         }
         assert_eq!(with_flags(now.clone(), &lines), Some(lines.clone()));
         assert!(has_changed(&lines, &now, &["mw"]) && !has_changed(&lines, &now, &["dc"]));

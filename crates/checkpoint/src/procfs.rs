@@ -1,29 +1,27 @@
 //! What `/proc` says of a process, as text (proc(5)).
 
-use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read as _;
 
 use state::StdioInodes;
 use sys::{Context as _, Error, ErrorKind, Result};
 
-/// `/proc/PID/status`, by field name.
+/// `/proc/PID/status`.
 #[derive(Debug, Default)]
-pub(crate) struct Status(BTreeMap<String, String>);
+pub(crate) struct Status(String);
 
 impl Status {
     /// Of a thread; its `/proc/PID/task/TID` is named by `path`.
     pub(crate) fn read(path: &str) -> Result<Self> {
-        let text = text(&format!("{path}/status"))?;
-        Ok(Self(
-            text.lines()
-                .filter_map(|line| line.split_once(':'))
-                .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
-                .collect(),
-        ))
+        text(&format!("{path}/status")).map(Self)
     }
 
+    /// A field's value; empty if there is no such field.
     pub(crate) fn get(&self, name: &str) -> &str {
-        self.0.get(name).map_or("", String::as_str)
+        let mut fields = self.0.lines().filter_map(|line| line.split_once(':'));
+        fields
+            .find(|(known, _)| *known == name)
+            .map_or("", |(_, value)| value.trim())
     }
 
     /// All numbers of a field.
@@ -65,8 +63,13 @@ pub(crate) fn stat_field(fields: &[String], number: usize) -> u64 {
 }
 
 pub(crate) fn text(path: &str) -> Result<String> {
-    let bytes = fs::read(path).context(|| format!("read {path}"))?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    // The kernel does not say how long it is.
+    let mut bytes = Vec::with_capacity(16 << 10);
+    let read = fs::File::open(path).and_then(|mut file| file.read_to_end(&mut bytes));
+    read.context(|| format!("read {path}"))?;
+    // Much the faster where it is plain text.
+    Ok(String::from_utf8(bytes)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }
 
 /// A file of a process's directory.

@@ -51,20 +51,31 @@ impl Dumper {
     }
 
     /// Waits until everything is written down and stands. `tell` hears how
-    /// many bytes of `memory` are, again and again.
-    pub(crate) fn wait(&self, memory: &Path, tell: &dyn Fn(u64)) -> Result<MemoryImage> {
-        while !self.channel.wait_readable(Some(LOOK))? {
-            if let Ok(pages) = std::fs::metadata(memory.join("pages")) {
-                tell(pages.len());
+    /// many bytes of `memory` are, again and again; `meanwhile` is called when
+    /// they stand, the last time while they do so for good.
+    pub(crate) fn wait(
+        &self,
+        memory: &Path,
+        tell: &dyn Fn(u64),
+        meanwhile: &mut dyn FnMut(),
+    ) -> Result<MemoryImage> {
+        loop {
+            while !self.channel.wait_readable(Some(LOOK))? {
+                if let Ok(pages) = std::fs::metadata(memory.join("pages")) {
+                    tell(pages.len());
+                }
             }
-        }
-        match self.answer()? {
-            FromDumper::Dumped(image) => Ok(image),
-            FromDumper::Failed(error) => Err(error),
-            FromDumper::Done | FromDumper::Checked(_) => Err(Error::new(
-                ErrorKind::Internal,
-                "the dumping process said done out of turn",
-            )),
+            match self.answer()? {
+                FromDumper::Stand => meanwhile(),
+                FromDumper::Dumped(image) => return Ok(image),
+                FromDumper::Failed(error) => return Err(error),
+                FromDumper::Done | FromDumper::Checked(_) => {
+                    return Err(Error::new(
+                        ErrorKind::Internal,
+                        "the dumping process said done out of turn",
+                    ));
+                }
+            }
         }
     }
 

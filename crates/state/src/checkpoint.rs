@@ -123,7 +123,10 @@ pub enum ToDumper {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FromDumper {
-    /// All of it is written, and they stand.
+    /// They stand from now on. Said once more if that came to nothing and was
+    /// tried again.
+    Stand,
+    /// All that there is of them is known, and they stand.
     Dumped(MemoryImage),
     /// What would be in the way, one sentence each.
     Checked(Vec<String>),

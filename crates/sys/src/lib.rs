@@ -45,6 +45,7 @@ pub mod socket;
 pub mod spawn;
 pub mod spent;
 pub mod userfaultfd;
+pub mod view;
 pub mod writeback;
 
 pub use error::{Context, Error, ErrorKind, Errors, Result};

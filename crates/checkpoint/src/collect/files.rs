@@ -29,6 +29,8 @@ pub(crate) struct Gathered {
     /// Places in `seen` by what is certainly equal for equal descriptions.
     by_text: HashMap<(String, String), Vec<usize>>,
     mapped: BTreeMap<(u64, u64), usize>,
+    /// The same by what is told of private mappings: device, inode, name.
+    mapped_lines: HashMap<((u32, u32), u64, String), usize>,
     /// Of the container: mounts that its files can be on.
     mounts: BTreeSet<u32>,
     /// What init's standard descriptors are, by what their links say.
@@ -353,10 +355,22 @@ pub(super) fn must_be_there(one: &Seen, stat: &rustix::fs::Stat, all: &Collectio
 
 /// The file behind a mapping, as one of the checkpoint's mapped files.
 pub(super) fn mapped(process: &StoppedProcess, line: &Line, all: &mut Collection) -> Result<usize> {
-    let stat = fs::metadata(line.file(process.pid))
-        .context(|| format!("look at mapped file {}", line.name))?;
-    let writable = line.is_shared && line.has("mw");
-    add_mapped(process, &line.name, &stat, writable, line.is_shared, all)
+    let look = || {
+        fs::metadata(line.file(process.pid))
+            .context(|| format!("look at mapped file {}", line.name))
+    };
+    if line.is_shared {
+        return add_mapped(process, &line.name, &look()?, line.has("mw"), true, all);
+    }
+    // What several processes map under one name is one file, even where two
+    // files may have the same device and inode here (subvolumes of btrfs).
+    let key = (line.device, line.inode, line.name.clone());
+    if let Some(index) = all.files.mapped_lines.get(&key) {
+        return Ok(*index);
+    }
+    let index = add_mapped(process, &line.name, &look()?, false, false, all)?;
+    all.files.mapped_lines.insert(key, index);
+    Ok(index)
 }
 
 /// The program that the process runs.

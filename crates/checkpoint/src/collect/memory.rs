@@ -333,7 +333,7 @@ mod tests {
         Line {
             start,
             end,
-            device: "fe:01".into(),
+            device: (0xfe, 1),
             inode: 7,
             name: "/lib".into(),
             ..Line::default()
@@ -379,7 +379,7 @@ mod tests {
         others.extend([next.clone(), next.clone(), next.clone(), next.clone()]);
         others[1].is_shared = true;
         others[2].inode = 8;
-        others[3].device = "fe:02".into();
+        others[3].device = (0xfe, 2);
         others[4].name = "/lib (deleted)".into();
         for other in &others {
             assert!(same_file(&before, other, &known).is_none(), "{other:?}");

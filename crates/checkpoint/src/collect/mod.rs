@@ -120,8 +120,7 @@ fn collect_into(stopped: &Stopped, all: &mut Collection) -> Result<()> {
     }
     files::finish(stopped, all)?;
     terminals::finish(stopped, all)?;
-    shared_memory::finish(all)?;
-    all.copies.writer.trim()
+    shared_memory::finish(all)
 }
 
 /// Makes a place for programs in the process.
@@ -141,7 +140,7 @@ fn enter(process: &crate::freeze::StoppedProcess, precopied: &Precopied) -> Resu
     if precopied.watches(process.pid) {
         // By us alone, so that is no reason to refuse.
         for line in &mut lines {
-            line.flags.retain(|flag| flag != "uw");
+            line.flags.remove("uw");
         }
     }
     // Before anything of ours runs in it: threads that wait for an io_uring

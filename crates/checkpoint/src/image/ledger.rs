@@ -247,7 +247,7 @@ mod tests {
         assert_eq!(read(&ledger, &writer, &file), ("1..l..zE..".into(), 4));
         let runs = ledger.runs();
         assert_eq!(runs.iter().map(|(_, count, _)| count).sum::<u64>(), 4);
-        writer.trim().unwrap();
+        writer.finish().unwrap();
         assert_eq!(read(&ledger, &writer, &file), ("1..l..zE..".into(), 4));
         std::fs::remove_dir_all(&directory).unwrap();
     }

@@ -11,6 +11,9 @@ use super::{CHANGED, LINK, METADATA, PAGES};
 
 pub(super) const PAGE_SIZE: usize = 4096;
 const _: () = assert!(PAGE == 4096);
+/// As much is held back while the container stands (bytes); more of it is
+/// written as it comes.
+const HELD_BACK: usize = 16 << 20;
 /// So many pages are written to the disk in one go.
 const AT_ONCE: u64 = (8 << 20) / PAGE;
 const ZEROS: [u8; PAGE_SIZE] = [0; PAGE_SIZE];
@@ -29,6 +32,16 @@ pub(crate) struct PageWriter {
     /// Where that begins which the kernel was not told to write to the disk;
     /// none if it is left alone.
     written_out: Option<u64>,
+    held_back: Option<HeldBack>,
+}
+
+/// Pages that have their places in the file, and are not there yet.
+#[derive(Debug)]
+struct HeldBack {
+    /// Never more than there is room for.
+    bytes: Vec<u8>,
+    /// Their places, in the order in which they came.
+    places: Vec<(u64, usize)>,
 }
 
 impl PageWriter {
@@ -58,6 +71,7 @@ impl PageWriter {
             free: Vec::new(),
             loose: Vec::new(),
             written_out: None,
+            held_back: None,
         })
     }
 
@@ -65,6 +79,18 @@ impl PageWriter {
     /// syncs the file later waits for less; but it costs the writer time.
     pub(crate) fn write_out(&mut self, is_wanted: bool) {
         self.written_out = is_wanted.then_some(self.end);
+    }
+
+    /// From now on, what is written waits in memory for
+    /// [`PageWriter::finish`], as far as there is room: files are slower.
+    pub(crate) fn hold_back(&mut self) {
+        let mut bytes = vec![1; HELD_BACK];
+        // The memory is there by now.
+        bytes.clear();
+        self.held_back = Some(HeldBack {
+            bytes,
+            places: Vec::new(),
+        });
     }
 
     fn begin_writing_out(&mut self) {
@@ -138,14 +164,43 @@ impl PageWriter {
     }
 
     pub(super) fn overwrite(&mut self, place: u64, pages: &[[u8; PAGE_SIZE]]) -> Result<()> {
-        let mut rest = pages.as_flattened();
+        match &mut self.held_back {
+            Some(held_back) if held_back.has_room(pages.len()) => {
+                held_back.add(place, pages.as_flattened());
+                Ok(())
+            }
+            Some(_) => {
+                self.write_held_back()?;
+                self.write_at(place, pages.as_flattened())
+            }
+            None => self.write_at(place, pages.as_flattened()),
+        }
+    }
+
+    fn write_at(&self, place: u64, mut bytes: &[u8]) -> Result<()> {
         let mut offset = place * PAGE;
-        while !rest.is_empty() {
-            let count = rustix::io::pwrite(&self.file, rest, offset)
+        while !bytes.is_empty() {
+            let count = rustix::io::pwrite(&self.file, bytes, offset)
                 .context(|| "write pages to the checkpoint")?;
-            rest = &rest[count..];
+            bytes = &bytes[count..];
             offset += count as u64;
         }
+        Ok(())
+    }
+
+    /// In the order in which it came: a page may have been written twice.
+    fn write_held_back(&mut self) -> Result<()> {
+        let Some(mut held_back) = self.held_back.take() else {
+            return Ok(());
+        };
+        let mut rest = held_back.bytes.as_slice();
+        for (place, length) in held_back.places.drain(..) {
+            let (bytes, after) = rest.split_at(length);
+            self.write_at(place, bytes)?;
+            rest = after;
+        }
+        held_back.bytes.clear();
+        self.held_back = Some(held_back);
         Ok(())
     }
 
@@ -153,8 +208,10 @@ impl PageWriter {
         self.free.push((place, count));
     }
 
-    /// Gives the room of what is of no use back to the file system.
-    pub(crate) fn trim(&mut self) -> Result<()> {
+    /// Writes what was held back, and gives the room of what is of no use back
+    /// to the file system.
+    pub(crate) fn finish(&mut self) -> Result<()> {
+        self.write_held_back()?;
         self.free.sort_unstable();
         while let Some((place, count)) = self.free.last()
             && place + count == self.end
@@ -169,6 +226,22 @@ impl PageWriter {
             let _ = rustix::fs::fallocate(&self.file, flags, place * PAGE, count * PAGE);
         }
         Ok(())
+    }
+}
+
+impl HeldBack {
+    fn has_room(&self, pages: usize) -> bool {
+        self.bytes.len() + pages * PAGE_SIZE <= HELD_BACK
+    }
+
+    fn add(&mut self, place: u64, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+        match self.places.last_mut() {
+            Some((first, length)) if *first * PAGE + *length as u64 == place * PAGE => {
+                *length += bytes.len();
+            }
+            _ => self.places.push((place, bytes.len())),
+        }
     }
 }
 
@@ -196,5 +269,40 @@ fn note(runs: &mut Vec<(u64, u64, u64)>, (place, count, stored): (u64, u64, u64)
             *pages += count;
         }
         _ => runs.push((place, count, stored)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::unix::fs::FileExt as _;
+
+    use super::*;
+
+    #[test]
+    fn what_is_held_back_is_in_the_file_in_the_end_as_it_came_last() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut writer = PageWriter::create(File::open(directory.path()).unwrap()).unwrap();
+        let file = File::open(directory.path().join(PAGES)).unwrap();
+        let byte_of = |place: u64| {
+            let mut byte = [0];
+            file.read_exact_at(&mut byte, place * PAGE).unwrap();
+            byte[0]
+        };
+        let page = |letter: u8| [[letter; PAGE_SIZE]];
+        writer.hold_back();
+        assert_eq!(writer.put(&page(b'a')).unwrap(), (0, 1));
+        assert_eq!(writer.put(&page(b'b')).unwrap(), (1, 1));
+        writer.overwrite(0, &page(b'c')).unwrap();
+        assert_eq!(file.metadata().unwrap().len(), 0);
+        // More than there is room for: what came before it is there before.
+        let many = vec![[b'd'; PAGE_SIZE]; HELD_BACK / PAGE_SIZE];
+        writer.overwrite(1, &many).unwrap();
+        assert_eq!((byte_of(0), byte_of(1)), (b'c', b'd'));
+        writer.overwrite(1, &page(b'e')).unwrap();
+        assert_eq!(byte_of(1), b'd');
+        writer.end = 1 + many.len() as u64;
+        writer.finish().unwrap();
+        assert_eq!((byte_of(0), byte_of(1), byte_of(2)), (b'c', b'e', b'd'));
     }
 }

@@ -31,13 +31,14 @@ impl Secret {
 
     /// The fingerprint of a page.
     pub(super) fn of(&self, page: &[u8; PAGE_SIZE]) -> u128 {
-        let (bytes, _) = page.as_chunks::<16>();
-        let (secret, _) = self.0.as_chunks::<2>();
+        let (words, _) = page.as_chunks::<8>();
+        let (words, _) = words.as_chunks::<4>();
+        let (secret, _) = self.0.as_chunks::<4>();
         // Two sums, for a processor adds while it multiplies.
         let mut sums = [0_u128; 2];
-        for at in (0..bytes.len()).step_by(2) {
-            sums[0] = sums[0].wrapping_add(product(&bytes[at], secret[at]));
-            sums[1] = sums[1].wrapping_add(product(&bytes[at + 1], secret[at + 1]));
+        for ([a, b, c, d], [p, q, r, s]) in words.iter().zip(secret) {
+            sums[0] = sums[0].wrapping_add(product([*a, *b], [*p, *q]));
+            sums[1] = sums[1].wrapping_add(product([*c, *d], [*r, *s]));
         }
         sums[0].wrapping_add(sums[1])
     }
@@ -49,9 +50,8 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-fn product(bytes: &[u8; 16], secret: [u64; 2]) -> u128 {
-    let (words, _) = bytes.as_chunks::<8>();
-    let [low, high] = [words[0], words[1]].map(u64::from_le_bytes);
+fn product(words: [[u8; 8]; 2], secret: [u64; 2]) -> u128 {
+    let [low, high] = words.map(u64::from_le_bytes);
     u128::from(low.wrapping_add(secret[0])) * u128::from(high.wrapping_add(secret[1]))
 }
 

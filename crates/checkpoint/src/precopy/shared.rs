@@ -12,8 +12,9 @@ use sys::Result;
 
 use super::comparison::{Compared, Comparison};
 use super::fingerprint::Secret;
-use super::piece::Piece;
+use super::piece::{Piece, Source};
 use crate::collect::memory_files;
+use crate::copies::stands_for_anonymous;
 use crate::image::PageWriter;
 use crate::maps::{self, Detail};
 
@@ -60,11 +61,12 @@ impl SharedPieces {
         // What of this can be seen is told at the last stop.
         let _ = memory_files::each_file(init, &mut |stat, open| {
             let size = u64::try_from(stat.st_blocks).unwrap_or(0) * 512;
+            let open = || Some(Source::changeable(open()?));
             keep(&mut found, (stat.st_dev, stat.st_ino), size, open);
         });
         let pieces = found
             .into_iter()
-            .map(|(key, file)| (key, Piece::new(file, Arc::clone(&secret))));
+            .map(|(key, source)| (key, Piece::new(source, Arc::clone(&secret))));
         Self {
             pieces: pieces.collect(),
             ..Self::default()
@@ -162,27 +164,32 @@ fn copy(piece: &mut Piece, writer: &mut PageWriter, copied: &mut u64) -> Result<
 }
 
 /// Mapped memory that has no name, or none any more.
-fn find_mapped(pid: i32, found: &mut BTreeMap<Key, File>) {
+fn find_mapped(pid: i32, found: &mut BTreeMap<Key, Source>) {
     let lines = maps::read(pid, Detail::Places).unwrap_or_default();
     for line in lines.iter().filter(|it| it.name.ends_with(" (deleted)")) {
-        find_at(&line.file(pid), found);
+        let is_fixed = |file: &File| {
+            // No process of the container has descriptors of these.
+            let has_none = line.name.starts_with("/SYSV") || line.name.starts_with("/dev/zero ");
+            has_none || stands_for_anonymous(file)
+        };
+        find_at(&line.file(pid), is_fixed, found);
     }
 }
 
 /// Open memory of that kind.
-fn find_open(pid: i32, found: &mut BTreeMap<Key, File>) {
+fn find_open(pid: i32, found: &mut BTreeMap<Key, Source>) {
     let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else {
         return;
     };
     for path in entries.flatten().map(|entry| entry.path()) {
         let link = fs::read_link(&path).unwrap_or_default();
         if link.to_string_lossy().ends_with(" (deleted)") {
-            find_at(&path.to_string_lossy(), found);
+            find_at(&path.to_string_lossy(), |_| false, found);
         }
     }
 }
 
-fn find_at(path: &str, found: &mut BTreeMap<Key, File>) {
+fn find_at(path: &str, is_fixed: impl Fn(&File) -> bool, found: &mut BTreeMap<Key, Source>) {
     let Ok(about) = fs::metadata(path) else {
         return;
     };
@@ -198,17 +205,20 @@ fn find_at(path: &str, found: &mut BTreeMap<Key, File>) {
             .ok()?;
         let now = file.metadata().ok()?;
         let is_same = (now.dev(), now.ino()) == (about.dev(), about.ino());
-        is_same.then_some(file)
+        is_same.then(|| Source {
+            is_fixed: is_fixed(&file),
+            file,
+        })
     };
     let key = (about.dev(), about.ino());
     keep(found, key, about.blocks() * 512, open);
 }
 
-fn keep(found: &mut BTreeMap<Key, File>, key: Key, size: u64, open: impl Fn() -> Option<File>) {
+fn keep(found: &mut BTreeMap<Key, Source>, key: Key, size: u64, open: impl Fn() -> Option<Source>) {
     if size >= WORTHWHILE_EACH
         && !found.contains_key(&key)
-        && let Some(file) = open()
+        && let Some(source) = open()
     {
-        found.insert(key, file);
+        found.insert(key, source);
     }
 }

@@ -105,6 +105,7 @@ impl Locked<'_> {
             &unfinished.memory(),
             (request.connections, request.leave_running),
             tell,
+            &mut || {},
         );
         let (dumper, memory) = match written {
             Ok(written) => written,

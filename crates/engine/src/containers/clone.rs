@@ -402,7 +402,11 @@ impl Locked<'_> {
         let copies = Copies::begin(engine, config, &volumes, &held.path())?;
         crash_point!(engine, "after first copy");
         ask(monitor, &ToMonitor::Hold, &[])?;
-        let written = self.write_down(&held.memory(), (Connections::Close, true), tell);
+        // While nothing of it moves, so that files and memory are of one moment.
+        let mut files = Ok(0);
+        let mut meanwhile = || files = copies.finish();
+        let how = (Connections::Close, true);
+        let written = self.write_down(&held.memory(), how, tell, &mut meanwhile);
         let (dumper, memory) = match written {
             Ok(written) => written,
             Err(error) => {
@@ -411,8 +415,6 @@ impl Locked<'_> {
             }
         };
         crash_point!(engine, "after dump");
-        // While nothing of it moves, so that files and memory are of one moment.
-        let files = copies.finish();
         let gone_on = dumper.let_go();
         ask(monitor, &ToMonitor::Release, &[])?;
         let files = files?;
@@ -546,9 +548,10 @@ impl Copies {
         Ok(())
     }
 
-    fn finish(self) -> Result<u64> {
+    /// Brings them up to date; may be done again. Gives the bytes of all files.
+    fn finish(&self) -> Result<u64> {
         let mut bytes = self.fixed;
-        for mirror in self.mirrors {
+        for mirror in &self.mirrors {
             bytes += mirror.finish()?;
         }
         Ok(bytes)

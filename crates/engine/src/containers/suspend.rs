@@ -91,7 +91,8 @@ impl Locked<'_> {
         // One that was not finished, or that it went on from.
         volumes::remove_tree(&memory)?;
         ask(monitor, &ToMonitor::Hold, &[])?;
-        let (dumper, image) = match self.write_down(&memory, (connections, false), tell) {
+        let (dumper, image) = match self.write_down(&memory, (connections, false), tell, &mut || {})
+        {
             Ok(written) => written,
             Err(error) => {
                 let _ = volumes::remove_tree(&memory);
@@ -133,12 +134,14 @@ impl Locked<'_> {
     }
 
     /// Writes its memory to the new directory `memory`; its processes stand
-    /// then, for a short time if they are to go on.
+    /// then, for a short time if they are to go on. `meanwhile` is done while
+    /// they stand: what it did before the last time counts for nothing.
     pub(super) fn write_down(
         &self,
         memory: &Path,
         (connections, goes_on): (Connections, bool),
         tell: &dyn Fn(DumpProgress),
+        meanwhile: &mut dyn FnMut(),
     ) -> Result<(Dumper, MemoryImage)> {
         if self.observed.config.namespaces.pid != PidMode::Private {
             return Err(Error::new(
@@ -171,7 +174,8 @@ impl Locked<'_> {
         };
         let dumper = Dumper::start(self.engine, &job, Some(directory.as_fd()))?;
         let total = self.memory_in_use();
-        let image = dumper.wait(memory, &|written| tell(DumpProgress { written, total }))?;
+        let told = |written| tell(DumpProgress { written, total });
+        let image = dumper.wait(memory, &told, meanwhile)?;
         Ok((dumper, image))
     }
 

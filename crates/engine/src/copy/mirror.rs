@@ -82,9 +82,9 @@ impl Mirror {
         Ok(mirror)
     }
 
-    /// Copies again what changed; gives the bytes of all files. Nobody changes
-    /// anything meanwhile.
-    pub(crate) fn finish(self) -> Result<u64> {
+    /// Copies again what changed since the beginning; gives the bytes of all
+    /// files. If anybody changes anything meanwhile, it is to be done again.
+    pub(crate) fn finish(&self) -> Result<u64> {
         let (from, target) = (open(&self.source)?, open(&self.into)?);
         let mut update = Update {
             seen: &self.seen,
@@ -163,16 +163,18 @@ impl Update<'_> {
         path: &Path,
         depth: usize,
     ) -> Result<()> {
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let held = rustix::fs::openat(from, name, flags, Mode::empty())?;
-        let stat = rustix::fs::fstat(&held)?;
-        let now = Stamp::of(&stat);
         let before = self.seen.get(path);
-        if now.kind != FileType::Directory {
-            if before == Some(&now) {
+        if let Some(before) = before.filter(|it| it.kind != FileType::Directory) {
+            let stat = rustix::fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW)?;
+            if *before == Stamp::of(&stat) {
                 self.kept += u64::try_from(stat.st_size).unwrap_or_default();
                 return Ok(());
             }
+        }
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let held = rustix::fs::openat(from, name, flags, Mode::empty())?;
+        let now = Stamp::of(&rustix::fs::fstat(&held)?);
+        if now.kind != FileType::Directory {
             remove(to, name)?;
             return self.copier.one(&held, to, name, parent(path), depth);
         }
