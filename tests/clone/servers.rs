@@ -48,6 +48,75 @@ fn start(bed: &Bed, name: &str, command: &[&str]) {
     bed.run(&arguments).ok();
 }
 
+/// Runs one of `tests/checkpoint/servers.py`, or what became of it, with the machine's `/usr` and `/etc`.
+fn busy(bed: &Bed, name: &str, image_and_command: &[&str]) {
+    let options = [
+        "run",
+        "-d",
+        "--network=none",
+        "--name",
+        name,
+        "--volume=/usr:/usr:ro",
+        "--volume=/etc:/etc:ro",
+        "--volume=/data",
+        "--tmpfs=/tmp:mode=1777",
+        "--tmpfs=/run:mode=1777",
+        "--tmpfs=/var:mode=1777",
+        "--env=LC_ALL=C",
+        "--env=PATH=/usr/bin:/usr/sbin:/bin",
+    ];
+    let started = bed.run(&[&options[..], image_and_command].concat());
+    started.ok();
+    assert_eq!(String::from_utf8_lossy(&started.stderr), "", "{name}");
+}
+
+/// Copies a server that is kept busy, with the connections of its client, which is in the same container, and makes a
+/// warm image of it: it and all of them find everything as it has to be.
+fn survives(bed: &Bed, server: &str) {
+    image(bed);
+    busy(
+        bed,
+        "one",
+        &["servers", "/usr/bin/python3", "/servers.py", server],
+    );
+    eventually(120, "the server to be busy", || {
+        let verdict = bed.run(&["exec", "one", "cat", "/data/verdict"]);
+        assert!(
+            !verdict.status.success(),
+            "{}",
+            String::from_utf8_lossy(&verdict.stdout)
+        );
+        let ready = bed.run(&["exec", "one", "test", "-e", "/data/ready"]);
+        ready.status.success().then_some(())
+    });
+    bed.run(&["clone", "--name", "two", "one"]).ok();
+    bed.run(&["clone", "--name", "three", "two"]).ok();
+    bed.run(&["commit", "--memory", "two", "warm"]).ok();
+    busy(bed, "four", &["warm"]);
+    for name in ["two", "four", "one", "three"] {
+        inside(bed, name, "touch /data/go");
+        bed.run(&["wait", name]).ok();
+        let out = bed.dir().join(name);
+        let from = format!("{name}:/data/verdict");
+        bed.run(&["cp", &from, out.to_str().unwrap()]).ok();
+        let verdict = std::fs::read_to_string(out).unwrap();
+        assert_eq!(verdict, "ok", "{server} {name}");
+    }
+    bed.run(&["rm", "-v", "one", "two", "three", "four"]).ok();
+    assert_eq!(templates(bed), 0);
+}
+
+macro_rules! servers {
+    ($($name:ident)*) => {$(
+        #[test]
+        fn $name() {
+            bed!(|bed| survives(bed, stringify!($name)));
+        }
+    )*};
+}
+
+servers! { redis nginx python node mariadb jvm go }
+
 #[test]
 fn postgres_with_its_clients_inside() {
     bed!(|bed| {

@@ -80,6 +80,7 @@ fn prepare() -> Result<Asked> {
             Connections::Refuse => TcpPolicy::Refuse,
             Connections::Close => TcpPolicy::Close,
             Connections::Keep => TcpPolicy::Keep,
+            Connections::KeepInner => TcpPolicy::KeepInner,
         },
         ..DumpOptions::default()
     };

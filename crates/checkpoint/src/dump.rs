@@ -38,6 +38,9 @@ pub enum TcpPolicy {
     Keep,
     /// They are restored as reset by their peers.
     Close,
+    /// As [`TcpPolicy::Close`], but for those whose other end is in the
+    /// checkpoint, too, if they are over the loopback: those go on.
+    KeepInner,
 }
 
 /// What a checkpoint came to.

@@ -88,6 +88,9 @@ pub enum Connections {
     Close,
     /// They go on, where their addresses are.
     Keep,
+    /// Those that it has with itself, over the loopback, go on; the processes
+    /// find the others reset by their peers.
+    KeepInner,
 }
 
 /// What `wharf-runtime difference` needs to know. The directory of a memory

@@ -15,7 +15,7 @@ mod pages;
 pub mod schema;
 mod verify;
 
-pub(crate) use address::address;
+pub(crate) use address::{address, parse as parse_address};
 pub use difference::{Base, Difference, stand_on};
 pub(crate) use filter::{pack, unpack};
 pub use format::{LIMIT, VERSION, decode, encode, frame};

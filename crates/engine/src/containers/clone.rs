@@ -405,7 +405,7 @@ impl Locked<'_> {
         // While nothing of it moves, so that files and memory are of one moment.
         let mut files = Ok(0);
         let mut meanwhile = || files = copies.finish();
-        let how = (Connections::Close, true);
+        let how = (Connections::KeepInner, true);
         let written = self.write_down(&held.memory(), how, tell, &mut meanwhile);
         let (dumper, memory) = match written {
             Ok(written) => written,

@@ -103,6 +103,12 @@ impl Drop for Stilled {
     }
 }
 
+/// Whether it is a connection in a state in which [`keep`] can carry it.
+pub(super) fn is_carried(ours: BorrowedFd<'_>) -> bool {
+    let info = socket::option(ours, TCP, TCP_INFO, 1).unwrap_or_default();
+    matches!(info.first(), Some(&(ESTABLISHED | FIN_WAIT1 | FIN_WAIT2)))
+}
+
 /// Everything about it; none of it changes until the second is dropped.
 pub(super) fn keep(one: &Seen) -> Result<(TcpConnection, Stilled)> {
     let held = Stilled::new(one, End::Silent)?;

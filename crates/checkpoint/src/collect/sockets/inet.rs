@@ -7,6 +7,7 @@ use sys::{Error, Result, socket};
 use super::super::Collection;
 use super::super::descriptors::refuse;
 use super::super::files::Seen;
+use super::inner::Inner;
 use super::{busy, connection};
 use crate::dump::TcpPolicy;
 use crate::image::hex;
@@ -27,9 +28,14 @@ const LISTENING: u8 = 10;
 const BACKLOG: usize = 28;
 const ENOTCONN: i32 = 107;
 
-pub(super) fn collect(one: &Seen, what: &Socket, all: &mut Collection) -> Result<SocketState> {
+pub(super) fn collect(
+    one: &Seen,
+    what: &Socket,
+    inner: &Inner,
+    all: &mut Collection,
+) -> Result<SocketState> {
     match what.kind {
-        SOCK_STREAM if what.protocol == TCP => tcp(one, all).map(SocketState::Tcp),
+        SOCK_STREAM if what.protocol == TCP => tcp(one, inner, all).map(SocketState::Tcp),
         SOCK_DGRAM | SOCK_RAW => {
             let peer = match socket::peer_address(one.ours.as_fd()) {
                 Err(error) if error.errno() == Some(ENOTCONN) => Vec::new(),
@@ -47,7 +53,7 @@ pub(super) fn collect(one: &Seen, what: &Socket, all: &mut Collection) -> Result
     }
 }
 
-fn tcp(one: &Seen, all: &mut Collection) -> Result<Tcp> {
+fn tcp(one: &Seen, inner: &Inner, all: &mut Collection) -> Result<Tcp> {
     let ours = one.ours.as_fd();
     let info = socket::option(ours, TCP, TCP_INFO, 64)?;
     let state = info.first().copied().unwrap_or(0);
@@ -69,7 +75,7 @@ fn tcp(one: &Seen, all: &mut Collection) -> Result<Tcp> {
         SYN_SENT | SYN_RECEIVED => {
             return Err(busy("is a connection that is being made; try again"));
         }
-        _ => established(one, all)?,
+        _ => established(one, inner, all)?,
     };
     Ok(Tcp {
         own: own(one)?,
@@ -77,18 +83,18 @@ fn tcp(one: &Seen, all: &mut Collection) -> Result<Tcp> {
     })
 }
 
-fn established(one: &Seen, all: &mut Collection) -> Result<TcpLink> {
-    let (connection, held) = match all.options.tcp {
+fn established(one: &Seen, inner: &Inner, all: &mut Collection) -> Result<TcpLink> {
+    let keep = || connection::keep(one).map(|(it, held)| (TcpLink::Connected(Box::new(it)), held));
+    let close = || connection::close(one).map(|(it, held)| (TcpLink::Closed(Box::new(it)), held));
+    let (link, held) = match all.options.tcp {
         TcpPolicy::Refuse => return Err(connected(one)),
-        TcpPolicy::Keep => connection::keep(one)?,
-        TcpPolicy::Close => connection::close(one)?,
+        TcpPolicy::Keep => keep()?,
+        // One that just ends is no reason to fail.
+        TcpPolicy::KeepInner if inner.has(one) => keep().or_else(|_| close())?,
+        TcpPolicy::KeepInner | TcpPolicy::Close => close()?,
     };
     all.held.push(held);
-    let connection = Box::new(connection);
-    Ok(match all.options.tcp {
-        TcpPolicy::Keep => TcpLink::Connected(connection),
-        _ => TcpLink::Closed(connection),
-    })
+    Ok(link)
 }
 
 fn connected(one: &Seen) -> Error {

@@ -2,6 +2,7 @@
 
 mod connection;
 mod inet;
+mod inner;
 mod netlink;
 mod options;
 mod queue;
@@ -16,9 +17,11 @@ use sys::netlink::unix_diag::{self, UnixSocket};
 use sys::netlink::{Protocol, Socket as Netlink};
 use sys::{Context as _, Error, ErrorKind, Result};
 
+use self::inner::Inner;
 use super::Collection;
 use super::descriptors::refuse;
 use super::files::Seen;
+use crate::dump::TcpPolicy;
 use crate::freeze::Stopped;
 use crate::image::options::SOL_SOCKET;
 use crate::image::schema::{Description, Kind, Message, Socket, SocketState};
@@ -43,6 +46,8 @@ pub(super) struct Sockets {
     queues: HashMap<usize, Vec<Message>>,
     /// Of the network namespace; none before Linux 5.14.
     cookie: Option<Vec<u8>>,
+    /// TCP connections that go on, though others do not.
+    inner: Inner,
 }
 
 impl Sockets {
@@ -67,6 +72,9 @@ impl Sockets {
                 }
             }
             place += 1;
+        }
+        if all.options.tcp == TcpPolicy::KeepInner {
+            sockets.inner = Inner::find(&all.files.seen);
         }
         Ok(sockets)
     }
@@ -136,7 +144,7 @@ impl Sockets {
         socket.options = options::collect(one.ours.as_fd(), &socket)?;
         socket.state = match socket.domain {
             AF_UNIX => SocketState::Unix(unix::collect(place, one, self, stopped, all)?),
-            AF_INET | AF_INET6 => inet::collect(one, &socket, all)?,
+            AF_INET | AF_INET6 => inet::collect(one, &socket, &self.inner, all)?,
             AF_NETLINK => netlink::collect(one, &socket)?,
             domain => {
                 return Err(refuse(&format!(
