@@ -9,7 +9,7 @@ fn sh(bed: &Bed, name: &str, script: &str) -> String {
 }
 
 #[test]
-fn with_the_next_start() {
+fn at_once_and_with_the_next_start() {
     bed!(|bed| {
         let shared = bed.dir().join("shared");
         fs::create_dir(&shared).unwrap();
@@ -53,27 +53,26 @@ fn with_the_next_start() {
         let outcome = bed.run(&update);
         assert_eq!(outcome.ok(), "one");
         assert!(
-            outcome.error().contains("change when it is started again"),
+            outcome
+                .error()
+                .starts_with("the environment of one changes when it is started again"),
             "{}",
             outcome.story()
         );
-        // Nothing of it is true yet.
+        // The environment is not true yet.
         let environ = sh(bed, "one", "tr '\\0' '\\n' < /proc/1/environ");
         assert!(
             environ.lines().any(|line| line == "A=1") && environ.contains("B=2"),
             "{environ}"
         );
-        sh(bed, "one", "test ! -e /shared && test ! -e /data");
-        // But ports are.
+        // But mounts and ports are.
+        let mounts = "cat /shared/file /mine; touch /shared/x || echo refused; touch /data/x; mount | grep -c ' /old '; true";
+        assert_eq!(sh(bed, "one", mounts), "sharedkept\nrefused\n0");
         let ports = "80/tcp -> 127.0.0.1:8081\n90/tcp -> 127.0.0.1:9090";
         assert_eq!(bed.run(&["port", "one"]).ok(), ports);
         bed.run(&["restart", "-t", "0", "one"]).ok();
         assert_eq!(
-            sh(
-                bed,
-                "one",
-                "echo $A$B$C; cat /shared/file /mine; touch /shared/x || echo refused; touch /data/x; mount | grep -c ' /old '; true"
-            ),
+            sh(bed, "one", &format!("echo $A$B$C; {mounts}")),
             "34\nsharedkept\nrefused\n0"
         );
         assert_eq!(bed.run(&["port", "one"]).ok(), ports);

@@ -255,3 +255,136 @@ fn what_is_mounted_below_a_read_only_bind() {
         assert!(made.join("f").exists());
     });
 }
+
+#[test]
+fn come_and_go_while_it_runs() {
+    bed!(|bed| {
+        let shared = bed.dir().join("shared");
+        fs::create_dir(&shared).unwrap();
+        fs::write(shared.join("file"), "shared").unwrap();
+        let file = bed.file("single", "of the host");
+        bed.start(&["--name", "one", "--restart", "always", "-v", "/anonymous"]);
+        let pid = bed.inspect("one", "{{.State.Pid}}");
+        let sh = |script: &str| bed.run(&["exec", "one", "sh", "-c", script]).ok();
+        let update = |words: &[&str]| {
+            let mut arguments = vec!["update"];
+            arguments.extend(words);
+            arguments.push("one");
+            let outcome = bed.run(&arguments);
+            outcome.ok();
+            outcome.error()
+        };
+        let (read_only, single) = (
+            format!("{}:/a/b:ro", shared.display()),
+            format!("{file}:/etc/single"),
+        );
+        let words = [
+            "-v",
+            &read_only,
+            "-v",
+            &single,
+            "-v",
+            "data:/data",
+            "--tmpfs",
+            "/scratch",
+        ];
+        assert_eq!(update(&words), "");
+        assert_eq!(
+            sh(
+                "cat /a/b/file /etc/single; touch /a/b/x || echo refused; echo kept > /data/x; grep -c ' /scratch tmpfs' /proc/mounts"
+            ),
+            "sharedof the hostrefused\n1"
+        );
+        // Nothing of it is mounted on the host, and what it writes is in the volume.
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+        assert!(!mounts.contains("/a/b"), "{mounts}");
+        assert_eq!(
+            fs::read(bed.root().join("volumes/data/_data/x")).unwrap(),
+            b"kept\n"
+        );
+        // One for another in the same place; one goes that somebody is in.
+        let writable = format!("{}:/a/b", shared.display());
+        let inside = ["exec", "-d", "one", "sh", "-c", "cd /data; sleep 1000"];
+        bed.run(&inside).ok();
+        assert_eq!(
+            update(&[
+                "-v",
+                &writable,
+                "--unmount",
+                "/data",
+                "--unmount",
+                "/etc/single"
+            ]),
+            ""
+        );
+        let seen = "touch /a/b/x; grep -c ' /a/b ' /proc/mounts; ls /data; test -s /etc/single || echo gone";
+        assert_eq!(sh(seen), "1\ngone");
+        assert_eq!(bed.inspect("one", "{{len .Mounts}}"), "3");
+        assert_eq!(bed.inspect("one", "{{.State.Pid}}"), pid);
+        // What has to wait is said, with the reason.
+        let image = ["--mount", "type=image,source=busybox,target=/image"];
+        for (words, target, why) in [
+            (["--unmount", "/scratch"], "", "is lost with it"),
+            (["-v", "data:/a"], "/a", "/a/b is mounted below /a"),
+            (["-v", "data:/etc"], "/etc", "is mounted below /etc"),
+            (["-v", "data:/proc/x"], "/proc/x", "what the kernel shows"),
+            (image, "/image", "at a start only"),
+        ] {
+            let said = update(&words);
+            let begin = "mounts of one change when it is started again";
+            assert!(said.starts_with(begin) && said.contains(why), "{said}");
+            if !target.is_empty() {
+                update(&["--unmount", target]);
+            }
+        }
+        // Every start makes the same.
+        bed.run(&["restart", "-t", "0", "one"]).ok();
+        assert_eq!(sh("cat /a/b/file; ls /anonymous; ls /data"), "shared");
+        bed.run(&["rm", "-f", "-v", "one"]).ok();
+        bed.run(&["volume", "rm", "data"]).ok();
+    });
+}
+
+/// A container that swaps directories for links gets nothing mounted elsewhere, and what failed changed nothing.
+#[test]
+fn a_link_in_the_way_of_a_mount() {
+    bed!(|bed| {
+        let shared = bed.dir().join("shared");
+        fs::create_dir(&shared).unwrap();
+        fs::write(shared.join("file"), "shared").unwrap();
+        let at = |target: &str| format!("{}:{target}", shared.display());
+        bed.start(&["--name", "one", "-v", &at("/old")]);
+        let sh = |script: &str| bed.run(&["exec", "one", "sh", "-c", script]).ok();
+        sh("mkdir /real; ln -s /real /link; ln -s /proc /p");
+        let before = (
+            sh("cat /proc/self/mountinfo | wc -l"),
+            bed.inspect("one", "{{json .Mounts}}"),
+        );
+        for target in ["/link", "/link/x", "/p/sys"] {
+            // Another one is made, and one taken away, before that one.
+            let words = [
+                "update",
+                "-v",
+                &at("/first"),
+                "-v",
+                &at(target),
+                "--unmount",
+                "/old",
+                "one",
+            ];
+            bed.run(&words).fails(1, &["symlink"]);
+            assert_eq!(
+                sh("cat /old/file; ls /real /first"),
+                "shared/first:\n\n/real:"
+            );
+            let after = (
+                sh("cat /proc/self/mountinfo | wc -l"),
+                bed.inspect("one", "{{json .Mounts}}"),
+            );
+            assert_eq!(after, before);
+        }
+        // It took the mount away by itself.
+        bed.run(&["update", "--unmount", "/old", "one"]).ok();
+        assert_eq!(bed.inspect("one", "{{len .Mounts}}"), "0");
+    });
+}

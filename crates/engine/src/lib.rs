@@ -55,7 +55,7 @@ pub use containers::request::{
     ProcessRequest, PullPolicy, RemoveRequest, RunRequest, SeccompRequest, StopRequest, Streams,
 };
 pub use containers::request::{endpoint, endpoint_option};
-pub use containers::update::{Effect, UpdateRequest};
+pub use containers::update::{UpdateRequest, Waits};
 pub use containers::{Containers, CreateEvent, Created};
 pub use engine::{Engine, Info, Repaired};
 pub use network::NetworkRequest as NewNetwork;

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::net::{SocketType, getsockname, sockopt};
 use state::{
-    Event as Happening, EventKind, FromMonitor, HealthAction, HealthStatus, LiveUpdate,
+    Event as Happening, EventKind, FromMonitor, HealthAction, HealthStatus, LiveMounts, LiveUpdate,
     PortMapping, Protocol, Record, StartSpec, Timestamp,
 };
 use sys::{Context as _, Error, ErrorKind, Result};
@@ -117,10 +117,7 @@ impl Monitor {
     /// Lets go of all ports but those on the list.
     pub(crate) fn keep_ports(&mut self, fds: &[OwnedFd]) -> Result<()> {
         let read = || -> Result<HashSet<(SocketAddr, Protocol)>> {
-            let list = fds
-                .first()
-                .ok_or_else(|| Error::new(ErrorKind::InvalidInput, "there is no list"))?;
-            let text = sys::memfd::read_sealed(list, WORK_MAX)?;
+            let text = sys::memfd::read_sealed(only(fds)?, WORK_MAX)?;
             let ports: Vec<PortMapping> = serde_json::from_slice(&text)
                 .map_err(|error| Error::new(ErrorKind::InvalidInput, error.to_string()))?;
             Ok(ports.iter().map(|one| (one.host, one.protocol)).collect())
@@ -129,6 +126,23 @@ impl Monitor {
         self.ports
             .retain(|socket| place_of(socket).is_ok_and(|place| kept.contains(&place)));
         Ok(())
+    }
+
+    pub(crate) fn change_mounts(&mut self, fds: &[OwnedFd]) -> Result<()> {
+        let read = || -> Result<LiveMounts> {
+            let text = sys::memfd::read_sealed(only(fds)?, WORK_MAX)?;
+            serde_json::from_slice(&text)
+                .map_err(|error| Error::new(ErrorKind::InvalidInput, error.to_string()))
+        };
+        let change = read().context(|| "read which mounts change")?;
+        match &self.task.running {
+            Some(_) if self.held.is_some() => Err(Error::new(
+                ErrorKind::Conflict,
+                "it is just being written down: try again",
+            )),
+            Some(running) => running.change_mounts(&change.remove, &change.add),
+            None => Err(not_running()),
+        }
     }
 
     /// The process is gone.
@@ -242,6 +256,12 @@ impl Monitor {
 
 fn not_running() -> Error {
     Error::new(ErrorKind::Conflict, "it is not running")
+}
+
+/// The descriptor that comes with a message.
+fn only(fds: &[OwnedFd]) -> Result<&OwnedFd> {
+    let missing = || Error::new(ErrorKind::InvalidInput, "there is no descriptor");
+    fds.first().ok_or_else(missing)
 }
 
 /// Which port a socket holds.

@@ -498,6 +498,9 @@ impl Monitor {
                 ToMonitor::HoldPorts { count } => {
                     self.answer(index, |monitor| monitor.hold_ports(count, fds));
                 }
+                ToMonitor::ChangeMounts => {
+                    self.answer(index, |monitor| monitor.change_mounts(&fds));
+                }
                 ToMonitor::KeepPorts => self.answer(index, |monitor| monitor.keep_ports(&fds)),
                 ToMonitor::Hold if self.task.pager.is_some() => client.waits_for_memory = true,
                 ToMonitor::Hold => self.answer(index, |monitor| monitor.hold(index)),

@@ -28,6 +28,7 @@ pub mod hooks;
 mod id_maps;
 mod init;
 pub mod lifecycle;
+mod live_mounts;
 mod mapped_mounts;
 mod mounts;
 mod net_devices;

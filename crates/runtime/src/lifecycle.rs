@@ -270,7 +270,7 @@ impl Running {
         Ok(ExitStatus::Signal(status.terminating_signal().unwrap_or(9)))
     }
 
-    fn namespace(&self, kind: &str) -> Result<OwnedFd> {
+    pub(crate) fn namespace(&self, kind: &str) -> Result<OwnedFd> {
         let path = format!("/proc/{}/ns/{kind}", self.process.pid);
         openat(CWD, &path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
             .context(|| format!("open {path}"))

@@ -33,7 +33,7 @@ pub(crate) fn open_mapped(sandbox: &Sandbox<'_>) -> Result<Vec<(usize, OwnedFd)>
         };
         let field = || format!("mounts[{index}]");
         let tree = copy_below(source, subpath, *depth).context(field)?;
-        apply(&tree, map, sandbox)
+        apply(&tree, map, (sandbox.uid_mappings, sandbox.gid_mappings))
             .context(|| format!("map the ids of {}", source.display()))
             .context(field)?;
         mapped.push((index, tree));
@@ -41,9 +41,15 @@ pub(crate) fn open_mapped(sandbox: &Sandbox<'_>) -> Result<Vec<(usize, OwnedFd)>
     Ok(mapped)
 }
 
-fn apply(tree: &OwnedFd, map: &IdMap, sandbox: &Sandbox<'_>) -> Result<()> {
+/// Maps the ids of a detached mount; as the `container` has them if `map` does
+/// not say.
+pub(crate) fn apply(
+    tree: &OwnedFd,
+    map: &IdMap,
+    container: (&[IdMapping], &[IdMapping]),
+) -> Result<()> {
     let (uids, gids) = if map.uids.is_empty() {
-        (sandbox.uid_mappings, sandbox.gid_mappings)
+        container
     } else {
         (map.uids.as_slice(), map.gids.as_slice())
     };

@@ -47,8 +47,8 @@ pub use layout::Layout;
 pub use lock::FileLock;
 pub use mac::MacAddress;
 pub use message::{
-    ExecSpec, FdRole, FromMonitor, HealthJob, LiveUpdate, LogTarget, MonitorJob, OverlayRoot,
-    RestoreSpec, RootFs, StartSpec, ToMonitor, Work,
+    ExecSpec, FdRole, FromMonitor, HealthJob, LiveMounts, LiveUpdate, LogTarget, MonitorJob,
+    OverlayRoot, RestoreSpec, RootFs, StartSpec, ToMonitor, Work,
 };
 pub use names::Names;
 pub use network::{Lease, ResolverJob, ResolverRecord};

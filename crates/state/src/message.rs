@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use spec::runtime::{ConsoleSize, Process, Resources, Spec};
+use spec::runtime::{ConsoleSize, Mount, Process, Resources, Spec};
 use sys::Error;
 
 use crate::{
@@ -225,6 +225,9 @@ pub enum ToMonitor {
     /// Let go of all ports but those listed on a sealed memfd that comes with
     /// it, as [`crate::PortMapping`]s; answered likewise.
     KeepPorts,
+    /// Take mounts away and make others, as the [`LiveMounts`] on a sealed
+    /// memfd that comes with it say; answered likewise.
+    ChangeMounts,
     /// Its processes are about to be written down: put nothing into it until
     /// `Release`, or until this connection closes; answered likewise.
     Hold,
@@ -246,6 +249,14 @@ pub struct LiveUpdate {
     /// What is absent stays as it is.
     pub resources: Resources,
     pub restart: Option<RestartPolicy>,
+}
+
+/// Mounts that change while a container runs: all of it, or nothing.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LiveMounts {
+    /// Where something goes; fine if nothing is mounted there any more.
+    pub remove: Vec<PathBuf>,
+    pub add: Vec<Mount>,
 }
 
 /// From a monitor to engines and clients.

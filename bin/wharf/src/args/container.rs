@@ -349,7 +349,7 @@ const UPDATE_EXAMPLES: &str = "
 Examples:
   wharf update -m 512m --cpus 1.5 web    at once, without a restart
   wharf update --restart always db
-  wharf update -p 8081:80 web            at once as well
+  wharf update -p 8081:80 -v /srv/www:/www web       at once as well
   wharf update -e DEBUG=1 web            with its next start
   wharf recreate --snapshot -v /srv/www:/www web    now: stopped and started again
 ";

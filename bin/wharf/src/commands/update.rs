@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use engine::containers::snapshot::Running;
-use engine::{Effect, UpdateRequest, parse};
+use engine::{UpdateRequest, Waits, parse};
 use sys::{Context as _, Error, ErrorKind, Result};
 
 use super::Call;
@@ -28,11 +28,12 @@ pub(super) fn run(call: &Call<'_>) -> Result<u8> {
             taken.context(|| format!("snapshot of {name}"))?;
         }
         let updated = engine.containers().update(name, &request);
-        if updated.context(|| format!("update {name}"))? == Effect::NextStart {
-            output::note(&format!(
-                "environment and mounts of {name} change when it is started again \
-                 (wharf restart {name})"
-            ));
+        for waits in updated.context(|| format!("update {name}"))? {
+            let again = format!("when it is started again (wharf restart {name})");
+            output::note(&match waits {
+                Waits::Environment => format!("the environment of {name} changes {again}"),
+                Waits::Mounts(why) => format!("mounts of {name} change {again}: {why}"),
+            });
         }
         Ok(Some(name.to_owned()))
     })

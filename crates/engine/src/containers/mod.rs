@@ -27,6 +27,7 @@ mod pause;
 mod prune;
 mod publish;
 mod random_name;
+mod remount;
 mod remove;
 mod rename;
 pub mod request;

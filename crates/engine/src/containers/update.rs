@@ -15,6 +15,7 @@ use sys::{Error, ErrorKind, Result};
 use super::attach::connect;
 use super::create::forget_anonymous;
 use super::pause::ask;
+use super::remount::{Mounts, remount};
 use super::resolve::resources as checked;
 use super::snapshot::Running;
 use super::start::Locked;
@@ -38,34 +39,34 @@ pub struct UpdateRequest {
     pub unmount: Vec<PathBuf>,
 }
 
-/// When a change is true.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Effect {
-    Now,
-    /// With the next start: the kernel has no way to do it to what runs.
-    NextStart,
+/// What of a change is true with the next start only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Waits {
+    /// The kernel has no way to do it to what runs.
+    Environment,
+    /// For this reason.
+    Mounts(String),
 }
 
 impl UpdateRequest {
-    fn waits_for_a_start(&self) -> bool {
-        !(self.env.is_empty() && self.mounts.is_empty() && self.unmount.is_empty())
+    fn changes_mounts(&self) -> bool {
+        !(self.mounts.is_empty() && self.unmount.is_empty())
     }
 }
 
 impl Containers<'_> {
-    /// Changes limits, restart policy and ports at once if it runs;
-    /// environment and mounts with the next start.
-    pub fn update(&self, container: &str, request: &UpdateRequest) -> Result<Effect> {
+    /// Changes all of it, at once if it runs; gives what cannot be changed so,
+    /// and changes with the next start.
+    pub fn update(&self, container: &str, request: &UpdateRequest) -> Result<Vec<Waits>> {
         let id = self.resolve(container)?;
         let mut locked = Locked::take(self.engine, id)?;
         let channel = connect(self.engine, &id)?;
-        self.change(container, request, &mut locked, channel.as_ref())?;
-        let waits = request.waits_for_a_start() && locked.observed.is_running();
-        Ok(if waits {
-            Effect::NextStart
-        } else {
-            Effect::Now
-        })
+        let mut waits = Vec::new();
+        if !request.env.is_empty() && locked.observed.is_running() {
+            waits.push(Waits::Environment);
+        }
+        waits.extend(self.change(container, request, &mut locked, channel.as_ref())?);
+        Ok(waits)
     }
 
     /// Changes all of it at once: a container that runs is stopped as `stop`
@@ -75,7 +76,7 @@ impl Containers<'_> {
             if snapshot {
                 self.seal(locked, None)?;
             }
-            self.change(container, request, locked, None)
+            self.change(container, request, locked, None).map(drop)
         };
         self.at_rest(container, Running::Restart, act)
     }
@@ -86,7 +87,14 @@ impl Containers<'_> {
         request: &UpdateRequest,
         locked: &mut Locked<'_>,
         channel: Option<&Channel>,
-    ) -> Result<()> {
+    ) -> Result<Option<Waits>> {
+        let mounted = match channel {
+            Some(_) if request.changes_mounts() && locked.observed.is_running() => {
+                let spec = locked.start_spec()?.spec;
+                Some(Mounts::of(&locked.observed.config, spec.mounts))
+            }
+            _ => None,
+        };
         let config = &mut locked.observed.config;
         if let Some(restart) = request.restart {
             if config.auto_remove && restart != RestartPolicy::No {
@@ -105,8 +113,10 @@ impl Containers<'_> {
         change_ports(&mut config.ports, request)?;
         let mut undo = Undo::new();
         let dropped = self.change_mounts(config, request, &mut undo)?;
-        let ports = match self.take_effect(locked, request, (channel, &dropped), &mut undo) {
-            Ok(ports) => ports,
+        let now = (channel, mounted.as_ref());
+        let effect = self.take_effect(locked, request, (now, &dropped), &mut undo);
+        let (ports, waits) = match effect {
+            Ok(effect) => effect,
             Err(error) => return Err(undo.roll_back(error)),
         };
         undo.disarm();
@@ -115,23 +125,33 @@ impl Containers<'_> {
             let _ = publish::let_go(channel, ports);
         }
         self.engine.tell(&locked.observed.config, "update", &[]);
-        Ok(())
+        Ok(waits)
     }
 
     /// Does at once what can be done so, and writes the configuration down.
-    /// Gives the ports that are published, if they changed.
+    /// Gives the ports that are published, if they changed, and what waits.
     fn take_effect<'u>(
         &'u self,
         locked: &Locked<'_>,
         request: &UpdateRequest,
-        (channel, dropped): (Option<&'u Channel>, &[String]),
+        ((channel, mounted), dropped): ((Option<&'u Channel>, Option<&Mounts>), &[String]),
         undo: &mut Undo<'u>,
-    ) -> Result<Option<Vec<PortMapping>>> {
+    ) -> Result<(Option<Vec<PortMapping>>, Option<Waits>)> {
         let (engine, config) = (self.engine, &locked.observed.config);
-        let mut ports = None;
+        let (mut ports, mut waits) = (None, None);
         if let Some(channel) = channel {
             if !(request.publish.is_empty() && request.unpublish.is_empty()) {
                 ports = publish::publish(engine, config, channel, undo)?;
+            }
+            if let Some(old) = mounted {
+                let new = Mounts::of(config, locked.start_spec()?.spec.mounts);
+                waits = match remount(channel, request, (old, &new), undo) {
+                    Err(error) if error.kind() == ErrorKind::Unsupported => {
+                        Some(Waits::Mounts(error.to_string()))
+                    }
+                    done => done.map(|()| None)?,
+                };
+                crash_point!(engine, "after mounts");
             }
             // The one that cannot be undone.
             update_live(locked, request, channel)?;
@@ -144,7 +164,7 @@ impl Containers<'_> {
         let path = engine.layout().container_config(&config.id);
         Record::write(&path, config, Durability::Fast)?;
         crash_point!(engine, "after the changed configuration");
-        Ok(ports)
+        Ok((ports, waits))
     }
 
     /// Gives the names of anonymous volumes that are mounted no more.

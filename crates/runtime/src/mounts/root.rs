@@ -79,12 +79,36 @@ impl Root {
     /// A mount point none of whose parts may be a symlink, for file systems
     /// that the container's security rests on (/proc, /sys).
     pub(crate) fn plain_mount_point(&self, path: &Path) -> Result<OwnedFd> {
-        let open = || self.open_without_symlinks(path, OFlags::PATH | OFlags::DIRECTORY);
-        match open() {
-            Err(Errno::NOENT) => {
-                self.make(path, Shape::Directory)?;
-                open().map_err(Error::from)
+        self.plain_mount_point_of(path, Shape::Directory)
+    }
+
+    /// As [`Root::plain_mount_point`], of either shape.
+    pub(crate) fn plain_mount_point_of(&self, path: &Path, shape: Shape) -> Result<OwnedFd> {
+        let flags = match shape {
+            Shape::Directory => OFlags::PATH | OFlags::DIRECTORY,
+            Shape::File => OFlags::PATH,
+        };
+        let open = || {
+            let fd = self.open_without_symlinks(path, flags)?;
+            if shape == Shape::Directory {
+                return Ok(fd);
             }
+            // A link as the last part is opened itself.
+            match FileType::from_raw_mode(fstat(&fd)?.st_mode) {
+                FileType::Symlink => Err(Errno::LOOP),
+                FileType::Directory => Err(Errno::ISDIR),
+                _ => Ok(fd),
+            }
+        };
+        let opened = match open() {
+            Err(Errno::NOENT) => {
+                self.make(path, shape)?;
+                open()
+            }
+            opened => opened,
+        };
+        match opened {
+            Err(Errno::ISDIR) => Err(Error::new(ErrorKind::InvalidInput, "it is a directory")),
             Err(Errno::LOOP | Errno::NOTDIR) => Err(Error::new(
                 ErrorKind::InvalidInput,
                 "it is a symlink or no directory",

@@ -332,6 +332,13 @@ fn bind(plan: &PlannedMount, tree: &OwnedFd, root: &Root) -> Result<OwnedFd> {
         Shape::File
     };
     let target = root.mount_point(&plan.destination, shape)?;
+    prepare_bind(plan, tree)?;
+    attach(tree.as_fd(), target.as_fd())?;
+    Ok(target)
+}
+
+/// Gives the copy of a source its attributes.
+pub(crate) fn prepare_bind(plan: &PlannedMount, tree: &OwnedFd) -> Result<()> {
     // Without a word about it, mounts come in and none go out.
     let (propagation, depth) = plan
         .propagation
@@ -346,8 +353,7 @@ fn bind(plan: &PlannedMount, tree: &OwnedFd, root: &Root) -> Result<OwnedFd> {
     if recursive != AttributeChange::default() {
         change(tree.as_fd(), Depth::Tree, recursive).context(|| "set mount attributes")?;
     }
-    attach(tree.as_fd(), target.as_fd())?;
-    Ok(target)
+    Ok(())
 }
 
 /// Gives the target, which is covered now.
@@ -367,7 +373,8 @@ fn layers(plan: &PlannedMount, mount: &OwnedFd, subpath: &Path, root: &Root) -> 
     bind(plan, &part, root)
 }
 
-fn finish(plan: &PlannedMount, mount: &OwnedFd) -> Result<()> {
+/// What is left to be done to a file system that was made.
+pub(crate) fn finish(plan: &PlannedMount, mount: &OwnedFd) -> Result<()> {
     if plan.recursive != AttributeChange::default() {
         change(mount.as_fd(), Depth::Tree, plan.recursive)?;
     }
