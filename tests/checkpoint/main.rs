@@ -15,19 +15,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
-use black_box_tests::{Bed, Bundle, Outcome, eventually};
-
-const SOURCES: [&str; 9] = [
-    "programs.c",
-    "sockets.c",
-    "terminals.c",
-    "memories.c",
-    "watching.c",
-    "aio.c",
-    "written.c",
-    "sharing.c",
-    "revised.c",
-];
+use black_box_tests::{Bed, Bundle, Outcome, eventually, programs};
 
 /// A container that runs one of the programs.
 pub struct Subject<'a> {
@@ -38,14 +26,7 @@ impl<'a> Subject<'a> {
     pub fn new(bed: &'a Bed, program: &str) -> Self {
         let mut bundle = Bundle::new(bed, &["/bin/programs", program]);
         bundle.mount("/tmp", "tmpfs", "tmpfs", &["nosuid", "nodev", "mode=1777"]);
-        let source = |name| format!(concat!(env!("CARGO_MANIFEST_DIR"), "/checkpoint/{}"), name);
-        let sources = SOURCES.map(source);
-        let binary = bundle.root().join("bin/programs");
-        let options = ["-static", "-O1", "-Wall", "-Wextra", "-Werror", "-pthread"];
-        let mut arguments: Vec<&str> = sources.iter().map(String::as_str).collect();
-        arguments.extend(["-o", binary.to_str().unwrap()]);
-        arguments.extend(options);
-        bed.host("cc", &arguments).ok();
+        programs::compile(bed, &bundle.root().join("bin/programs"));
         Self::of(bundle)
     }
 

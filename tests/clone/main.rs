@@ -10,6 +10,7 @@ mod fixture;
 mod hook;
 mod image;
 mod many;
+mod objects;
 mod reflinks;
 mod servers;
 mod template;

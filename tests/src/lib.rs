@@ -22,6 +22,7 @@ mod deaths;
 mod hostile;
 mod image;
 mod leaks;
+pub mod programs;
 mod registry;
 mod store;
 mod tar;
