@@ -244,3 +244,29 @@ fn remove_an_image() {
         });
     });
 }
+
+#[test]
+fn snapshot_of_one_that_runs() {
+    bed!(|bed| {
+        let id = bed.start(&["--name", "one", "--network", "none"]);
+        bed.run(&["exec", "one", "sh", "-c", "echo 1 > /mine"]).ok();
+        let sealed = bed.root().join("snapshots/active").join(id).join("sealed");
+        for count in black_box_tests::kill_counts() {
+            let create = ["snapshot", "create", "one", "s"];
+            let is_through = black_box_tests::killed_at(bed, count, &create);
+            // Whoever dies while it stands still does not leave it so.
+            assert_eq!(bed.run(&["exec", "one", "cat", "/mine"]).ok(), "1");
+            let there = bed.run(&["snapshot", "ls", "-q", "one"]).ok();
+            assert!(there == "s" || there.is_empty() && !is_through, "{there}");
+            if there == "s" {
+                bed.run(&["snapshot", "rm", "one", "s"]).ok();
+            }
+            if is_through {
+                break;
+            }
+        }
+        // The next one to take or remove a snapshot removes what was left.
+        assert_eq!(std::fs::read_dir(&sealed).unwrap().count(), 0);
+        bed.run(&["rm", "-f", "one"]).ok();
+    });
+}

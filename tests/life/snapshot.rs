@@ -91,10 +91,6 @@ fn there_and_back() {
 fn what_is_refused() {
     bed!(|bed| {
         bed.start(&["--name", "one"]);
-        bed.run(&["snapshot", "create", "one"])
-            .fails(1, &["is running", "--restart"]);
-        bed.run(&["update", "--snapshot", "-m", "64m", "one"])
-            .fails(1, &["is running"]);
         bed.run(&["exec", "one", "touch", "/a"]).ok();
         bed.run(&["snapshot", "create", "--restart", "one", "s"])
             .ok();
@@ -227,5 +223,80 @@ fn half_a_snapshot_is_finished() {
         bed.run(&["snapshot", "create", "one", "t"]).ok();
         fs::remove_dir_all(&upper).unwrap();
         assert_eq!(step(bed, "cat /a /b"), "1\n2");
+    });
+}
+
+#[test]
+fn of_one_that_runs() {
+    bed!(|bed| {
+        let script = "i=0; while :; do i=$((i+1)); echo $i > /w/a; echo $i > /w/b; done";
+        let run = ["run", "-d", "--name", "one", BUSYBOX, "sh", "-c"];
+        let made = "mkdir /w /d; echo 1 > /d/x; rm /bin/vi; chmod 700 /d";
+        let script = format!("{made}; touch /ready; {script}");
+        bed.run(&[&run[..], &[&script]].concat()).ok();
+        let sh = |script: &str| bed.run(&["exec", "one", "sh", "-c", script]).ok();
+        black_box_tests::eventually(30, "files", || {
+            bed.run(&["exec", "one", "test", "-e", "/w/b"])
+                .status
+                .success()
+                .then_some(())
+        });
+        let before = bed.inspect("one", "{{.State.Pid}} {{.State.StartedAt}}");
+        assert_eq!(
+            bed.run(&["snapshot", "create", "one", "first"]).ok(),
+            "first"
+        );
+        sh("echo 2 > /d/x; echo 1 > /d/y");
+        // It goes on, and nothing of it stands still.
+        assert_eq!(
+            bed.inspect("one", "{{.State.Pid}} {{.State.StartedAt}}"),
+            before
+        );
+        let count = sh("cat /w/a");
+        black_box_tests::eventually(30, "another number", || {
+            (sh("cat /w/a") != count).then_some(())
+        });
+        assert_eq!(
+            bed.run(&["update", "--snapshot", "-m", "64m", "one"]).ok(),
+            "one"
+        );
+        bed.run(&["pause", "one"]).ok();
+        assert_eq!(bed.run(&["snapshot", "create", "one"]).ok(), "snap1");
+        assert_eq!(bed.inspect("one", "{{.State.Status}}"), "paused");
+        bed.run(&["unpause", "one"]).ok();
+        bed.run(&["snapshot", "create", "one", "first"])
+            .fails(1, &["a snapshot first already"]);
+        assert_eq!(
+            bed.run(&["snapshot", "ls", "-q", "one"]).ok(),
+            "first\nsnap0\nsnap1"
+        );
+        let diff = bed.run(&["snapshot", "diff", "one", "first", "snap0"]).ok();
+        assert!(diff.contains("C /d/x") && diff.contains("A /d/y"), "{diff}");
+        assert!(!diff.contains("/bin/vi"), "{diff}");
+        bed.run(&["snapshot", "restore", "one", "first"])
+            .fails(1, &["is running", "--restart"]);
+        // Back: all of it is of one moment.
+        bed.run(&["stop", "-t", "0", "one"]).ok();
+        bed.run(&["snapshot", "restore", "one", "first"]).ok();
+        let at = |path: &str| {
+            let file = bed.dir().join("file");
+            bed.run(&["cp", "-q", &format!("one:{path}"), file.to_str().unwrap()])
+                .ok();
+            fs::read_to_string(&file).unwrap()
+        };
+        assert_eq!(at("/d/x"), "1\n");
+        bed.run(&["cp", "-q", "one:/d/y", "-"]).fails(1, &["/d/y"]);
+        bed.run(&["cp", "-q", "one:/bin/vi", "-"])
+            .fails(1, &["/bin/vi"]);
+        let number = |path: &str| at(path).trim().parse::<u64>();
+        if let (Ok(a), Ok(b)) = (number("/w/a"), number("/w/b")) {
+            assert!(a == b || a == b + 1, "{a} {b}");
+        }
+        for name in ["snap0", "snap1", "first"] {
+            bed.run(&["snapshot", "rm", "one", name]).ok();
+        }
+        let id = bed.inspect("one", "{{.Id}}");
+        let active = bed.root().join("snapshots/active").join(id);
+        assert_eq!(fs::read_dir(active.join("sealed")).unwrap().count(), 1);
     });
 }

@@ -37,7 +37,7 @@ pub use digest::chain_of;
 pub use limits::Limits;
 pub use references::{Named, References};
 pub use snapshot::{
-    Change, ChangeKind, OVERLAY_OPTIONS, OverlaySnapshots, Snapshot, template_layers,
+    Change, ChangeKind, Copying, OVERLAY_OPTIONS, OverlaySnapshots, Snapshot, template_layers,
 };
 pub use store::{Image, LayerToReceive, Store};
 pub use sweep::{Freed, KeepAlive};

@@ -25,9 +25,10 @@ use crate::transition::{Event, Phase};
 /// A client has the container to itself.
 #[derive(Debug, Default)]
 pub(crate) struct Hold {
-    /// Nothing moves; this record says, if it is there, that the container is
-    /// suspended.
-    sealed: Option<PathBuf>,
+    /// Nothing moves.
+    is_sealed: bool,
+    /// Says, if it is there, that the container is suspended.
+    record: Option<PathBuf>,
 }
 
 impl Monitor {
@@ -96,13 +97,14 @@ impl Monitor {
         }
     }
 
-    pub(crate) fn seal(&mut self, index: usize, record: PathBuf) -> Result<()> {
+    pub(crate) fn seal(&mut self, index: usize, record: Option<PathBuf>) -> Result<()> {
         let (Some(running), true) = (&self.task.running, self.clients[index].holds) else {
             return Err(conflict("it just ended"));
         };
         running.cgroup().hold_still()?;
         self.held = Some(Hold {
-            sealed: Some(record),
+            is_sealed: true,
+            record,
         });
         Ok(())
     }
@@ -125,7 +127,7 @@ impl Monitor {
 
     /// Whoever held it is gone without a word.
     pub(crate) fn holder_is_gone(&mut self) {
-        let record = self.held.as_ref().and_then(|hold| hold.sealed.as_ref());
+        let record = self.held.as_ref().and_then(|hold| hold.record.as_ref());
         if record.is_some_and(|record| record.exists()) {
             self.events.push_back(Event::Leave(Departure::Suspended));
         } else {
@@ -147,7 +149,7 @@ impl Monitor {
     /// Nothing of a run is held beyond its end: the next one starts in the
     /// same cgroup.
     pub(crate) fn let_go_of_hold(&mut self) -> Result<()> {
-        let was_sealed = self.held.take().is_some_and(|hold| hold.sealed.is_some());
+        let was_sealed = self.held.take().is_some_and(|hold| hold.is_sealed);
         match &self.task.running {
             Some(running) if was_sealed => running.cgroup().thaw(),
             _ => Ok(()),

@@ -233,8 +233,9 @@ pub enum ToMonitor {
     Hold,
     /// They are: nothing of it may move from here on, whoever dies. If this
     /// connection closes, what `record` says holds: if it is there, the
-    /// container is suspended, else it goes on. Answered likewise.
-    Seal { record: PathBuf },
+    /// container is suspended, else, and without one, it goes on. Answered
+    /// likewise.
+    Seal { record: Option<PathBuf> },
     /// It goes on.
     Release,
     /// It ends here, for this reason and no other.

@@ -358,10 +358,7 @@ pub(crate) fn update(command: Command) -> Command {
     shape(command, "[OPTIONS] CONTAINER [CONTAINER...]")
         .after_help(UPDATE_EXAMPLES)
         .args(changes())
-        .arg(flag(
-            "snapshot",
-            "Take a snapshot of its files first (it must not run)",
-        ))
+        .arg(flag("snapshot", "Take a snapshot of its files first"))
         .arg(operands("CONTAINER"))
 }
 

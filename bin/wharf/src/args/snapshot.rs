@@ -6,7 +6,7 @@ use super::{flag, format_option, operand, operands, shape, short_flag};
 
 const CREATE_EXAMPLES: &str = "
 Examples:
-  wharf snapshot create --restart db before-upgrade
+  wharf snapshot create db before-upgrade
   wharf snapshot diff db before-upgrade
   wharf snapshot restore --restart db before-upgrade
 ";

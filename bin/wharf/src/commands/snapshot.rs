@@ -100,6 +100,6 @@ fn running(call: &Call<'_>) -> Running {
     if call.given.on("restart") {
         Running::Restart
     } else {
-        Running::Refuse
+        Running::GoOn
     }
 }

@@ -24,7 +24,7 @@ pub(super) fn run(call: &Call<'_>) -> Result<u8> {
     let snapshot = call.given.on("snapshot");
     each(call, &call.given.texts("CONTAINER"), |name| {
         if snapshot {
-            let taken = engine.containers().snapshot(name, None, Running::Refuse);
+            let taken = engine.containers().snapshot(name, None, Running::GoOn);
             taken.context(|| format!("snapshot of {name}"))?;
         }
         let updated = engine.containers().update(name, &request);

@@ -1,13 +1,19 @@
-//! Snapshots of a container's files, in constant time.
+//! Snapshots of a container's files: in constant time if it does not run, else
+//! as a copy.
 
-use state::{ContainerConfig, Timestamp};
-use sys::{Error, ErrorKind, Result};
+use state::{Channel, ContainerConfig, Status, Timestamp, ToMonitor};
+use sys::{Context as _, Error, ErrorKind, Result};
 
 use super::attach::connect;
 use super::commit::Sorted;
+use super::pause::ask;
 use super::start::Locked;
 use super::stop::{end_by, no_such, suspended};
 use super::{Change, Containers, observe};
+use crate::cgroup::{Frozen, Hierarchies};
+use crate::copy::Mirror;
+use crate::crash::crash_point;
+use crate::runtime_spec::cgroup_path;
 
 /// One snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,23 +27,91 @@ pub struct SnapshotSummary {
 /// What becomes of a container that runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Running {
-    /// `Conflict`.
+    /// It goes on; `Conflict` for what cannot be done so.
     #[default]
-    Refuse,
+    GoOn,
     /// It is stopped as `stop` does, and started again afterwards.
     Restart,
 }
 
+/// A container that stands still. If we die, its monitor lets it go on.
+struct Still {
+    /// None of one that is paused, and stays so.
+    held: Option<(Channel, Frozen)>,
+}
+
+impl Still {
+    fn make(locked: &Locked<'_>) -> Result<Self> {
+        let config = &locked.observed.config;
+        if matches!(locked.observed.status, Status::Paused { .. }) {
+            return Ok(Self { held: None });
+        }
+        let ended = || Error::new(ErrorKind::Conflict, "it just ended");
+        let channel = connect(locked.engine, &config.id)?.ok_or_else(ended)?;
+        ask(&channel, &ToMonitor::Hold, &[])?;
+        ask(&channel, &ToMonitor::Seal { record: None }, &[])?;
+        // This one waits until it stands.
+        let frozen = Hierarchies::find()?.freeze(&cgroup_path(config))?;
+        Ok(Self {
+            held: Some((channel, frozen)),
+        })
+    }
+
+    fn let_go(self) -> Result<()> {
+        let Some((channel, frozen)) = self.held else {
+            return Ok(());
+        };
+        drop(frozen);
+        ask(&channel, &ToMonitor::Release, &[])
+    }
+}
+
 impl Containers<'_> {
     /// Seals the files as they are under a name (`snap0`, `snap1` … if there is
-    /// none); gives the name. Volumes are not in it.
+    /// none); gives the name. Volumes are not in it. Of a container that goes on
+    /// they are copied, and it stands still for the last of it.
     pub fn snapshot(
         &self,
         container: &str,
         name: Option<&str>,
         running: Running,
     ) -> Result<String> {
+        if running == Running::GoOn {
+            let locked = Locked::take(self.engine, self.resolve(container)?)?;
+            if locked.observed.is_running() {
+                let copied = self.copy_running(&locked, name);
+                return copied.context(|| format!("container {container}"));
+            }
+        }
         self.at_rest(container, running, |locked| self.seal(locked, name))
+    }
+
+    fn copy_running(&self, locked: &Locked<'_>, name: Option<&str>) -> Result<String> {
+        let engine = self.engine;
+        let config = &locked.observed.config;
+        let store = engine.images().store()?;
+        let snapshots = store.snapshots();
+        let copying = snapshots.begin_copy(&config.id, name)?;
+        let copied = || -> Result<()> {
+            // What does not change any more is copied while it runs.
+            let mirror = Mirror::begin(&copying.from, &copying.into)?;
+            crash_point!(engine, "after first copy");
+            let still = Still::make(locked)?;
+            let finished = mirror.finish();
+            still.let_go()?;
+            finished?;
+            crash_point!(engine, "after copy");
+            snapshots.keep_copy(&config.id, &copying)
+        };
+        if let Err(error) = copied() {
+            return Err(match snapshots.drop_copy(&copying) {
+                Ok(()) => error,
+                Err(second) => error.wrap(format!("and a copy stays behind ({second})")),
+            });
+        }
+        let name = copying.name;
+        engine.tell(config, "snapshot", &[("snapshot", name.clone())]);
+        Ok(name)
     }
 
     /// The container does not run.
@@ -138,7 +212,7 @@ impl Containers<'_> {
             self.engine.clear_run(&id, &locked.observed)?;
             return act(&mut locked);
         };
-        if running == Running::Refuse {
+        if running == Running::GoOn {
             return Err(Error::new(
                 ErrorKind::Conflict,
                 format!("container {container} is running: stop it first, or say --restart"),

@@ -109,7 +109,7 @@ impl Locked<'_> {
         };
         let decided = sync(&memory, engine.layout().root()).and_then(|()| {
             let seal = ToMonitor::Seal {
-                record: path.clone(),
+                record: Some(path.clone()),
             };
             ask(monitor, &seal, &[])?;
             crash_point!(engine, "after seal");

@@ -10,4 +10,4 @@ mod settle;
 pub use changes::{Change, ChangeKind};
 pub(crate) use overlay::Staging;
 pub use overlay::{OVERLAY_OPTIONS, OverlaySnapshots};
-pub use sealed::{Snapshot, template_layers};
+pub use sealed::{Copying, Snapshot, template_layers};

@@ -1,5 +1,6 @@
 //! Snapshots of a container: its writable directory is sealed as it is, and an
-//! empty one put on top. Nothing is copied.
+//! empty one put on top. Nothing is copied. Of a container that runs, which
+//! goes on writing where it is, a snapshot is a copy of that directory.
 //!
 //! ```text
 //! snapshots/active/<id>/layers.json   what is sealed, and what of it is in use; below it
@@ -8,7 +9,7 @@
 //! ```
 //! The record is written first; [`OverlaySnapshots::heal`] makes the directories
 //! fit it, now or after a crash. Who changes anything here holds the
-//! container's lock, and the container does not run.
+//! container's lock, and but for copies the container does not run.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -51,6 +52,17 @@ pub struct Snapshot {
     layers: Vec<u64>,
 }
 
+/// A snapshot in the making, of a container that runs.
+#[derive(Debug)]
+pub struct Copying {
+    pub name: String,
+    /// What is copied.
+    pub from: PathBuf,
+    /// An empty directory.
+    pub into: PathBuf,
+    number: u64,
+}
+
 impl OverlaySnapshots {
     /// The directories that a container stands on and its image does not
     /// have, lowest first.
@@ -89,29 +101,8 @@ impl OverlaySnapshots {
     /// `snap0`, `snap1` …). Gives the name.
     pub fn seal(&self, id: &ContainerId, chain: &[ChainId], name: Option<&str>) -> Result<String> {
         let mut layers = self.layers(id)?.unwrap_or_default();
-        let taken = |name: &str| layers.snapshots.iter().any(|one| one.name == name);
-        let name = match name {
-            Some(name) if taken(name) => {
-                return Err(Error::new(
-                    ErrorKind::Conflict,
-                    format!("there is a snapshot {name} already"),
-                ));
-            }
-            Some(name) => check_name(name)?,
-            None => {
-                let mut names = (0_u64..).map(|number| format!("snap{number}"));
-                names.find(|name| !taken(name)).unwrap_or_default()
-            }
-        };
-        if layers.current.len() >= SEALED_MAX {
-            return Err(Error::new(
-                ErrorKind::Unavailable,
-                format!(
-                    "{SEALED_MAX} snapshots lie below the container: \
-                     commit it to an image and begin anew from that"
-                ),
-            ));
-        }
+        let name = layers.free_name(name)?;
+        layers.check_room()?;
         layers.current.push(layers.next);
         layers.next += 1;
         layers.snapshots.push(Snapshot {
@@ -122,6 +113,50 @@ impl OverlaySnapshots {
         self.keep(id, &layers, Durability::Synced)?;
         self.heal(id, chain)?;
         Ok(name)
+    }
+
+    /// A place for a copy of what a container that runs has written, to be made
+    /// a snapshot by [`OverlaySnapshots::keep_copy`], under a name as for
+    /// [`OverlaySnapshots::seal`]. What is there before that is nobody's.
+    pub fn begin_copy(&self, id: &ContainerId, name: Option<&str>) -> Result<Copying> {
+        let layers = self.layers(id)?.unwrap_or_default();
+        let name = layers.free_name(name)?;
+        layers.check_room()?;
+        // By the record a copy is known that was not finished.
+        self.keep(id, &layers, Durability::Fast)?;
+        let number = layers.next;
+        let into = self.sealed_root(id).join(number.to_string());
+        tree::remove(&into)?;
+        fs::DirBuilder::new()
+            .mode(0o755)
+            .create(&into)
+            .context(|| format!("make {}", into.display()))?;
+        Ok(Copying {
+            name,
+            from: self.upper(id),
+            into,
+            number,
+        })
+    }
+
+    /// The copy is as it should be: there is a snapshot.
+    pub fn keep_copy(&self, id: &ContainerId, copying: &Copying) -> Result<()> {
+        let directory = fs::File::open(&copying.into)?;
+        rustix::fs::syncfs(&directory).context(|| "sync the snapshot")?;
+        let mut layers = self.layers(id)?.unwrap_or_default();
+        layers.next = copying.number + 1;
+        let below = layers.current.iter().copied();
+        layers.snapshots.push(Snapshot {
+            name: copying.name.clone(),
+            created: Timestamp::now(),
+            layers: below.chain([copying.number]).collect(),
+        });
+        self.keep(id, &layers, Durability::Synced)
+    }
+
+    /// Nothing came of it.
+    pub fn drop_copy(&self, copying: &Copying) -> Result<()> {
+        tree::remove(&copying.into)
     }
 
     /// Snapshots of a container with the bytes that were written since the one
@@ -292,6 +327,35 @@ pub fn template_layers(place: &Path) -> Vec<PathBuf> {
 }
 
 impl Layers {
+    /// `name` if it is free, or the next of `snap0`, `snap1` …
+    fn free_name(&self, name: Option<&str>) -> Result<String> {
+        let taken = |name: &str| self.snapshots.iter().any(|one| one.name == name);
+        match name {
+            Some(name) if taken(name) => Err(Error::new(
+                ErrorKind::Conflict,
+                format!("there is a snapshot {name} already"),
+            )),
+            Some(name) => check_name(name),
+            None => {
+                let mut names = (0_u64..).map(|number| format!("snap{number}"));
+                Ok(names.find(|name| !taken(name)).unwrap_or_default())
+            }
+        }
+    }
+
+    fn check_room(&self) -> Result<()> {
+        if self.current.len() < SEALED_MAX {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Unavailable,
+            format!(
+                "{SEALED_MAX} snapshots lie below the container: \
+                 commit it to an image and begin anew from that"
+            ),
+        ))
+    }
+
     fn find(&self, name: &str) -> Result<&Snapshot> {
         let mut all = self.snapshots.iter();
         all.find(|one| one.name == name)
