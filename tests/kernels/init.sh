@@ -344,6 +344,61 @@ check_many_at_once() {
     for one in $started; do wait "$one"; done
 }
 
+jump() { # jump SECONDS: the clock of the machine, forward or back
+    date -s "@$(($(date +%s) + $1))" >/dev/null
+}
+
+check_the_clock_jumps() {
+    up() { cut -d. -f1 /proc/uptime; }
+    offset=$(($(date +%s) - $(up)))
+    # Ends at once: it is started again after 0.1, 0.2, 0.4 ... seconds.
+    wharf run -d --name again --network none --restart on-failure $IMAGE sh -c 'exit 1'
+    wharf run -d --name well --network none --health-cmd 'echo x >>/checks' --health-interval 1s --health-retries 1 \
+        $IMAGE sh -c 'while :; do echo line; sleep 1; done'
+    wharf logs -f well >/tmp/followed &
+    follower=$!
+    lines() { wc -l </tmp/followed; }
+    checks() { wharf exec well sh -c 'wc -l </checks'; }
+    starts() { field again '{{.RestartCount}}'; }
+    all_go_on() {
+        have_lines=$(lines) have_checks=$(checks)
+        until_true sh -c "[ \$(wc -l </tmp/followed) -gt $have_lines ]"
+        until_true sh -c "[ \$(wharf exec well sh -c 'wc -l </checks') -gt $have_checks ]"
+        [ "$(field well '{{.State.Health.Status}} {{.State.Status}}')" = "healthy running" ]
+        wharf ps -a | grep -q again
+    }
+    until_true sh -c '[ "$(wharf inspect -f "{{.State.Health.Status}}" well)" = healthy ]'
+    all_go_on
+    # Eight starts: now it waits for more than ten seconds.
+    tries=0
+    until [ "$(starts)" -ge 7 ]; do
+        tries=$((tries + 1))
+        [ $tries -lt 200 ]
+        sleep 0.2
+    done
+    before=$(starts)
+    jump 3600
+    sleep 2
+    [ "$(starts)" = "$before" ]
+    [ "$(field again '{{.State.Status}}')" = restarting ]
+    all_go_on
+    # What was written before the jump is an hour old.
+    all=$(wharf logs well | wc -l)
+    since=$(wharf logs --since 30m well | wc -l)
+    [ "$since" -gt 0 ]
+    [ "$since" -lt "$all" ]
+    # Two hours back: nobody waits until it is as late again.
+    jump -7200
+    all_go_on
+    until_true sh -c "[ \$(wharf inspect -f '{{.RestartCount}}' again) -gt $before ]"
+    [ "$(wharf logs --since 10m well | wc -l)" -ge "$since" ]
+    wharf stop -t 1 well
+    wait $follower
+    wharf rm -f again
+    [ "$(field well '{{.State.ExitCode}}')" = 137 ]
+    date -s "@$((offset + $(up)))" >/dev/null
+}
+
 check_pause_update_and_stats() {
     sleeper live -m 64m
     group=$(group_of live)
