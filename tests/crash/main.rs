@@ -179,6 +179,41 @@ fn update() {
 }
 
 #[test]
+fn update_of_mounts_while_it_runs() {
+    bed!(|bed| {
+        bed.start(&["--name", "one", "--network", "none", "-v", "old:/old"]);
+        let there = |bed: &Bed, place: &str| {
+            let count = format!("grep -c ' {place} ' /proc/mounts; true");
+            bed.run(&["exec", "one", "sh", "-c", &count]).ok()
+        };
+        let update = ["update", "-v", "new:/new", "--unmount", "/old", "one"];
+        crash_everywhere(bed, &update, |bed| {
+            bed.run(&["system", "check", "--repair"]).ok();
+            assert_eq!(bed.inspect("one", "{{.State.Status}}"), "running");
+            let known = bed.inspect("one", "{{range .Mounts}}{{.Destination}}{{end}}");
+            assert!(known == "/old" || known == "/new", "{known}");
+            // Both or none, whatever is known of it.
+            let (old, new) = (there(bed, "/old"), there(bed, "/new"));
+            assert!(
+                matches!((&*old, &*new), ("1", "0") | ("0", "1")),
+                "{old} {new}"
+            );
+            // And what was left stands in nobody's way.
+            if known == "/new" {
+                bed.run(&["update", "-v", "old:/old", "--unmount", "/new", "one"])
+                    .ok();
+                assert_eq!(
+                    (there(bed, "/old"), there(bed, "/new")),
+                    ("1".into(), "0".into())
+                );
+            }
+        });
+        bed.run(&["rm", "-f", "one"]).ok();
+        bed.run(&["volume", "prune", "-af"]).ok();
+    });
+}
+
+#[test]
 fn snapshot() {
     bed!(|bed| {
         make(bed);

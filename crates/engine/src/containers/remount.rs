@@ -54,8 +54,12 @@ pub(super) fn remount<'u>(
         .chain(request.unmount.iter().map(PathBuf::as_path))
         .collect();
     check(&changed, old, new)?;
+    let mut remove = targets(&old.requests, &changed);
+    let is_free = |place: &&Path| !old.all.iter().any(|mount| mount.destination == **place);
+    // Whoever was killed over such a change may have left something there.
+    remove.extend(changed.iter().copied().filter(is_free).map(Path::to_owned));
     let there = LiveMounts {
-        remove: targets(&old.requests, &changed),
+        remove,
         add: new.at(&changed),
     };
     let back = LiveMounts {
