@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
-use black_box_tests::{BUSYBOX, Bed, bed};
+use black_box_tests::{BUSYBOX, Bed, Store, bed};
 
 /// Runs a script in a container that was made, and waits for its end.
 fn step(bed: &Bed, script: &str) -> String {
@@ -298,5 +298,28 @@ fn of_one_that_runs() {
         let id = bed.inspect("one", "{{.Id}}");
         let active = bed.root().join("snapshots/active").join(id);
         assert_eq!(fs::read_dir(active.join("sealed")).unwrap().count(), 1);
+    });
+}
+
+/// More snapshots of what runs than would fit, if each had blocks of its own.
+#[test]
+fn of_one_that_runs_share_blocks() {
+    bed!(|bed| {
+        let store = Store::on(bed, "512M", &["mkfs.xfs", "-q"]);
+        store.load_busybox().ok();
+        let wharf = |words: &[&str]| store.run(words);
+        let run = ["run", "-d", "--name", "one", "--network", "none", BUSYBOX];
+        wharf(&[&run[..], &["sleep", "1000"]].concat()).ok();
+        let fill = "dd if=/dev/urandom of=/big bs=1M count=120 2>&1 && md5sum /big";
+        let sum = wharf(&["exec", "one", "sh", "-c", fill]).ok();
+        for name in ["a", "b", "c", "d"] {
+            wharf(&["snapshot", "create", "one", name]).ok();
+        }
+        wharf(&["exec", "one", "sh", "-c", "echo other > /big"]).ok();
+        wharf(&["snapshot", "restore", "--restart", "one", "c"]).ok();
+        let seen = wharf(&["exec", "one", "md5sum", "/big"]).ok();
+        assert!(sum.ends_with(&seen), "{sum} {seen}");
+        wharf(&["rm", "-f", "one"]).ok();
+        store.remove();
     });
 }
