@@ -142,6 +142,16 @@ impl Drop for Place {
             let _ = cgroup.kill_all();
             let _ = cgroup.remove();
         }
+        // Monitors, and what they run at their end, still write here, and what
+        // appears while a directory is being removed stops that.
+        for _ in 0..500 {
+            match std::fs::remove_dir_all(self.directory.path()) {
+                Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                _ => return,
+            }
+        }
     }
 }
 
