@@ -5,6 +5,7 @@
 
 mod networks;
 
+use black_box_tests::counter::{counter, counts_on};
 use black_box_tests::{BUSYBOX, Bed, bed, crash_everywhere};
 
 /// Nothing runs, nothing is strange, nothing is missing.
@@ -261,6 +262,21 @@ fn commit() {
             bed.run(&["rmi", "made:1"]).ok();
         });
         remove(bed);
+    });
+}
+
+#[test]
+fn commit_of_one_that_runs() {
+    bed!(|bed| {
+        counter(bed, "one", &[]);
+        crash_everywhere(bed, &["commit", "one", "made:1"], |bed| {
+            // It does not stay as still as it was made for that.
+            counts_on(bed, "one");
+            assert_eq!(bed.inspect("one", "{{.State.Status}}"), "running");
+            bed.run(&["rmi", "made:1"]);
+            bed.run(&["image", "prune", "-f"]).ok();
+        });
+        bed.run(&["rm", "-f", "one"]).ok();
     });
 }
 

@@ -75,6 +75,7 @@ fn prepare() -> Result<Asked> {
     let job = read_job().context(|| "read what is to be written down")?;
     let options = DumpOptions {
         leave_running: job.goes_on,
+        is_exact: job.is_exact,
         stdio: job.stdio,
         tcp: match job.connections {
             Connections::Refuse => TcpPolicy::Refuse,

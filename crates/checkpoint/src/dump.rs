@@ -19,6 +19,10 @@ pub struct DumpOptions {
     /// The container goes on afterwards, so that the time for which it stands
     /// counts more than all of it.
     pub leave_running: bool,
+    /// Look at how memory is used only when the container stands, which takes
+    /// longer. Otherwise [`Held::release`] fails (`Unavailable`) if the
+    /// container changed that in the wrong moment.
+    pub is_exact: bool,
     /// What becomes of TCP connections.
     pub tcp: TcpPolicy,
     /// Connections to unix sockets outside of the container are no reason to
@@ -102,13 +106,25 @@ pub fn dump(
     directory: impl AsFd,
     options: DumpOptions,
 ) -> Result<Dumped> {
-    let (held, mut dumped) = hold(init, cgroup, directory, options, &mut || {})?;
-    if options.leave_running {
-        dumped.stood = held.release()?;
-    } else {
-        held.end()?;
+    let write = |options: DumpOptions| -> Result<Dumped> {
+        let (held, mut dumped) = hold(init, cgroup, &directory, options, &mut || {})?;
+        if options.leave_running {
+            dumped.stood = held.release()?;
+        } else {
+            held.end()?;
+        }
+        Ok(dumped)
+    };
+    match write(options) {
+        Err(error) if error.kind() == ErrorKind::Unavailable && options.leave_running => {
+            let is_exact = true;
+            write(DumpOptions {
+                is_exact,
+                ..options
+            })
+        }
+        done => done,
     }
-    Ok(dumped)
 }
 
 /// As [`dump`], but they stand until it is decided what becomes of them. On

@@ -73,6 +73,8 @@ pub struct DumpJob {
     pub connections: Connections,
     /// They go on afterwards: they are to stand for as short as can be.
     pub goes_on: bool,
+    /// Nothing counts that was seen before they stood.
+    pub is_exact: bool,
     /// Only say what would be in the way.
     pub only_check: bool,
 }

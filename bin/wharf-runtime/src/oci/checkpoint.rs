@@ -62,6 +62,7 @@ fn options(asked: &Checkpoint, stdio: StdioInodes) -> DumpOptions {
         tcp: asked.tcp,
         external_sockets: asked.external_sockets,
         stdio,
+        ..DumpOptions::default()
     };
     if !asked.is_before {
         return plain;
@@ -74,7 +75,7 @@ fn options(asked: &Checkpoint, stdio: StdioInodes) -> DumpOptions {
             chosen => chosen,
         },
         external_sockets: true,
-        stdio,
+        ..plain
     }
 }
 

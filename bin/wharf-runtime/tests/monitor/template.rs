@@ -396,6 +396,7 @@ impl Subject {
             cgroup: format!("/wharf/{}", self.place.id),
             connections: Connections::Close,
             goes_on: matches!(then, ToDumper::LetGo),
+            is_exact: false,
             only_check: false,
         };
         let memfd = sys::memfd::sealed("job", &serde_json::to_vec(&job).unwrap()).unwrap();

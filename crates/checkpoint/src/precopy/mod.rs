@@ -90,7 +90,7 @@ pub(crate) fn precopy(
         precopied.rounds.push(copied);
     }
     writer.write_out(false);
-    if options.leave_running {
+    if options.leave_running && !options.is_exact {
         precopied.look_at_mappings(cgroup);
     }
     precopied

@@ -16,7 +16,7 @@ use super::attach::running;
 use super::pause::ask;
 use super::start::Locked;
 use super::stop::no_such;
-use super::suspend::{SHARED_IPC, depart};
+use super::suspend::{Afterwards, SHARED_IPC, depart, write_twice};
 use super::{Containers, DumpProgress, observe};
 use crate::checkpoints::{self, Unfinished};
 use crate::copy::{copy_layers, copy_merged};
@@ -44,12 +44,19 @@ impl Containers<'_> {
     ) -> Result<CheckpointRecord> {
         let id = self.resolve(container)?;
         let name = checkpoints::parse(name)?;
-        let locked = Locked::take(self.engine, id)?;
-        let channel = running(self.engine, &id, container)?;
-        let unfinished = Unfinished::begin(self.engine.layout(), &name)?;
-        locked
-            .checkpoint(&channel, unfinished, (&name, request), tell)
-            .context(|| format!("container {container}"))
+        let write = |afterwards| {
+            let locked = Locked::take(self.engine, id)?;
+            let channel = running(self.engine, &id, container)?;
+            let unfinished = Unfinished::begin(self.engine.layout(), &name)?;
+            let how = (request.connections, afterwards);
+            locked
+                .checkpoint(&channel, unfinished, (&name, how), tell)
+                .context(|| format!("container {container}"))
+        };
+        if request.leave_running {
+            return write_twice(write);
+        }
+        write(Afterwards::Ends)
     }
 
     /// What would be in the way of a checkpoint, one sentence each. The
@@ -82,6 +89,7 @@ impl Containers<'_> {
             cgroup: sandbox.cgroup,
             connections,
             goes_on: true,
+            is_exact: false,
             only_check: true,
         };
         found.extend(Dumper::start(self.engine, &job, None)?.checked()?);
@@ -94,19 +102,16 @@ impl Locked<'_> {
         self,
         monitor: &Channel,
         unfinished: Unfinished,
-        (name, request): (&ContainerName, CheckpointRequest),
+        (name, how): (&ContainerName, (Connections, Afterwards)),
         tell: &dyn Fn(DumpProgress),
     ) -> Result<CheckpointRecord> {
         let engine = self.engine;
         let config = &self.observed.config;
         ask(monitor, &ToMonitor::Hold, &[])?;
         let release = || ask(monitor, &ToMonitor::Release, &[]);
-        let written = self.write_down(
-            &unfinished.memory(),
-            (request.connections, request.leave_running),
-            tell,
-            &mut || {},
-        );
+        let (connections, afterwards) = how;
+        let goes_on = afterwards != Afterwards::Ends;
+        let written = self.write_down(&unfinished.memory(), how, tell, &mut || {});
         let (dumper, memory) = match written {
             Ok(written) => written,
             Err(error) => {
@@ -122,7 +127,7 @@ impl Locked<'_> {
             version: CHECKPOINT_VERSION,
             created: Timestamp::now(),
             config: Box::new(as_itself(config)),
-            left_running: request.leave_running,
+            left_running: goes_on,
             memory,
             files,
         });
@@ -134,7 +139,7 @@ impl Locked<'_> {
                 return Err(error);
             }
         };
-        if request.leave_running {
+        if goes_on {
             dumper.let_go()?;
             release()?;
             unfinished.complete(&record)?;
@@ -154,7 +159,7 @@ impl Locked<'_> {
         }
         engine.tell(config, "checkpoint", &[("checkpoint", name.to_string())]);
         crash_point!(engine, "after checkpoint");
-        self.keep_peers_away(request.connections);
+        self.keep_peers_away(connections);
         depart(dumper, monitor, Departure::Checkpointed)?;
         let id = config.id;
         let observed =

@@ -25,6 +25,7 @@ use super::resolve::check_hostname;
 use super::restore::Saved;
 use super::start::{Locked, Origin};
 use super::stop::no_such;
+use super::suspend::{Afterwards, write_twice};
 use super::{Containers, DumpProgress, observe};
 use crate::copy::{Mirror, copy_layers};
 use crate::crash::crash_point;
@@ -139,14 +140,16 @@ impl Containers<'_> {
         tell: &dyn Fn(DumpProgress),
     ) -> Result<Held> {
         let id = self.resolve(container)?;
-        let locked = Locked::take(self.engine, id)?;
-        let channel = running(self.engine, &id, container)?;
-        let held = Held::begin(self.engine.layout())?;
-        crash_point!(self.engine, "after template directory");
-        locked
-            .fill_template(&channel, &held, name, tell)
-            .context(|| format!("container {container}"))?;
-        Ok(held)
+        write_twice(|afterwards| {
+            let locked = Locked::take(self.engine, id)?;
+            let channel = running(self.engine, &id, container)?;
+            let held = Held::begin(self.engine.layout())?;
+            crash_point!(self.engine, "after template directory");
+            locked
+                .fill_template(&channel, (&held, name), afterwards, tell)
+                .context(|| format!("container {container}"))?;
+            Ok(held)
+        })
     }
 
     fn clones_of(&self, template: &Held, request: &CloneRequest) -> Result<Vec<ContainerId>> {
@@ -391,8 +394,8 @@ impl Locked<'_> {
     fn fill_template(
         self,
         monitor: &Channel,
-        held: &Held,
-        name: Option<&ContainerName>,
+        (held, name): (&Held, Option<&ContainerName>),
+        afterwards: Afterwards,
         tell: &dyn Fn(DumpProgress),
     ) -> Result<()> {
         let engine = self.engine;
@@ -405,7 +408,7 @@ impl Locked<'_> {
         // While nothing of it moves, so that files and memory are of one moment.
         let mut files = Ok(0);
         let mut meanwhile = || files = copies.finish();
-        let how = (Connections::KeepInner, true);
+        let how = (Connections::KeepInner, afterwards);
         let written = self.write_down(&held.memory(), how, tell, &mut meanwhile);
         let (dumper, memory) = match written {
             Ok(written) => written,

@@ -10,10 +10,10 @@ use sys::{Context as _, Error, ErrorKind, Result};
 
 use super::request::{CommitCompression, CommitRequest};
 use super::start::Locked;
+use super::still::Still;
 use super::stop::no_such;
 use super::{Containers, observe};
-use crate::cgroup::Hierarchies;
-use crate::runtime_spec::cgroup_path;
+use crate::crash::crash_point;
 
 /// One changed path of a container (`diff`).
 pub use image::{Change, ChangeKind};
@@ -51,14 +51,13 @@ impl Containers<'_> {
         let config = &observed.config;
         let store = self.engine.images().store()?;
         // One that stands still already is not let go afterwards.
-        let frozen = if request.pause && matches!(observed.status, Status::Running { .. }) {
-            Some(Hierarchies::find()?.freeze(&cgroup_path(config))?)
-        } else {
-            None
-        };
+        let is_to_stand = request.pause && matches!(observed.status, Status::Running { .. });
+        let still = is_to_stand.then(|| Still::make(&locked)).transpose()?;
         let (name, parent, options) = self.commit_options(container, request)?;
-        let image = image::commit(&store, &id, &parent, options)?;
-        drop(frozen);
+        crash_point!(self.engine, "while it stands");
+        let image = image::commit(&store, &id, &parent, options);
+        still.map_or(Ok(()), Still::let_go)?;
+        let image = image?;
         if let Some(name) = name {
             store.references().set(&name, &image.manifest)?;
         }

@@ -38,6 +38,7 @@ pub mod session;
 pub mod snapshot;
 mod start;
 pub mod stats;
+mod still;
 mod stop;
 mod suspend;
 pub mod top;

@@ -1,19 +1,17 @@
 //! Snapshots of a container's files: in constant time if it does not run, else
 //! as a copy.
 
-use state::{Channel, ContainerConfig, Status, Timestamp, ToMonitor};
+use state::{ContainerConfig, Timestamp};
 use sys::{Context as _, Error, ErrorKind, Result};
 
 use super::attach::connect;
 use super::commit::Sorted;
-use super::pause::ask;
 use super::start::Locked;
+use super::still::Still;
 use super::stop::{end_by, no_such, suspended};
 use super::{Change, Containers, observe};
-use crate::cgroup::{Frozen, Hierarchies};
 use crate::copy::Mirror;
 use crate::crash::crash_point;
-use crate::runtime_spec::cgroup_path;
 
 /// One snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,38 +30,6 @@ pub enum Running {
     GoOn,
     /// It is stopped as `stop` does, and started again afterwards.
     Restart,
-}
-
-/// A container that stands still. If we die, its monitor lets it go on.
-struct Still {
-    /// None of one that is paused, and stays so.
-    held: Option<(Channel, Frozen)>,
-}
-
-impl Still {
-    fn make(locked: &Locked<'_>) -> Result<Self> {
-        let config = &locked.observed.config;
-        if matches!(locked.observed.status, Status::Paused { .. }) {
-            return Ok(Self { held: None });
-        }
-        let ended = || Error::new(ErrorKind::Conflict, "it just ended");
-        let channel = connect(locked.engine, &config.id)?.ok_or_else(ended)?;
-        ask(&channel, &ToMonitor::Hold, &[])?;
-        ask(&channel, &ToMonitor::Seal { record: None }, &[])?;
-        // This one waits until it stands.
-        let frozen = Hierarchies::find()?.freeze(&cgroup_path(config))?;
-        Ok(Self {
-            held: Some((channel, frozen)),
-        })
-    }
-
-    fn let_go(self) -> Result<()> {
-        let Some((channel, frozen)) = self.held else {
-            return Ok(());
-        };
-        drop(frozen);
-        ask(&channel, &ToMonitor::Release, &[])
-    }
 }
 
 impl Containers<'_> {

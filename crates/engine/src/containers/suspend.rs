@@ -77,6 +77,28 @@ impl Containers<'_> {
     }
 }
 
+/// What becomes of a container whose memory was written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Afterwards {
+    Ends,
+    GoesOn {
+        /// It stands for longer, and nothing that it did right before or after
+        /// that is a reason to fail.
+        is_exact: bool,
+    },
+}
+
+/// Once more, exactly, if the container changed how it uses its memory in the
+/// wrong moment, as some programs do all the time.
+pub(super) fn write_twice<T>(mut write: impl FnMut(Afterwards) -> Result<T>) -> Result<T> {
+    match write(Afterwards::GoesOn { is_exact: false }) {
+        Err(error) if error.kind() == ErrorKind::Unavailable => {
+            write(Afterwards::GoesOn { is_exact: true })
+        }
+        done => done,
+    }
+}
+
 impl Locked<'_> {
     fn suspend(
         self,
@@ -91,15 +113,15 @@ impl Locked<'_> {
         // One that was not finished, or that it went on from.
         volumes::remove_tree(&memory)?;
         ask(monitor, &ToMonitor::Hold, &[])?;
-        let (dumper, image) = match self.write_down(&memory, (connections, false), tell, &mut || {})
-        {
-            Ok(written) => written,
-            Err(error) => {
-                let _ = volumes::remove_tree(&memory);
-                ask(monitor, &ToMonitor::Release, &[])?;
-                return Err(error);
-            }
-        };
+        let (dumper, image) =
+            match self.write_down(&memory, (connections, Afterwards::Ends), tell, &mut || {}) {
+                Ok(written) => written,
+                Err(error) => {
+                    let _ = volumes::remove_tree(&memory);
+                    ask(monitor, &ToMonitor::Release, &[])?;
+                    return Err(error);
+                }
+            };
         crash_point!(engine, "after dump");
         let record = SuspendRecord {
             version: CHECKPOINT_VERSION,
@@ -139,7 +161,7 @@ impl Locked<'_> {
     pub(super) fn write_down(
         &self,
         memory: &Path,
-        (connections, goes_on): (Connections, bool),
+        (connections, afterwards): (Connections, Afterwards),
         tell: &dyn Fn(DumpProgress),
         meanwhile: &mut dyn FnMut(),
     ) -> Result<(Dumper, MemoryImage)> {
@@ -169,7 +191,8 @@ impl Locked<'_> {
             stdio: sandbox.stdio,
             cgroup: sandbox.cgroup.clone(),
             connections,
-            goes_on,
+            goes_on: matches!(afterwards, Afterwards::GoesOn { .. }),
+            is_exact: afterwards == Afterwards::GoesOn { is_exact: true },
             only_check: false,
         };
         let dumper = Dumper::start(self.engine, &job, Some(directory.as_fd()))?;
