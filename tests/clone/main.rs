@@ -15,12 +15,14 @@ mod reflinks;
 mod servers;
 mod template;
 
+use std::fs;
+
 use black_box_tests::Bed;
 pub use black_box_tests::counter::{count, counter, counts_on};
 
 /// What is left of templates.
 pub fn templates(bed: &Bed) -> usize {
-    let found = std::fs::read_dir(bed.root().join("templates"));
+    let found = fs::read_dir(bed.root().join("templates"));
     found.map_or(0, |entries| {
         entries
             .flatten()
@@ -32,4 +34,18 @@ pub fn templates(bed: &Bed) -> usize {
 /// A script in a running container.
 pub fn inside(bed: &Bed, name: &str, script: &str) -> String {
     bed.run(&["exec", name, "sh", "-c", script]).ok()
+}
+
+/// Lets the program in each of these containers look at what it has, one after the other: what it says is kept in its
+/// volume when it has ended. Nothing is executed inside.
+pub fn judged(bed: &Bed, names: &[&str]) {
+    let go = bed.file("go", "");
+    for name in names {
+        bed.run(&["cp", &go, &format!("{name}:/data/go")]).ok();
+        bed.run(&["wait", name]).ok();
+        let out = bed.dir().join(name);
+        let from = format!("{name}:/data/verdict");
+        bed.run(&["cp", &from, out.to_str().unwrap()]).ok();
+        assert_eq!(fs::read_to_string(out).unwrap(), "ok", "{name}");
+    }
 }

@@ -4,7 +4,7 @@ use std::fs;
 
 use black_box_tests::{Bed, ImageBuilder, Tar, bed, eventually, programs};
 
-use crate::templates;
+use crate::{judged, templates};
 
 /// Runs a program of the image, or what became of it.
 fn run(bed: &Bed, name: &str, image_and_command: &[&str]) {
@@ -40,16 +40,7 @@ fn survives(bed: &Bed, program: &str) {
     bed.run(&["clone", "--name", "two", "one"]).ok();
     bed.run(&["commit", "--memory", "two", "warm"]).ok();
     run(bed, "three", &["warm"]);
-    let go = bed.file("go", "");
-    for name in ["three", "one", "two"] {
-        bed.run(&["cp", &go, &format!("{name}:/data/go")]).ok();
-        bed.run(&["wait", name]).ok();
-        let out = bed.dir().join(name);
-        let from = format!("{name}:/data/verdict");
-        bed.run(&["cp", &from, out.to_str().unwrap()]).ok();
-        let verdict = fs::read_to_string(out).unwrap();
-        assert_eq!(verdict, "ok", "{program} {name}");
-    }
+    judged(bed, &["three", "one", "two"]);
     bed.run(&["rm", "-v", "one", "two", "three"]).ok();
     assert_eq!(templates(bed), 0);
 }

@@ -2,7 +2,7 @@
 
 use black_box_tests::{Bed, ImageBuilder, Tar, bed, eventually};
 
-use crate::{inside, templates};
+use crate::{inside, judged, templates};
 
 /// An image with the machine's programs, which are mounted there, and `tests/checkpoint/servers.py`.
 fn image(bed: &Bed) {
@@ -93,16 +93,7 @@ fn survives(bed: &Bed, server: &str) {
     bed.run(&["clone", "--name", "three", "two"]).ok();
     bed.run(&["commit", "--memory", "two", "warm"]).ok();
     busy(bed, "four", &["warm"]);
-    let go = bed.file("go", "");
-    for name in ["two", "four", "one", "three"] {
-        bed.run(&["cp", &go, &format!("{name}:/data/go")]).ok();
-        bed.run(&["wait", name]).ok();
-        let out = bed.dir().join(name);
-        let from = format!("{name}:/data/verdict");
-        bed.run(&["cp", &from, out.to_str().unwrap()]).ok();
-        let verdict = std::fs::read_to_string(out).unwrap();
-        assert_eq!(verdict, "ok", "{server} {name}");
-    }
+    judged(bed, &["two", "four", "one", "three"]);
     bed.run(&["rm", "-v", "one", "two", "three", "four"]).ok();
     assert_eq!(templates(bed), 0);
 }
