@@ -5,6 +5,7 @@
 //! everything. What each crash leaves is listed in `docs/lifecycle.md`.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 
 use state::{
     ContainerConfig, ContainerId, ContainerName, FileLock, MountKind, Names, Record, Status,
@@ -20,7 +21,7 @@ use crate::runtime_spec::usual_cgroup_path;
 use crate::{Engine, entries, volumes};
 
 /// So many run directories are looked at during a start at most.
-const LOOK_MAX: usize = 64;
+const LOOK_MAX: usize = 16;
 
 impl Engine {
     /// Heals containers whose monitor was killed: one small file and one look
@@ -39,11 +40,19 @@ impl Engine {
     /// for the kernel. What fails here fails again, and is said, when
     /// somebody asks for it.
     pub(crate) fn look_around(&self, except: &ContainerId) {
+        let id = except.as_bytes();
+        // Where many run, one start in several reads the list: what a start
+        // pays must not grow with them.
+        let is_due = fs::metadata(self.layout().run_containers())
+            .is_ok_and(|directory| usize::from(id[1]) % one_start_in(directory.nlink()) == 0);
+        if !is_due {
+            return;
+        }
         let Ok(ids) = self.run_directories() else {
             return;
         };
         // Another part each time, if there are many.
-        let from = usize::from(except.as_bytes()[0]);
+        let from = usize::from(u16::from_be_bytes([id[2], id[3]]));
         let count = ids.len();
         for offset in 0..count.min(LOOK_MAX) {
             let id = &ids[(from + offset) % count];
@@ -308,6 +317,25 @@ impl Repaired {
     }
 }
 
+/// In how many starts one looks around, by the links of the directory: two, and
+/// one for each that runs (one alone on file systems that do not count them).
+fn one_start_in(links: u64) -> usize {
+    (usize::try_from(links).unwrap_or(usize::MAX) / LOOK_MAX).clamp(1, 128)
+}
+
 fn ids(names: &[String]) -> Vec<ContainerId> {
     names.iter().filter_map(|name| name.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_more_run_the_fewer_starts_look_around() {
+        // A file system that counts no links, a few, a thousand.
+        for (links, starts) in [(1, 1), (12, 1), (1002, 62), (1 << 40, 128)] {
+            assert_eq!(one_start_in(links), starts, "{links} links");
+        }
+    }
 }
