@@ -1,6 +1,7 @@
 //! System calls to be made by a tracee, one after the other.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use sys::{Error, ErrorKind, Result};
 
@@ -69,6 +70,8 @@ pub(crate) struct Program {
     pub(super) data: Vec<u8>,
     /// Where in the data the address of another piece of it belongs.
     pointers: Vec<(usize, usize)>,
+    /// What some of the calls are made for, the narrower first.
+    parts: Vec<(Range<usize>, String)>,
 }
 
 /// What the calls returned and left in the data.
@@ -128,6 +131,19 @@ impl Program {
         data
     }
 
+    /// Adds calls that are made for one purpose, which is named if one of them
+    /// fails.
+    pub(crate) fn part<T>(
+        &mut self,
+        purpose: impl Into<String>,
+        add: impl FnOnce(&mut Self) -> T,
+    ) -> T {
+        let first = self.calls.len();
+        let result = add(self);
+        self.parts.push((first..self.calls.len(), purpose.into()));
+        result
+    }
+
     /// Adds a call that has to succeed; its index.
     pub(crate) fn call(
         &mut self,
@@ -170,12 +186,18 @@ impl Program {
         bytes
     }
 
-    /// The error of the first call that failed and may not.
-    pub(super) fn check(calls: &[Call], results: &[i64]) -> Result<()> {
-        for (call, result) in calls.iter().zip(results) {
+    /// The error of the first call that failed and may not, of those from
+    /// `first` on that gave `results`.
+    pub(super) fn check(&self, first: usize, results: &[i64]) -> Result<()> {
+        let calls = self.calls.iter().enumerate().skip(first);
+        for ((index, call), result) in calls.zip(results) {
             if (-4095..0).contains(result) && !call.may_fail {
                 let errno = i32::try_from(-*result).unwrap_or(0);
-                return Err(Error::from_errno(errno).wrap(call.act.clone()));
+                let error = Error::from_errno(errno).wrap(call.act.clone());
+                let parts = self.parts.iter();
+                return Err(parts
+                    .filter(|(calls, _)| calls.contains(&index))
+                    .fold(error, |error, (_, purpose)| error.wrap(purpose.clone())));
             }
         }
         Ok(())

@@ -93,7 +93,7 @@ impl Thread {
             let these: Vec<i64> = (0..calls.len())
                 .map(|index| number(&bytes, index * CALL_SIZE + 56).cast_signed())
                 .collect();
-            Program::check(calls, &these)?;
+            program.check(results.len(), &these)?;
             results.extend(these);
         }
         let mut data = vec![0; program.data.len()];

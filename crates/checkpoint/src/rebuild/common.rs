@@ -82,15 +82,14 @@ pub(super) fn make(first: &Puppet, work: &Work<'_>) -> Result<()> {
     for (mapping, is_filled) in mappings() {
         memory::map(&mut program, mapping, *is_filled, work.pool);
     }
-    first.run(&program)?;
     let pieces = staging::pieces(what).filter(|piece| common.has(&what.mappings[piece.mapping]));
-    filling::read(first, pieces, work)?;
-    let mut program = Program::default();
+    let mut reading = filling::Reading::new(first, program);
+    reading.add(pieces, work)?;
     for (mapping, is_filled) in mappings() {
-        memory::settle(&mut program, mapping, *is_filled, memory::Pages::Image);
+        let program = reading.program();
+        memory::settle(program, mapping, *is_filled, memory::Pages::Image);
     }
-    first.run(&program)?;
-    Ok(())
+    reading.run()
 }
 
 fn may_be_shared(mapping: &Mapping) -> bool {

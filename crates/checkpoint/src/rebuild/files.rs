@@ -3,12 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use sys::{Context as _, Error, ErrorKind, Result};
+use sys::{Error, ErrorKind, Result};
 
 use super::pool::{OPENED, put};
 use super::{Puppet, Work, epoll, events, inotify, pipes, terminals};
 use crate::image::schema::{Description, Kind, MappedFile, Process};
-use crate::inject::{Place, Program, number};
+use crate::inject::{Outcome, Place, Program, number};
 
 const FSTAT: u32 = 5;
 const LSEEK: u32 = 8;
@@ -36,18 +36,100 @@ const F_SETLK: u32 = 6;
 const F_OFD_SETLK: u32 = 37;
 /// `struct stat`.
 const STAT: usize = 144;
+/// Bytes of paths and answers that are gathered at most before files are opened.
+const TOGETHER: usize = 256 << 10;
 
 /// Opens mapped files and descriptions into the pool.
 pub(super) fn open_all(puppet: &Puppet, work: &Work<'_>) -> Result<()> {
-    for (index, file) in work.checkpoint.files.iter().enumerate() {
-        open_mapped(puppet, file, work.pool.file(index))?;
-    }
     pipes::make(puppet, work)?;
+    let mut openings = Openings::new(puppet);
+    for (index, file) in work.checkpoint.files.iter().enumerate() {
+        openings.add(format!("open mapped file {}", file.path), |program| {
+            Some(open_mapped(program, file, work.pool.file(index)))
+        })?;
+    }
     for (index, description) in work.checkpoint.descriptions.iter().enumerate() {
         let place = work.pool.description(index);
-        open(puppet, description, place, work).context(|| name_of(description))?;
+        openings.add(name_of(description), |program| {
+            open(program, description, place, work)
+        })?;
     }
-    Ok(())
+    openings.run()
+}
+
+/// What is opened together: a process is stopped and resumed once for all of it.
+struct Openings<'a> {
+    puppet: &'a Puppet,
+    program: Program,
+    demands: Vec<Demand<'a>>,
+}
+
+/// What has to be true of an opened file, of which fstat(2) tells at a place of the
+/// program.
+enum Demand<'a> {
+    Same(Place, &'a MappedFile),
+    AtLeast(Place, u64, &'a Description),
+}
+
+impl<'a> Openings<'a> {
+    fn new(puppet: &'a Puppet) -> Self {
+        Self {
+            puppet,
+            program: Program::default(),
+            demands: Vec::new(),
+        }
+    }
+
+    /// Adds one, which `name` is said of if it fails.
+    fn add(
+        &mut self,
+        name: String,
+        add: impl FnOnce(&mut Program) -> Option<Demand<'a>>,
+    ) -> Result<()> {
+        let demand = self.program.part(name, add);
+        self.demands.extend(demand);
+        if self.program.data_length() < TOGETHER {
+            return Ok(());
+        }
+        self.run()
+    }
+
+    fn run(&mut self) -> Result<()> {
+        let program = std::mem::take(&mut self.program);
+        let outcome = self.puppet.run(&program)?;
+        let mut demands = self.demands.drain(..);
+        demands.try_for_each(|demand| demand.check(&outcome))
+    }
+}
+
+impl Demand<'_> {
+    fn check(self, outcome: &Outcome) -> Result<()> {
+        let unmet = match self {
+            Self::Same(stat, file) => {
+                let stat = outcome.bytes(stat);
+                let modified = (number(stat, 88).cast_signed(), number(stat, 96));
+                let same = number(stat, 48) == file.size
+                    && (file.shared || modified == (file.modified.0, u64::from(file.modified.1)));
+                (!same).then(|| {
+                    format!(
+                        "{} is not the file that it was at the checkpoint (its size or its time \
+                         of change differs); restore with the image that the container was made \
+                         from",
+                        file.path
+                    )
+                })
+            }
+            Self::AtLeast(stat, bytes, description) => (number(outcome.bytes(stat), 48) < bytes)
+                .then(|| {
+                    format!(
+                        "{}: it is shorter than it was at the checkpoint; restore with the files \
+                         of that moment",
+                        name_of(description)
+                    )
+                }),
+        };
+        unmet.map_or(Ok(()), |why| Err(Error::new(ErrorKind::Conflict, why)))
+    }
 }
 
 fn name_of(description: &Description) -> String {
@@ -63,31 +145,13 @@ fn name_of(description: &Description) -> String {
 }
 
 /// A file that memory is mapped from has to be what it was.
-fn open_mapped(puppet: &Puppet, file: &MappedFile, place: i32) -> Result<()> {
-    let mut program = Program::default();
+fn open_mapped<'a>(program: &mut Program, file: &'a MappedFile, place: i32) -> Demand<'a> {
     let flags = if file.writable { O_RDWR } else { 0 };
-    open_path(&mut program, &file.path, flags);
+    open_path(program, &file.path, flags);
     let stat = program.room(STAT);
     program.call("look at a file", FSTAT, &[OPENED.into(), stat.into()]);
-    put(&mut program, OPENED, place);
-    let outcome = puppet
-        .run(&program)
-        .context(|| format!("open mapped file {}", file.path))?;
-    let stat = outcome.bytes(stat);
-    let modified = (number(stat, 88).cast_signed(), number(stat, 96));
-    let same = number(stat, 48) == file.size
-        && (file.shared || modified == (file.modified.0, u64::from(file.modified.1)));
-    if same {
-        return Ok(());
-    }
-    Err(Error::new(
-        ErrorKind::Conflict,
-        format!(
-            "{} is not the file that it was at the checkpoint (its size or its time of change \
-             differs); restore with the image that the container was made from",
-            file.path
-        ),
-    ))
+    put(program, OPENED, place);
+    Demand::Same(stat, file)
 }
 
 /// Adds the opening of a path of the container; no link of /proc leads to
@@ -108,9 +172,13 @@ pub(super) fn open_path(program: &mut Program, path: &str, flags: u32) {
     );
 }
 
-fn open(puppet: &Puppet, description: &Description, place: i32, work: &Work<'_>) -> Result<()> {
-    let mut program = Program::default();
-    let mut stat: Option<(Place, u64)> = None;
+fn open<'a>(
+    program: &mut Program,
+    description: &'a Description,
+    place: i32,
+    work: &Work<'_>,
+) -> Option<Demand<'a>> {
+    let mut demand = None;
     match &description.kind {
         Kind::Stdio { number } => {
             let from = work.pool.stdio(*number);
@@ -118,31 +186,32 @@ fn open(puppet: &Puppet, description: &Description, place: i32, work: &Work<'_>)
             program.call("take a standard descriptor", DUP3, &arguments);
         }
         // Until the tree has grown there is nothing to open.
-        kind if kind.is_late() => return Ok(()),
+        kind if kind.is_late() => return None,
         Kind::Path { path, size } => {
             let kept = if description.flags & O_PATH == 0 {
                 KEPT
             } else {
                 KEPT_OF_PATHS
             };
-            open_path(&mut program, path, description.flags & kept);
+            open_path(program, path, description.flags & kept);
             if size.is_some() && description.flags & O_PATH == 0 {
                 let at = program.room(STAT);
                 program.call("look at a file", FSTAT, &[OPENED.into(), at.into()]);
-                stat = Some((at, description.position.min(size.unwrap_or(0))));
+                let bytes = description.position.min(size.unwrap_or(0));
+                demand = Some(Demand::AtLeast(at, bytes, description));
             }
-            put(&mut program, OPENED, place);
-            seek(&mut program, place, description);
+            put(program, OPENED, place);
+            seek(program, place, description);
         }
         Kind::Memory { memory } => {
             let from = work.pool.shared(*memory);
-            reopen(&mut program, from, description.flags & KEPT);
-            put(&mut program, OPENED, place);
-            seek(&mut program, place, description);
+            reopen(program, from, description.flags & KEPT);
+            put(program, OPENED, place);
+            seek(program, place, description);
         }
         // Made with their other end, when the tree is there, and when
         // everything else is.
-        Kind::Pipe { .. } | Kind::Process { .. } | Kind::Socket(_) => return Ok(()),
+        Kind::Pipe { .. } | Kind::Process { .. } | Kind::Socket(_) => return None,
         Kind::Terminal {
             terminal,
             is_master,
@@ -150,32 +219,32 @@ fn open(puppet: &Puppet, description: &Description, place: i32, work: &Work<'_>)
         } => {
             let flags = description.flags;
             if *is_master {
-                terminals::take_master(&mut program, work.pool.terminal(*terminal), place, flags);
+                terminals::take_master(program, work.pool.terminal(*terminal), place, flags);
             } else {
                 let path = terminals::openable(work, *terminal, path);
-                open_path(&mut program, &path, flags & KEPT);
-                put(&mut program, OPENED, place);
+                open_path(program, &path, flags & KEPT);
+                put(program, OPENED, place);
             }
         }
         Kind::Event { count, semaphore } => {
-            events::event(&mut program, *count, *semaphore, description.flags);
-            put(&mut program, OPENED, place);
+            events::event(program, *count, *semaphore, description.flags);
+            put(program, OPENED, place);
         }
         Kind::Timer(timer) => {
-            events::timer(&mut program, timer, description.flags);
-            put(&mut program, OPENED, place);
+            events::timer(program, timer, description.flags);
+            put(program, OPENED, place);
         }
         Kind::Signals { mask } => {
-            events::signals(&mut program, *mask, description.flags);
-            put(&mut program, OPENED, place);
+            events::signals(program, *mask, description.flags);
+            put(program, OPENED, place);
         }
         Kind::Inotify { .. } => {
-            inotify::make(&mut program, description.flags);
-            put(&mut program, OPENED, place);
+            inotify::make(program, description.flags);
+            put(program, OPENED, place);
         }
         Kind::Epoll { .. } => {
-            epoll::make(&mut program);
-            put(&mut program, OPENED, place);
+            epoll::make(program);
+            put(program, OPENED, place);
         }
     }
     if let Some(lock) = description.lock {
@@ -185,16 +254,7 @@ fn open(puppet: &Puppet, description: &Description, place: i32, work: &Work<'_>)
             &[place.into(), (lock | LOCK_NB).into()],
         );
     }
-    let outcome = puppet.run(&program)?;
-    if let Some((at, position)) = stat
-        && number(outcome.bytes(at), 48) < position
-    {
-        return Err(Error::new(
-            ErrorKind::Conflict,
-            "it is shorter than it was at the checkpoint; restore with the files of that moment",
-        ));
-    }
-    Ok(())
+    demand
 }
 
 /// Opens the file of a pool descriptor once more, as a description of its own.
@@ -219,10 +279,10 @@ fn seek(program: &mut Program, place: i32, description: &Description) {
     }
 }
 
-/// The process takes its descriptors from the pool, and lets go of that.
-pub(super) fn hand_out(puppet: &Puppet, what: &Process, work: &Work<'_>) -> Result<()> {
-    let mut program = Program::default();
-    epoll::fill(&mut program, what, work);
+/// Adds that the process takes its descriptors from the pool, and lets go of
+/// that.
+pub(super) fn hand_out(program: &mut Program, what: &Process, work: &Work<'_>) -> Result<()> {
+    epoll::fill(program, what, work);
     // Numbers under which something was watched only.
     let last = work.pool.lowest() - 1;
     program.call("close descriptors", CLOSE_RANGE, &[0.into(), last.into()]);
@@ -240,7 +300,7 @@ pub(super) fn hand_out(puppet: &Puppet, what: &Process, work: &Work<'_>) -> Resu
             // A descriptor that is opened gets the lowest free number.
             let opened = (0..=descriptor.fd).find(|number| !taken.contains(number));
             let opened = opened.ok_or_else(corrupt)?;
-            open_late(&mut program, description)?;
+            open_late(program, description)?;
             if opened == descriptor.fd {
                 let close_on_exec = u32::from(descriptor.close_on_exec);
                 let arguments = [opened.into(), F_SETFD.into(), close_on_exec.into()];
@@ -257,7 +317,7 @@ pub(super) fn hand_out(puppet: &Puppet, what: &Process, work: &Work<'_>) -> Resu
         }
         taken.insert(descriptor.fd);
     }
-    work.pool.close(&mut program);
+    work.pool.close(program);
     // After that: closing any descriptor of a file drops the locks on it.
     for lock in &what.locks {
         let Some(descriptor) = what
@@ -283,7 +343,7 @@ pub(super) fn hand_out(puppet: &Puppet, what: &Process, work: &Work<'_>) -> Resu
             &[descriptor.fd.into(), how.into(), flock.into()],
         );
     }
-    puppet.run(&program).map(drop)
+    Ok(())
 }
 
 fn open_late(program: &mut Program, description: &Description) -> Result<()> {

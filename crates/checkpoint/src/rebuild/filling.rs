@@ -188,21 +188,39 @@ pub(super) fn leave(userfault: Userfault, pieces: impl Iterator<Item = Piece>) -
     (!missing.is_empty()).then_some(Space { userfault, missing })
 }
 
-/// Has the process read pages straight to where they belong.
-pub(super) fn read(
-    puppet: &Puppet,
-    pieces: impl Iterator<Item = Piece>,
-    work: &Work<'_>,
-) -> Result<()> {
-    let mut runs = pieces.flat_map(|piece| stretches(piece, work.pages));
-    let mut next = runs.next();
-    while next.is_some() {
-        let mut program = Program::default();
-        let mut expected = Vec::new();
-        for _ in 0..READS {
-            let Some((_, _, (file, offset))) = next else {
-                break;
-            };
+/// A program that has a process read pages straight to where they belong,
+/// among other things.
+pub(super) struct Reading<'a> {
+    puppet: &'a Puppet,
+    program: Program,
+    /// What the calls with these indices have to give.
+    expected: Vec<(usize, u64)>,
+}
+
+impl<'a> Reading<'a> {
+    /// After what is in `program`.
+    pub(super) fn new(puppet: &'a Puppet, program: Program) -> Self {
+        Self {
+            puppet,
+            program,
+            expected: Vec::new(),
+        }
+    }
+
+    /// What else is to be done then.
+    pub(super) fn program(&mut self) -> &mut Program {
+        &mut self.program
+    }
+
+    /// Adds reads, and has them done as soon as they are many.
+    pub(super) fn add(
+        &mut self,
+        pieces: impl Iterator<Item = Piece>,
+        work: &Work<'_>,
+    ) -> Result<()> {
+        let mut runs = pieces.flat_map(|piece| stretches(piece, work.pages));
+        let mut next = runs.next();
+        while let Some((_, _, (file, offset))) = next {
             let mut vectors = Vec::new();
             let mut total = 0;
             while let Some((start, length, stored)) = next
@@ -216,8 +234,8 @@ pub(super) fn read(
                 next = runs.next();
             }
             let count = vectors.len() / 16;
-            let place = program.data(&vectors);
-            program.call(
+            let place = self.program.data(&vectors);
+            let index = self.program.call(
                 "read memory from the checkpoint",
                 PREADV,
                 &[
@@ -228,16 +246,23 @@ pub(super) fn read(
                     0.into(),
                 ],
             );
-            expected.push(total);
+            self.expected.push((index, total));
+            if self.expected.len() == READS {
+                self.run()?;
+            }
         }
-        let outcome = puppet.run(&program)?;
-        for (index, total) in expected.into_iter().enumerate() {
+        Ok(())
+    }
+
+    pub(super) fn run(&mut self) -> Result<()> {
+        let outcome = self.puppet.run(&std::mem::take(&mut self.program))?;
+        for (index, total) in self.expected.drain(..) {
             if outcome.value(index)? != total {
                 return Err(too_short());
             }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Where it is to be, bytes, file and byte in it, in parts that one read takes.

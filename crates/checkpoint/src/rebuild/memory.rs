@@ -133,10 +133,12 @@ pub(super) fn make(puppet: &Puppet, memory: &Memory, work: &Work<'_>) -> Result<
             &[span.start.into(), length.into()],
         );
     }
-    let outcome = puppet.run(&program)?;
     let waiting = filling::waiting(memory, work.is_lazy && share.is_none());
     let taken = match asked {
-        Some(asked) => filling::take(puppet, (&outcome, asked), waiting.contains(&true))?,
+        Some(asked) => {
+            let outcome = puppet.run(&std::mem::take(&mut program))?;
+            filling::take(puppet, (&outcome, asked), waiting.contains(&true))?
+        }
         None => None,
     };
     let given = taken.as_ref().map_or(Vec::new(), |(userfault, _)| {
@@ -149,7 +151,8 @@ pub(super) fn make(puppet: &Puppet, memory: &Memory, work: &Work<'_>) -> Result<
         let mapping = &memory.mappings[piece.mapping];
         matches!(pages_of(mapping), Pages::Image) && !is_given(piece) && !work.common.has(mapping)
     });
-    filling::read(puppet, missing, work)?;
+    let mut reading = filling::Reading::new(puppet, program);
+    reading.add(missing, work)?;
     let mut space = None;
     if let Some((userfault, _)) = taken {
         let now = staging::pieces(memory).filter(|it| is_given(it) && !waits(it.mapping));
@@ -163,17 +166,17 @@ pub(super) fn make(puppet: &Puppet, memory: &Memory, work: &Work<'_>) -> Result<
             space.userfault.forget(mapping.start, mapping.end)?;
         }
     }
-    let mut program = Program::default();
+    let program = reading.program();
     let own = memory.mappings.iter().zip(&filled);
     for (mapping, is_filled) in own.filter(|(mapping, _)| !work.common.has(mapping)) {
-        settle(&mut program, mapping, *is_filled, pages_of(mapping));
+        settle(program, mapping, *is_filled, pages_of(mapping));
     }
     for (start, end) in &memory.guards {
         let arguments = [(*start).into(), (end - start).into(), GUARD.into()];
         program.call("guard memory", MADVISE, &arguments);
     }
-    set_fields(&mut program, memory, pool)?;
-    puppet.run(&program)?;
+    set_fields(program, memory, pool)?;
+    reading.run()?;
     Ok(space)
 }
 

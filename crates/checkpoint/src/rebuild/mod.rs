@@ -40,7 +40,7 @@ use crate::paging::Pager;
 pub(crate) use common::Common;
 pub(crate) use filling::PAGE_SIZE;
 pub(crate) use memory::Source;
-pub(crate) use pool::Pool;
+pub(crate) use pool::{LIMITS, Pool};
 
 /// Bytes of the place for our code in each process.
 const AREA_SIZE: u64 = 2 << 20;
@@ -73,6 +73,8 @@ pub(crate) struct Work<'a> {
     pub(crate) checkpoint: &'a Checkpoint,
     pub(crate) bounds: &'a Bounds,
     pub(crate) pool: Pool,
+    /// Beyond which nobody can go, by resource.
+    pub(crate) hard_limits: [u64; LIMITS],
     pub(crate) source: Source<'a>,
     /// The image's, as we hold it.
     pub(crate) pages: &'a PageFiles,
@@ -116,11 +118,12 @@ pub(crate) fn rebuild(
     } = material;
     let staged = source.span();
     let first = take(init, checkpoint, &staged)?;
-    let pool = Pool::prepare(&first, checkpoint, (pages, copies))?;
+    let (pool, hard_limits) = Pool::prepare(&first, checkpoint, (pages, copies))?;
     let work = Work {
         checkpoint,
         bounds,
         pool,
+        hard_limits,
         source,
         pages,
         copies,
@@ -173,9 +176,14 @@ pub(crate) fn rebuild(
 }
 
 fn fill(puppet: &mut Puppet, what: &crate::image::schema::Process, work: &Work<'_>) -> Result<()> {
-    process::oom_score(puppet, what.oom_score)?;
-    files::hand_out(puppet, what, work).context(|| "its descriptors")?;
-    process::set(puppet, what)?;
+    let mut program = Program::default();
+    signals::drop_ours(&mut program);
+    process::oom_score(&mut program, what.oom_score);
+    program.part("its descriptors", |program| {
+        files::hand_out(program, what, work)
+    })?;
+    process::set(&mut program, what);
+    puppet.run(&program)?;
     threads::make(puppet, what).context(|| "its threads")
 }
 

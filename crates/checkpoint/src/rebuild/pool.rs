@@ -10,13 +10,15 @@ use super::Puppet;
 use crate::copies::Copies;
 use crate::image::PageFiles;
 use crate::image::schema::Checkpoint;
-use crate::inject::Program;
+use crate::inject::{Program, tail};
 
 const DUP3: u32 = 292;
 const PRLIMIT: u32 = 302;
 const CLOSE_RANGE: u32 = 436;
 const CLOSE: u32 = 3;
 const RLIMIT_NOFILE: u32 = 7;
+/// Resources that have a limit.
+pub(crate) const LIMITS: usize = 16;
 /// Descriptors of ours are below it.
 const LOWEST: i32 = 512;
 
@@ -36,12 +38,13 @@ pub(crate) struct Pool {
 pub(super) const OPENED: i32 = 0;
 
 impl Pool {
-    /// Puts in what we brought, and closes everything else.
+    /// Puts in what we brought, and closes everything else. Also gives the hard
+    /// limits that are in force.
     pub(super) fn prepare(
         puppet: &Puppet,
         checkpoint: &Checkpoint,
         (pages, copies): (&PageFiles, &Copies),
-    ) -> Result<Self> {
+    ) -> Result<(Self, [u64; LIMITS])> {
         let highest = checkpoint
             .processes
             .iter()
@@ -75,14 +78,8 @@ impl Pool {
                 "too many descriptors of ours",
             ));
         }
-        let mut program = Program::default();
-        let limits = program.room(16);
-        program.call(
-            "read the limit of descriptors",
-            PRLIMIT,
-            &[0.into(), RLIMIT_NOFILE.into(), 0.into(), limits.into()],
-        );
-        let hard = puppet.run(&program)?.number(limits, 1);
+        let hard_limits = hard_limits(puppet)?;
+        let hard = hard_limits[RLIMIT_NOFILE as usize];
         if hard < u64::from(end.unsigned_abs()) {
             return Err(Error::new(
                 ErrorKind::Unsupported,
@@ -116,7 +113,7 @@ impl Pool {
         let last = base - 1;
         program.call("close descriptors", CLOSE_RANGE, &[0.into(), last.into()]);
         puppet.run(&program)?;
-        Ok(pool)
+        Ok((pool, hard_limits))
     }
 
     /// Everything below it is free.
@@ -158,6 +155,20 @@ impl Pool {
             &[self.base.into(), u32::MAX.into()],
         );
     }
+}
+
+fn hard_limits(puppet: &Puppet) -> Result<[u64; LIMITS]> {
+    let mut program = Program::default();
+    let room = program.room(LIMITS * 16);
+    for resource in 0..LIMITS {
+        let at = tail(room, resource * 16);
+        let arguments = [0.into(), (resource as u64).into(), 0.into(), at.into()];
+        program.call("read a limit", PRLIMIT, &arguments);
+    }
+    let outcome = puppet.run(&program)?;
+    Ok(std::array::from_fn(|resource| {
+        outcome.number(room, resource * 2 + 1)
+    }))
 }
 
 /// Adds the move of what was just opened to its place.

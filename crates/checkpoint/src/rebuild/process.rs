@@ -86,8 +86,7 @@ pub(super) fn continue_clocks(puppet: &Puppet, clocks: Clocks) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn set(puppet: &Puppet, what: &Process) -> Result<()> {
-    let mut program = Program::default();
+pub(super) fn set(program: &mut Program, what: &Process) {
     if what.root != "/" {
         let root = program.text(what.root.as_bytes());
         program.call(
@@ -140,15 +139,12 @@ pub(super) fn set(puppet: &Puppet, what: &Process) -> Result<()> {
             program.attempt(MEMBARRIER, &[barrier.into(), 0.into(), 0.into()]);
         }
     }
-    signals::set_actions(&mut program, &what.actions);
-    puppet.run(&program)?;
-    Ok(())
+    signals::set_actions(program, &what.actions);
 }
 
 /// Before the descriptors are handed out. Lowering it may be forbidden; it
 /// stays where the sandbox put it then.
-pub(super) fn oom_score(puppet: &Puppet, score: i32) -> Result<()> {
-    let mut program = Program::default();
+pub(super) fn oom_score(program: &mut Program, score: i32) {
     let path = program.text(b"/proc/self/oom_score_adj");
     let text = score.to_string();
     let bytes = program.data(text.as_bytes());
@@ -157,6 +153,4 @@ pub(super) fn oom_score(puppet: &Puppet, score: i32) -> Result<()> {
     let length = text.len() as u64;
     program.attempt(WRITE, &[OPENED.into(), bytes.into(), length.into()]);
     program.attempt(CLOSE, &[OPENED.into()]);
-    puppet.run(&program)?;
-    Ok(())
 }

@@ -3,7 +3,9 @@
 use sys::ptrace::{self, Registers, register};
 use sys::{Context as _, Error, ErrorKind, Result};
 
-use super::{MUNMAP, Puppet, RSEQ, SIGALTSTACK, Work, credentials, signals, sockets, timers, tree};
+use super::{
+    LIMITS, MUNMAP, Puppet, RSEQ, SIGALTSTACK, Work, credentials, signals, sockets, timers, tree,
+};
 use crate::image::hex;
 use crate::image::schema::{Backing, Process, ProcessState, Thread as Saved};
 use crate::inject::{Program, Thread, find_syscall};
@@ -23,23 +25,29 @@ const PR_SET_TIMERSLACK: i32 = 29;
 const THREAD: u64 = 0x5_0f00;
 const SS_ONSTACK: u64 = 1;
 const SIGSTOP: i32 = 19;
+/// Threads that are made by one program.
+const TOGETHER: usize = 1024;
 
 /// Makes the threads beside the main one.
 pub(super) fn make(puppet: &mut Puppet, what: &Process) -> Result<()> {
-    for saved in what.threads.iter().skip(1) {
+    let others = what.threads.get(1..).unwrap_or_default();
+    for some in others.chunks(TOGETHER) {
         let mut program = Program::default();
-        tree::clone(&mut program, THREAD, 0, saved.tid);
-        let outcome = puppet.run(&program)?;
-        let tid = *outcome
-            .children
-            .first()
-            .ok_or_else(|| Error::new(ErrorKind::Internal, "a new thread was lost"))?;
-        tree::await_birth(tid)?;
-        puppet.others.push(Thread {
-            tid,
-            inner_tid: saved.tid,
-            inner_pid: what.pid,
-        });
+        for saved in some {
+            tree::clone(&mut program, THREAD, 0, saved.tid);
+        }
+        let made = puppet.run(&program)?.children;
+        if made.len() != some.len() {
+            return Err(Error::new(ErrorKind::Internal, "a new thread was lost"));
+        }
+        for (tid, saved) in made.into_iter().zip(some) {
+            tree::await_birth(tid)?;
+            puppet.others.push(Thread {
+                tid,
+                inner_tid: saved.tid,
+                inner_pid: what.pid,
+            });
+        }
     }
     Ok(())
 }
@@ -63,7 +71,7 @@ pub(super) fn finish(puppet: &Puppet, what: &Process, work: &Work<'_>) -> Result
     let mut program = Program::default();
     settle(&mut program, what, main)?;
     signals::queue_for_process(&mut program, what.pid, &what.pending)?;
-    limits(puppet, &mut program, what)?;
+    limits(&mut program, what, &work.hard_limits);
     credentials::become_again(&mut program, main, work.bounds)?;
     // A change of ids makes a process undumpable and forgets the signal.
     program.attempt(PRCTL, &[PR_SET_DUMPABLE.into(), what.dumpable.into()]);
@@ -123,24 +131,14 @@ fn settle(program: &mut Program, what: &Process, saved: &Saved) -> Result<()> {
     signals::queue_for_thread(program, what.pid, saved.tid, &saved.pending)
 }
 
-/// Beyond our own hard limits we cannot go.
-fn limits(puppet: &Puppet, program: &mut Program, what: &Process) -> Result<()> {
-    let mut asking = Program::default();
-    let room = asking.room(16 * 16);
-    for resource in 0..16u32 {
-        let at = crate::inject::tail(room, resource as usize * 16);
-        let arguments = [0.into(), resource.into(), 0.into(), at.into()];
-        asking.call("read a limit", PRLIMIT, &arguments);
-    }
-    let now = puppet.run(&asking)?;
-    for (resource, (soft, hard)) in what.limits.iter().enumerate().take(16) {
-        let most = now.number(room, resource * 2 + 1);
-        let new = [*soft.min(&most), *hard.min(&most)];
+/// Beyond the hard limits that are in force nobody can go.
+fn limits(program: &mut Program, what: &Process, most: &[u64; LIMITS]) {
+    for (resource, ((soft, hard), most)) in what.limits.iter().zip(most).enumerate() {
+        let new = [*soft.min(most), *hard.min(most)];
         let new = program.data(&new.map(u64::to_le_bytes).concat());
         let arguments = [0.into(), (resource as u64).into(), new.into(), 0.into()];
         program.call("set a limit", PRLIMIT, &arguments);
     }
-    Ok(())
 }
 
 /// Takes our code away and gives every thread its registers: nothing that can

@@ -16,15 +16,12 @@ const MADVISE: u32 = 28;
 const SETPGID: u32 = 109;
 const SETSID: u32 = 112;
 const WAIT4: u32 = 61;
-const RT_SIGTIMEDWAIT: u32 = 128;
 const CLONE3: u32 = 435;
 const EXIT_GROUP: u32 = 231;
 const CLONE_PARENT: u64 = 0x8000;
 const SIGCHLD: u64 = 17;
 const MADV_DONTFORK: u32 = 10;
 const MADV_DOFORK: u32 = 11;
-/// What our own doings send: SIGCHLD, SIGHUP, SIGCONT.
-const OURS: [u64; 3] = [SIGCHLD, 1, 18];
 
 /// Everything that was made, the helpers too.
 struct Growth<'a> {
@@ -233,23 +230,6 @@ impl Growth<'_> {
                 .ok_or_else(lost)?;
             let pid = u64::from(pid.unsigned_abs());
             run_one(parent, "bury a helper", WAIT4, &[pid])?;
-        }
-        // Nobody shall hear of deaths that were ours, nor of terminals that
-        // came and went.
-        for puppet in &self.puppets {
-            let mut program = Program::default();
-            let set = OURS
-                .iter()
-                .fold(0, |set, signal| set | 1u64 << (signal - 1));
-            let set = program.data(&set.to_le_bytes());
-            let now = program.room(16);
-            for _ in OURS {
-                program.attempt(
-                    RT_SIGTIMEDWAIT,
-                    &[set.into(), 0.into(), now.into(), 8.into()],
-                );
-            }
-            puppet.run(&program)?;
         }
         Ok(())
     }
