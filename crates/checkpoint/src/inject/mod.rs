@@ -9,7 +9,7 @@ mod program;
 mod thread;
 
 pub(crate) use program::{Arg, Outcome, Place, Program, number, tail};
-pub(crate) use thread::{Area, Thread, find_syscall};
+pub(crate) use thread::{Area, Running, Thread, find_syscall};
 
 /// Position-independent x86-64. r15 points to the call to make (64 bytes:
 /// number, whether it may fail, six arguments, result), r13 to the last one,

@@ -84,10 +84,6 @@ pub(crate) struct Outcome {
 }
 
 impl Program {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.calls.is_empty()
-    }
-
     /// Data that the calls read (or change).
     pub(crate) fn data(&mut self, bytes: &[u8]) -> Place {
         // What the kernel wants aligned is aligned.

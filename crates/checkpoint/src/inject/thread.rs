@@ -3,7 +3,7 @@
 use sys::ptrace::{self, Stop, register};
 use sys::{Context as _, Error, ErrorKind, Result, process_vm};
 
-use super::program::{Arg, CALL_SIZE, Outcome, Program, encode_call, number, too_large};
+use super::program::{Arg, CALL_SIZE, Call, Outcome, Program, encode_call, number, too_large};
 use super::{AFTER_CALL, CODE};
 
 const TGKILL: u32 = 234;
@@ -67,6 +67,12 @@ impl Thread {
 
     /// Makes it run `program` and stand again.
     pub(crate) fn run(&self, area: Area, program: &Program) -> Result<Outcome> {
+        self.begin(area, program)?.end()
+    }
+
+    /// Makes it begin with `program`; others can be made to run theirs
+    /// meanwhile.
+    pub(crate) fn begin<'a>(&self, area: Area, program: &'a Program) -> Result<Running<'a>> {
         if program.data.len() as u64 > area.data_size() {
             return Err(too_large());
         }
@@ -74,76 +80,14 @@ impl Thread {
             process_vm::write(self.tid, area.data(), &program.data_at(area.data()))
                 .context(|| format!("write to process {}", self.tid))?;
         }
-        let mut results = Vec::with_capacity(program.calls.len());
-        let mut children = Vec::new();
-        for calls in program.calls.chunks(area.calls_max()) {
-            let mut bytes = Program::encode(calls, area.data());
-            let end = [
-                Arg::from(self.inner_pid),
-                Arg::from(self.inner_tid),
-                Arg::from(END),
-                Arg::Value(0),
-                Arg::Value(0),
-                Arg::Value(0),
-            ];
-            encode_call(&mut bytes, TGKILL, true, end, 0);
-            process_vm::write(self.tid, area.calls(), &bytes)?;
-            self.resume(area, calls.len(), &mut children)?;
-            process_vm::read_exact(self.tid, area.calls(), &mut bytes)?;
-            let these: Vec<i64> = (0..calls.len())
-                .map(|index| number(&bytes, index * CALL_SIZE + 56).cast_signed())
-                .collect();
-            program.check(results.len(), &these)?;
-            results.extend(these);
-        }
-        let mut data = vec![0; program.data.len()];
-        if !data.is_empty() {
-            process_vm::read_exact(self.tid, area.data(), &mut data)?;
-        }
-        Ok(Outcome {
-            results,
-            data,
-            children,
-        })
-    }
-
-    fn resume(&self, area: Area, calls: usize, children: &mut Vec<i32>) -> Result<()> {
-        let last = area.calls() + (calls * CALL_SIZE) as u64;
-        let mut registers = ptrace::registers(self.tid)?;
-        registers.0[register::RIP] = area.base;
-        registers.0[register::R15] = area.calls();
-        registers.0[register::R13] = last;
-        // Not in a system call: the kernel is not to restart one.
-        registers.0[register::ORIG_RAX] = u64::MAX;
-        ptrace::set_registers(self.tid, &registers)?;
-        ptrace::go_on(self.tid, 0)?;
-        loop {
-            match ptrace::wait(self.tid)? {
-                Stop::Signal(END) => {
-                    let now = ptrace::registers(self.tid)?;
-                    if now.0[register::RIP] == area.base + AFTER_CALL
-                        && now.0[register::R15] == last
-                    {
-                        return Ok(());
-                    }
-                    // Somebody else's; nobody would have handled it now.
-                    ptrace::go_on(self.tid, 0)?;
-                }
-                Stop::Event(_) => {
-                    let child = ptrace::event_message(self.tid)?;
-                    children.push(i32::try_from(child).unwrap_or(0));
-                    ptrace::go_on(self.tid, 0)?;
-                }
-                Stop::Interrupted | Stop::WithGroup(_) => ptrace::go_on(self.tid, 0)?,
-                Stop::Signal(signal) => {
-                    return Err(Error::new(
-                        ErrorKind::Internal,
-                        format!("process {} got signal {signal} of our code", self.tid),
-                    ));
-                }
-                Stop::Gone => return Err(gone(self.tid)),
-            }
-        }
+        let running = Running {
+            thread: *self,
+            area,
+            program,
+            results: Vec::with_capacity(program.calls.len()),
+        };
+        running.resume()?;
+        Ok(running)
     }
 
     /// One system call without code of ours: by the instruction at `syscall`.
@@ -179,6 +123,114 @@ impl Thread {
             return Err(Error::from_errno(i32::try_from(-result).unwrap_or(0)));
         }
         Ok(result.cast_unsigned())
+    }
+}
+
+/// A program that a tracee is busy with.
+#[derive(Debug)]
+pub(crate) struct Running<'a> {
+    thread: Thread,
+    area: Area,
+    program: &'a Program,
+    /// Of the calls that are done.
+    results: Vec<i64>,
+}
+
+impl Running<'_> {
+    /// Waits until the tracee stands again, with all calls done.
+    pub(crate) fn end(mut self) -> Result<Outcome> {
+        let tid = self.thread.tid;
+        let mut children = Vec::new();
+        while !self.calls().is_empty() {
+            self.wait(&mut children)?;
+            let count = self.calls().len();
+            let mut bytes = vec![0; count * CALL_SIZE];
+            process_vm::read_exact(tid, self.area.calls(), &mut bytes)?;
+            let these: Vec<i64> = (0..count)
+                .map(|index| number(&bytes, index * CALL_SIZE + 56).cast_signed())
+                .collect();
+            self.program.check(self.results.len(), &these)?;
+            self.results.extend(these);
+            self.resume()?;
+        }
+        let mut data = vec![0; self.program.data.len()];
+        if !data.is_empty() {
+            process_vm::read_exact(tid, self.area.data(), &mut data)?;
+        }
+        Ok(Outcome {
+            results: self.results,
+            data,
+            children,
+        })
+    }
+
+    /// Those that are being made, or are the next: as many as there is room for.
+    fn calls(&self) -> &[Call] {
+        let left = &self.program.calls[self.results.len()..];
+        &left[..left.len().min(self.area.calls_max())]
+    }
+
+    /// The last call that the tracee makes of these, with which it stands.
+    fn last(&self) -> u64 {
+        self.area.calls() + (self.calls().len() * CALL_SIZE) as u64
+    }
+
+    /// Lets it make [`Running::calls`], if there are any.
+    fn resume(&self) -> Result<()> {
+        let (thread, area) = (self.thread, self.area);
+        if self.calls().is_empty() {
+            return Ok(());
+        }
+        let mut bytes = Program::encode(self.calls(), area.data());
+        let end = [
+            Arg::from(thread.inner_pid),
+            Arg::from(thread.inner_tid),
+            Arg::from(END),
+            Arg::Value(0),
+            Arg::Value(0),
+            Arg::Value(0),
+        ];
+        encode_call(&mut bytes, TGKILL, true, end, 0);
+        process_vm::write(thread.tid, area.calls(), &bytes)?;
+        let mut registers = ptrace::registers(thread.tid)?;
+        registers.0[register::RIP] = area.base;
+        registers.0[register::R15] = area.calls();
+        registers.0[register::R13] = self.last();
+        // Not in a system call: the kernel is not to restart one.
+        registers.0[register::ORIG_RAX] = u64::MAX;
+        ptrace::set_registers(thread.tid, &registers)?;
+        ptrace::go_on(thread.tid, 0)
+    }
+
+    fn wait(&self, children: &mut Vec<i32>) -> Result<()> {
+        let tid = self.thread.tid;
+        loop {
+            match ptrace::wait(tid)? {
+                Stop::Signal(END) => {
+                    let now = ptrace::registers(tid)?;
+                    if now.0[register::RIP] == self.area.base + AFTER_CALL
+                        && now.0[register::R15] == self.last()
+                    {
+                        return Ok(());
+                    }
+                    // Somebody else's; nobody would have handled it now.
+                    ptrace::go_on(tid, 0)?;
+                }
+                Stop::Event(_) => {
+                    let child = ptrace::event_message(tid)?;
+                    children.push(i32::try_from(child).unwrap_or(0));
+                    ptrace::go_on(tid, 0)?;
+                }
+                Stop::Interrupted | Stop::WithGroup(_) => ptrace::go_on(tid, 0)?,
+                Stop::Signal(signal) => {
+                    return Err(Error::new(
+                        ErrorKind::Internal,
+                        format!("process {tid} got signal {signal} of our code"),
+                    ));
+                }
+                Stop::Gone => return Err(gone(tid)),
+            }
+        }
     }
 }
 

@@ -255,9 +255,25 @@ impl<'a> Reading<'a> {
     }
 
     pub(super) fn run(&mut self) -> Result<()> {
-        let outcome = self.puppet.run(&std::mem::take(&mut self.program))?;
-        for (index, total) in self.expected.drain(..) {
-            if outcome.value(index)? != total {
+        let outcome = self.puppet.run(&self.program)?;
+        self.check(&outcome)?;
+        self.program = Program::default();
+        self.expected.clear();
+        Ok(())
+    }
+
+    /// What is not done yet of several, by all of them at once.
+    pub(super) fn run_all(all: &[Self]) -> Result<()> {
+        let programs = all.iter().map(|one| (one.puppet, &one.program));
+        for (one, outcome) in all.iter().zip(super::run_all(programs)?) {
+            one.check(&outcome)?;
+        }
+        Ok(())
+    }
+
+    fn check(&self, outcome: &Outcome) -> Result<()> {
+        for (index, total) in &self.expected {
+            if outcome.value(*index)? != *total {
                 return Err(too_short());
             }
         }

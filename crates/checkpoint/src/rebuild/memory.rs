@@ -7,6 +7,7 @@ use std::ops::Range;
 use sys::Result;
 use sys::pagemap::PAGE;
 
+use super::filling::Reading;
 use super::{MMAP, MREMAP, MUNMAP, Pool, Puppet, Work, aio, filling, shared_memory};
 use crate::image::hex;
 use crate::image::schema::{Backing, Mapping, Memory};
@@ -76,9 +77,13 @@ impl<'a> Source<'a> {
     }
 }
 
-/// Makes it, and gives what is missing of it still, if the process can wait for
-/// that.
-pub(super) fn make(puppet: &Puppet, memory: &Memory, work: &Work<'_>) -> Result<Option<Space>> {
+/// Begins to make it: what is left is the process's own to do. Also gives what
+/// is missing of it then, if the process can wait for that.
+pub(super) fn make<'a>(
+    puppet: &'a Puppet,
+    memory: &Memory,
+    work: &Work<'_>,
+) -> Result<(Reading<'a>, Option<Space>)> {
     aio::make(puppet, memory, work)?;
     let pool = work.pool;
     let share = work.source.share(puppet.thread.inner_pid);
@@ -151,7 +156,7 @@ pub(super) fn make(puppet: &Puppet, memory: &Memory, work: &Work<'_>) -> Result<
         let mapping = &memory.mappings[piece.mapping];
         matches!(pages_of(mapping), Pages::Image) && !is_given(piece) && !work.common.has(mapping)
     });
-    let mut reading = filling::Reading::new(puppet, program);
+    let mut reading = Reading::new(puppet, program);
     reading.add(missing, work)?;
     let mut space = None;
     if let Some((userfault, _)) = taken {
@@ -176,8 +181,7 @@ pub(super) fn make(puppet: &Puppet, memory: &Memory, work: &Work<'_>) -> Result<
         program.call("guard memory", MADVISE, &arguments);
     }
     set_fields(program, memory, pool)?;
-    reading.run()?;
-    Ok(space)
+    Ok((reading, space))
 }
 
 /// Moves what a template prepared to where it belongs, without a copy. It

@@ -32,8 +32,8 @@ use sys::{Context as _, Error, ErrorKind, Result};
 
 use crate::copies::Copies;
 use crate::image::PageFiles;
-use crate::image::schema::Checkpoint;
-use crate::inject::{Area, Program, Thread, find_syscall};
+use crate::image::schema::{Checkpoint, Process};
+use crate::inject::{Area, Outcome, Program, Running, Thread, find_syscall};
 use crate::maps::{self, Detail, END_OF_MEMORY, Line};
 use crate::paging::Pager;
 
@@ -60,10 +60,7 @@ pub(crate) struct Puppet {
 }
 
 impl Puppet {
-    pub(crate) fn run(&self, program: &Program) -> Result<crate::inject::Outcome> {
-        if program.is_empty() {
-            return Ok(crate::inject::Outcome::default());
-        }
+    pub(crate) fn run(&self, program: &Program) -> Result<Outcome> {
         self.thread.run(self.area, program)
     }
 }
@@ -143,28 +140,29 @@ pub(crate) fn rebuild(
     let watchers = inotify::Watchers::take(init, pidfd, &work)?;
     common::make(&first, &work).context(|| "memory that all processes have")?;
     let mut puppets = tree::grow(first, &work)?;
-    let mut spaces = Vec::new();
+    let (mut readings, mut spaces) = (Vec::new(), Vec::new());
     for puppet in &puppets {
         let what = work.process(puppet)?;
-        let space = memory::make(puppet, &what.memory, &work)
+        let (reading, space) = memory::make(puppet, &what.memory, &work)
             .context(|| format!("memory of process {}", what.pid))?;
+        readings.push(reading);
         spaces.extend(space);
     }
+    filling::Reading::run_all(&readings).context(|| "memory")?;
     // From here on the kernel may need what is missing, for rseq(2) for one.
     let pager = Pager::start(spaces, pages, pidfd)?;
     let init = puppets
         .first()
         .ok_or_else(|| Error::new(ErrorKind::Internal, "no init"))?;
     shared_memory::seal(init, &work)?;
+    let mut last = Vec::new();
     for puppet in &mut puppets {
         let what = work.process(puppet)?;
-        fill(puppet, what, &work).context(|| format!("process {}", what.pid))?;
+        last.push(fill(puppet, what, &work).context(|| format!("process {}", what.pid))?);
     }
+    run_all(puppets.iter().zip(&last))?;
     for puppet in &puppets {
-        let what = work.process(puppet)?;
-        threads::finish(puppet, what, &work).context(|| format!("process {}", what.pid))?;
-    }
-    for puppet in &puppets {
+        credentials::confine(|program| puppet.run(program), bounds)?;
         threads::equip(puppet, work.process(puppet)?)?;
     }
     watchers.watch()?;
@@ -175,7 +173,9 @@ pub(crate) fn rebuild(
     Ok(pager)
 }
 
-fn fill(puppet: &mut Puppet, what: &crate::image::schema::Process, work: &Work<'_>) -> Result<()> {
+/// All that a process has beside its memory; gives what its main thread is to do
+/// as the last of it.
+fn fill(puppet: &mut Puppet, what: &Process, work: &Work<'_>) -> Result<Program> {
     let mut program = Program::default();
     signals::drop_ours(&mut program);
     process::oom_score(&mut program, what.oom_score);
@@ -183,12 +183,28 @@ fn fill(puppet: &mut Puppet, what: &crate::image::schema::Process, work: &Work<'
         files::hand_out(program, what, work)
     })?;
     process::set(&mut program, what);
-    puppet.run(&program)?;
-    threads::make(puppet, what).context(|| "its threads")
+    if what.threads.len() > 1 {
+        puppet.run(&std::mem::take(&mut program))?;
+        threads::make(puppet, what).context(|| "its threads")?;
+        threads::finish_others(puppet, what, work)?;
+    }
+    program.part(format!("process {}", what.pid), |program| {
+        threads::finish(program, what, work)
+    })?;
+    Ok(program)
+}
+
+/// Programs of several processes, which run them at the same time. What each
+/// came to, in their order.
+fn run_all<'a>(programs: impl Iterator<Item = (&'a Puppet, &'a Program)>) -> Result<Vec<Outcome>> {
+    let running: Vec<Running<'_>> = programs
+        .map(|(puppet, program)| puppet.thread.begin(puppet.area, program))
+        .collect::<Result<_>>()?;
+    running.into_iter().map(Running::end).collect()
 }
 
 impl<'a> Work<'a> {
-    fn process(&self, puppet: &Puppet) -> Result<&'a crate::image::schema::Process> {
+    fn process(&self, puppet: &Puppet) -> Result<&'a Process> {
         self.checkpoint
             .processes
             .iter()

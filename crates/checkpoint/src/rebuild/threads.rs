@@ -52,9 +52,8 @@ pub(super) fn make(puppet: &mut Puppet, what: &Process) -> Result<()> {
     Ok(())
 }
 
-/// The last that each thread does as ours. The main thread is the last of its
-/// process: what it sets bounds the others too.
-pub(super) fn finish(puppet: &Puppet, what: &Process, work: &Work<'_>) -> Result<()> {
+/// The last that each thread but the main one does as ours.
+pub(super) fn finish_others(puppet: &Puppet, what: &Process, work: &Work<'_>) -> Result<()> {
     let others = puppet.others.iter().zip(what.threads.iter().skip(1));
     for (thread, saved) in others {
         let mut program = Program::default();
@@ -65,14 +64,19 @@ pub(super) fn finish(puppet: &Puppet, what: &Process, work: &Work<'_>) -> Result
             .and_then(|_| credentials::confine(run, work.bounds))
             .context(|| format!("thread {}", saved.tid))?;
     }
+    Ok(())
+}
+
+/// Adds the last that the main thread does as ours, which is the last of its
+/// process: what it sets bounds the other threads too.
+pub(super) fn finish(program: &mut Program, what: &Process, work: &Work<'_>) -> Result<()> {
     let Some(main) = what.threads.first() else {
         return Err(Error::new(ErrorKind::Corrupt, "a process without threads"));
     };
-    let mut program = Program::default();
-    settle(&mut program, what, main)?;
-    signals::queue_for_process(&mut program, what.pid, &what.pending)?;
-    limits(&mut program, what, &work.hard_limits);
-    credentials::become_again(&mut program, main, work.bounds)?;
+    settle(program, what, main)?;
+    signals::queue_for_process(program, what.pid, &what.pending)?;
+    limits(program, what, &work.hard_limits);
+    credentials::become_again(program, main, work.bounds)?;
     // A change of ids makes a process undumpable and forgets the signal.
     program.attempt(PRCTL, &[PR_SET_DUMPABLE.into(), what.dumpable.into()]);
     let death = what.parent_death_signal;
@@ -81,10 +85,9 @@ pub(super) fn finish(puppet: &Puppet, what: &Process, work: &Work<'_>) -> Result
         PRCTL,
         &[PR_SET_PDEATHSIG.into(), death.into()],
     );
-    timers::set(&mut program, what);
-    sockets::listen_again(&mut program, what, work);
-    puppet.run(&program)?;
-    credentials::confine(|program| puppet.run(program), work.bounds)
+    timers::set(program, what);
+    sockets::listen_again(program, what, work);
+    Ok(())
 }
 
 fn settle(program: &mut Program, what: &Process, saved: &Saved) -> Result<()> {

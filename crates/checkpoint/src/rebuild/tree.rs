@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use sys::ptrace::{self, Stop};
-use sys::{Context as _, Error, ErrorKind, Result};
+use sys::{Error, ErrorKind, Result};
 
 use super::{MUNMAP, Puppet, Work, terminals};
 use crate::image::schema::{Process, ProcessState};
@@ -62,9 +62,7 @@ impl Growth<'_> {
         let (later, earlier): (Vec<&Process>, Vec<&Process>) = children
             .into_iter()
             .partition(|child| !leads || child.session == what.pid || child.session == child.pid);
-        for child in earlier {
-            self.bear(place, what, child)?;
-        }
+        self.bear(place, what, &earlier)?;
         if leads {
             run_one(&self.puppets[place], "make a session", SETSID, &[])?;
         }
@@ -72,37 +70,36 @@ impl Growth<'_> {
             // Before those that get it from this one.
             terminals::control(&self.puppets[place], what, self.work)?;
         }
-        for child in later {
-            self.bear(place, what, child)?;
-        }
-        Ok(())
+        self.bear(place, what, &later)
     }
 
-    fn bear(&mut self, place: usize, parent: &Process, child: &Process) -> Result<()> {
-        let known = |pid: i32| {
-            self.work
-                .checkpoint
-                .processes
-                .iter()
-                .any(|it| it.pid == pid)
+    fn bear(&mut self, place: usize, parent: &Process, children: &[&Process]) -> Result<()> {
+        let is_orphaned = |child: &Process| {
+            let session = child.session;
+            session != child.pid && session != parent.session && !self.is_known(session)
         };
-        let orphaned =
-            child.session != child.pid && child.session != parent.session && !known(child.session);
-        let staged = self.staged_with(child.pid);
-        let puppet = if orphaned {
+        let (orphans, others): (Vec<&Process>, Vec<&Process>) =
+            children.iter().partition(|child| is_orphaned(child));
+        let others: Vec<_> = others
+            .iter()
+            .map(|child| (child.pid, self.staged_with(child.pid)))
+            .collect();
+        let mut born = fork(&self.puppets[place], 0, &others)?;
+        for child in orphans {
             self.ensure_helper(place, child.session, true)?;
             let Some((helper, _)) = self.helpers.get(&child.session) else {
                 return Err(lost());
             };
             // The helper has what all children of its mother need.
-            let puppet = fork(helper, child.pid, CLONE_PARENT, &(0..0))?;
-            self.drop_others(&puppet, &staged)?;
-            puppet
-        } else {
-            fork(&self.puppets[place], child.pid, 0, &staged)?
-        };
-        self.puppets.push(puppet);
-        self.sprout(self.puppets.len() - 1)
+            let puppet = fork_one(helper, CLONE_PARENT, child.pid)?;
+            self.drop_others(&puppet, &self.staged_with(child.pid))?;
+            born.push(puppet);
+        }
+        for puppet in born {
+            self.puppets.push(puppet);
+            self.sprout(self.puppets.len() - 1)?;
+        }
+        Ok(())
     }
 
     /// A process in place of one that is gone: a leader's number is taken as
@@ -118,7 +115,7 @@ impl Growth<'_> {
             advise(&mut program, &self.staged_below(buried_by), MADV_DOFORK);
             mother.run(&program)?;
         }
-        let helper = fork(mother, pid, 0, &(0..0))?;
+        let helper = fork_one(mother, 0, pid)?;
         if leads_session {
             run_one(&helper, "make a session", SETSID, &[])?;
         } else {
@@ -178,13 +175,12 @@ impl Growth<'_> {
 
     /// Somebody who lives, or stands in for the dead, is called that.
     fn has_group(&self, group: i32) -> bool {
-        self.helpers.contains_key(&group)
-            || self
-                .work
-                .checkpoint
-                .processes
-                .iter()
-                .any(|process| process.pid == group)
+        self.helpers.contains_key(&group) || self.is_known(group)
+    }
+
+    fn is_known(&self, pid: i32) -> bool {
+        let mut all = self.work.checkpoint.processes.iter();
+        all.any(|process| process.pid == pid)
     }
 
     /// While all groups are there. Those that have given their session's
@@ -235,33 +231,47 @@ impl Growth<'_> {
     }
 }
 
-/// A child of `parent` (or of its parent, by flag) with this pid, to which
-/// goes what is `staged`.
-fn fork(parent: &Puppet, pid: i32, flags: u64, staged: &Range<u64>) -> Result<Puppet> {
-    let mut program = Program::default();
-    advise(&mut program, staged, MADV_DOFORK);
+/// Children of `parent` (or of its parent, by flag) with these pids; to each
+/// goes what is staged for it.
+fn fork(parent: &Puppet, flags: u64, children: &[(i32, Range<u64>)]) -> Result<Vec<Puppet>> {
     let exit_signal = if flags & CLONE_PARENT == 0 {
         SIGCHLD
     } else {
         0
     };
-    clone(&mut program, flags, exit_signal, pid);
-    unmap(&mut program, staged);
-    let outcome = parent
-        .run(&program)
-        .context(|| format!("make process {pid} again (is its pid taken?)"))?;
-    let tid = *outcome.children.first().ok_or_else(lost)?;
-    await_birth(tid)?;
-    let thread = Thread {
-        tid,
-        inner_tid: pid,
-        inner_pid: pid,
-    };
-    Ok(Puppet {
-        thread,
-        area: parent.area,
-        others: Vec::new(),
+    let mut program = Program::default();
+    for (pid, staged) in children {
+        let purpose = format!("make process {pid} again (is its pid taken?)");
+        program.part(purpose, |program| {
+            advise(program, staged, MADV_DOFORK);
+            clone(program, flags, exit_signal, *pid);
+            unmap(program, staged);
+        });
+    }
+    let born = parent.run(&program)?.children;
+    if born.len() != children.len() {
+        return Err(lost());
+    }
+    let born = born.into_iter().zip(children);
+    born.map(|(tid, (pid, _))| {
+        await_birth(tid)?;
+        let thread = Thread {
+            tid,
+            inner_tid: *pid,
+            inner_pid: *pid,
+        };
+        Ok(Puppet {
+            thread,
+            area: parent.area,
+            others: Vec::new(),
+        })
     })
+    .collect()
+}
+
+fn fork_one(parent: &Puppet, flags: u64, pid: i32) -> Result<Puppet> {
+    let mut born = fork(parent, flags, &[(pid, 0..0)])?;
+    born.pop().ok_or_else(lost)
 }
 
 fn advise(program: &mut Program, range: &Range<u64>, advice: u32) {
