@@ -59,6 +59,7 @@ impl<'a> Sockets<'a> {
             return Ok(());
         }
         let unix = unix::make(self)?;
+        self.open_all()?;
         for (place, socket) in &self.all {
             match &socket.state {
                 SocketState::Unix(_) => {
@@ -66,15 +67,12 @@ impl<'a> Sockets<'a> {
                     set_options(&ours, socket)?;
                 }
                 SocketState::Tcp(tcp) => {
-                    self.open(*place, socket)?;
                     inet::tcp(&self.ours(*place)?, socket, tcp)?;
                 }
                 SocketState::Datagram { own, peer } => {
-                    self.open(*place, socket)?;
                     inet::datagram(&self.ours(*place)?, socket, own, peer)?;
                 }
                 SocketState::Netlink { port, groups } => {
-                    self.open(*place, socket)?;
                     inet::netlink(&self.ours(*place)?, socket, *port, *groups)?;
                 }
             }
@@ -122,16 +120,32 @@ impl<'a> Sockets<'a> {
         Ok(())
     }
 
+    /// All but those of the family Unix, which are made in the order of their
+    /// connections.
+    fn open_all(&self) -> Result<()> {
+        let mut program = Program::default();
+        for (place, socket) in &self.all {
+            if !matches!(socket.state, SocketState::Unix(_)) {
+                self.add_opening(&mut program, *place, socket);
+            }
+        }
+        self.puppet.run(&program).map(drop)
+    }
+
     fn open(&self, place: usize, socket: &Socket) -> Result<()> {
         let mut program = Program::default();
+        self.add_opening(&mut program, place, socket);
+        self.puppet.run(&program).map(drop)
+    }
+
+    fn add_opening(&self, program: &mut Program, place: usize, socket: &Socket) {
         let arguments = [
             socket.domain.into(),
             (socket.kind | SOCK_NONBLOCK).into(),
             socket.protocol.into(),
         ];
         program.call("make a socket", SOCKET, &arguments);
-        put(&mut program, OPENED, self.work.pool.description(place));
-        self.puppet.run(&program).map(drop)
+        put(program, OPENED, self.work.pool.description(place));
     }
 
     /// A copy of the descriptor for us.
